@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Dovecot's auth client protocol: how policyd asks Dovecot whether somebody
+ * is who they say.
+ *
+ * One connection carries many exchanges, told apart by id. Source: Dovecot
+ * 2.3 doc/auth-protocol.txt ("Client <-> Server"), src/auth/auth-client-
+ * connection.c, src/lib-auth/auth-client-interface.h.
+ */
+#ifndef RESTANTE_AUTH_H
+#define RESTANTE_AUTH_H
+
+#include <sys/types.h>
+
+#include "restante/status.h"
+#include "restante/str.h"
+
+struct rst_auth_limits {
+	unsigned int pid; /**< CPID: unique among auth's clients */
+	int64_t handshake_timeout_ms;
+	int64_t request_timeout_ms; /**< per step; then FAILED, temporary */
+	unsigned int max_requests;  /**< at once; more: RST_ETEMP */
+};
+
+/** What is asked. Views are copied. */
+struct rst_auth_request {
+	const char *service;      /**< "restante" */
+	struct rst_str mechanism; /**< upper case */
+	struct rst_str initial;   /**< base64; only when has_initial */
+	bool has_initial;
+	struct rst_str remote_ip, local_ip; /**< empty: not said */
+	unsigned int remote_port, local_port;
+};
+
+enum rst_auth_event_type {
+	/** handshake done; rst_auth_mechanisms() is filled */
+	RST_AUTH_READY,
+	RST_AUTH_CONTINUE, /**< `id`: `challenge` goes to the client */
+	RST_AUTH_OK,       /**< `id`: `user`, as Dovecot spells it */
+	/** `id`: no. temporary: Dovecot could not tell (then 454). `user` may
+	    be known or empty. */
+	RST_AUTH_FAILED,
+};
+
+struct rst_auth_event {
+	enum rst_auth_event_type type;
+	uint32_t id;
+	/* until the next call of _next, _recv or _free */
+	struct rst_str challenge; /**< base64, may be empty */
+	struct rst_str user;
+	struct rst_str reason; /**< for the log; never a secret */
+	bool temporary;
+};
+
+struct rst_auth;
+
+struct rst_auth *rst_auth_new(const struct rst_auth_limits *limits,
+			      int64_t now_ms);
+/** Open exchanges are not answered any more: the caller knows their ids. */
+void rst_auth_free(struct rst_auth **a);
+/** @return octets taken; 0: more needed; RST_EPROTO: another protocol or
+    version; RST_ELIMIT: a line over 16 KiB */
+ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
+		      int64_t now_ms);
+bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r);
+/**
+ * Begin an exchange; before READY it is queued.
+ *
+ * Every octet is tab-escaped or refused: base64 must be base64, a mechanism
+ * [A-Z0-9_-], so that no client can add fields (CVE-2026-33603). The
+ * connection is said to be `secured`: the caller only has TLS connections.
+ *
+ * @return its id (> 0); RST_ETEMP: too many; RST_EPERM: malformed
+ */
+ssize_t rst_auth_start(struct rst_auth *a, const struct rst_auth_request *req,
+		       int64_t now_ms);
+/** The client's next step. @return 0; RST_EPERM: unknown id or not base64 */
+int rst_auth_continue(struct rst_auth *a, uint32_t id, struct rst_str response,
+		      int64_t now_ms);
+/** Give an exchange up; no event will come for it. */
+void rst_auth_cancel(struct rst_auth *a, uint32_t id);
+/**
+ * Mechanisms offered, blank separated, from MECH lines at the handshake.
+ * Left out: those that need what we cannot give (EXTERNAL, GSSAPI,
+ * GSS-SPNEGO, NTLM, and *-PLUS, which need the TLS channel).
+ * Valid until _free. "" before READY.
+ */
+const char *rst_auth_mechanisms(const struct rst_auth *a);
+const char *rst_auth_output(const struct rst_auth *a, size_t *len_r);
+void rst_auth_sent(struct rst_auth *a, size_t n);
+int64_t rst_auth_deadline(const struct rst_auth *a);
+void rst_auth_tick(struct rst_auth *a, int64_t now_ms);
+
+#endif

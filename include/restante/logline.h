@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * One log line: "message: key=value key=value".
+ *
+ * A value that holds a blank, '"' or '=' or is empty is put between quotes;
+ * control characters, '"' and '\\' are written as \xNN. UTF-8 is let through
+ * where it is well formed. A line is cut at RST_LOGLINE_MAX, with "..." at its
+ * end. Nothing is allocated.
+ */
+#ifndef RESTANTE_LOGLINE_H
+#define RESTANTE_LOGLINE_H
+
+#include "restante/str.h"
+
+#define RST_LOGLINE_MAX 1024
+
+struct rst_logline {
+	char text[RST_LOGLINE_MAX + 1]; /**< always terminated, no newline */
+	size_t n;
+};
+
+/** @param message our own words, "session opened"; escaped all the same */
+void rst_logline_begin(struct rst_logline *line, const char *message);
+void rst_logline_str(struct rst_logline *line, const char *key,
+		     struct rst_str value);
+void rst_logline_cstr(struct rst_logline *line, const char *key,
+		      const char *value);
+void rst_logline_u64(struct rst_logline *line, const char *key, uint64_t value);
+void rst_logline_i64(struct rst_logline *line, const char *key, int64_t value);
+
+#endif

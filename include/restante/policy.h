@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Postfix's policy delegation protocol, the server's side.
+ * Source: Postfix SMTPD_POLICY_README.
+ */
+#ifndef RESTANTE_POLICY_H
+#define RESTANTE_POLICY_H
+
+#include <sys/types.h>
+
+#include "restante/status.h"
+#include "restante/str.h"
+
+/** A request longer than this is nobody's. */
+#define RST_POLICY_REQUEST_MAX 65536
+
+/** Views into the buffer; an attribute that was not sent has n == 0. */
+struct rst_policy_request {
+	struct rst_str request; /**< "smtpd_access_policy" */
+	struct rst_str protocol_state;
+	struct rst_str protocol_name;
+	struct rst_str client_address;
+	struct rst_str client_name;
+	struct rst_str helo_name;
+	struct rst_str queue_id; /**< empty for the first recipient at RCPT */
+	struct rst_str instance; /**< the same for a whole transaction */
+	struct rst_str sender;
+	struct rst_str recipient; /**< before aliases, unquoted, case kept */
+	struct rst_str recipient_count;
+	struct rst_str sasl_username;
+	struct rst_str size; /**< decimal octets, "0" when not known */
+	struct rst_str policy_context;
+};
+
+/**
+ * Parse one policy request.
+ *
+ * @param buf   octets received so far, starting at a request boundary
+ * @param req_r views into buf, valid while buf is unchanged. Unknown
+ *              attributes are skipped; of one sent twice the last counts.
+ * @return octets consumed, through the empty line; 0: more input needed;
+ *         RST_EPROTO: a line without '=', a NUL, or a request without
+ *         request=smtpd_access_policy; RST_ELIMIT: longer than
+ *         RST_POLICY_REQUEST_MAX
+ */
+ssize_t rst_policy_parse(const char *buf, size_t len,
+			 struct rst_policy_request *req_r);
+
+enum rst_policy_action {
+	RST_POLICY_DUNNO,           /**< action=DUNNO */
+	RST_POLICY_NO_ROOM,         /**< 452 4.2.2 */
+	RST_POLICY_TOO_LARGE,       /**< 552 5.3.4 */
+	RST_POLICY_NO_SUCH_MAILBOX, /**< 550 5.1.1 */
+};
+
+/** The whole answer, "action=...\n\n", a static string: one write. */
+struct rst_str rst_policy_answer(enum rst_policy_action action);
+
+/** One connection from Postfix. */
+struct rst_policy_session_limits {
+	int64_t answer_timeout_ms; /**< an open question is then DUNNO */
+};
+
+struct rst_policy_ask {
+	uint32_t id;
+	/** until the answer, or the next _recv */
+	const struct rst_policy_request *request;
+};
+
+struct rst_policy_session;
+
+struct rst_policy_session *
+rst_policy_session_new(const struct rst_policy_session_limits *limits);
+void rst_policy_session_free(struct rst_policy_session **s);
+/**
+ * Takes one whole request at most, and none while one is unanswered. buf must
+ * stay unchanged until the answer, or be given again from the same octet on.
+ *
+ * @return octets taken; 0: more needed, or a question is open; RST_EPROTO,
+ *         RST_ELIMIT: close
+ */
+ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
+				size_t len, int64_t now_ms);
+bool rst_policy_session_next(struct rst_policy_session *s,
+			     struct rst_policy_ask *ask_r);
+/** A second answer, or one that came after the time-out, is ignored. */
+void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
+			       enum rst_policy_action action);
+const char *rst_policy_session_output(const struct rst_policy_session *s,
+				      size_t *len_r);
+void rst_policy_session_sent(struct rst_policy_session *s, size_t n);
+int64_t rst_policy_session_deadline(const struct rst_policy_session *s);
+void rst_policy_session_tick(struct rst_policy_session *s, int64_t now_ms);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Fallback timetable: for which user is something due, and when.
+ *
+ * One entry a user: the earliest wall-clock second at which a held message of
+ * theirs is to be delivered to the mailbox. Costs O(log n) a change and O(1)
+ * to ask; a sweep touches what is due and nothing else. The hold is the truth:
+ * a lost entry is found again by the reconciling walk.
+ */
+#ifndef RESTANTE_TIMETABLE_H
+#define RESTANTE_TIMETABLE_H
+
+#include "restante/str.h"
+
+struct rst_timetable;
+
+struct rst_timetable *rst_timetable_new(void);
+void rst_timetable_free(struct rst_timetable **t);
+/** Something of user's is due at `due`; an earlier entry stays as it is. */
+void rst_timetable_note(struct rst_timetable *t, struct rst_str user,
+			int64_t due);
+/** The earliest thing of user's is due at `due`, whatever was known before;
+    -1: nothing is held. Ends a sweep that _take began. */
+void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
+		       int64_t due);
+/** A sweep failed: try again after a delay that doubles each time, from 60 s
+    to one hour; a _set resets it. Ends a sweep that _take began. */
+void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
+			 int64_t now);
+/** When the next _take will have something; -1: never. */
+int64_t rst_timetable_next(const struct rst_timetable *t);
+/**
+ * Take a user whose time has come: not taken again until _set or _retry for
+ * it was called. user_r is valid until then.
+ */
+bool rst_timetable_take(struct rst_timetable *t, int64_t now,
+			struct rst_str *user_r);
+size_t rst_timetable_count(const struct rst_timetable *t);
+
+#endif
