@@ -3,9 +3,9 @@
  * One log line: "message: key=value key=value".
  *
  * A value that holds a blank, '"' or '=' or is empty is put between quotes;
- * control characters, '"' and '\\' are written as \xNN. UTF-8 is let through
- * where it is well formed. A line is cut at RST_LOGLINE_MAX, with "..." at its
- * end. Nothing is allocated.
+ * control characters (C1 too), '"' and '\\' are written as \xNN. UTF-8 is let
+ * through where it is well formed. A line is cut at RST_LOGLINE_MAX, with "..."
+ * at its end. Nothing is allocated.
  */
 #ifndef RESTANTE_LOGLINE_H
 #define RESTANTE_LOGLINE_H
@@ -17,6 +17,8 @@
 struct rst_logline {
 	char text[RST_LOGLINE_MAX + 1]; /**< always terminated, no newline */
 	size_t n;
+	bool has_pairs; /**< the ": " is written */
+	bool is_cut;    /**< nothing more fits */
 };
 
 /** @param message our own words, "session opened"; escaped all the same */
