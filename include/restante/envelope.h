@@ -4,7 +4,7 @@
  * that is stored, so that it survives index rebuilds, dsync and backups:
  *
  *   X-Restante-Envelope: v=1; id=...; t=1700000000.123456; k=<64 hex>;
- *    from=<xtext>; to=<xtext>; mailp=<xtext>; rcptp=<xtext>; skip=3
+ *    from=<xtext>; to=<xtext>; mailp=<xtext>; rcptp=<xtext>; skip=3; own=2
  *
  * White space inside the field means nothing (so it may be folded anywhere);
  * text is xtext (RFC 3461) in which ';' is escaped too. Unknown names are
@@ -40,13 +40,14 @@ struct rst_envelope {
 					 go with the envelope when it is cut */
 };
 
-/** Is this an id that may travel in commands, file names and logs? */
+/** Is this an id that may travel in commands, file names and logs? It does not
+    start with '.'. */
 bool rst_id_valid(struct rst_str id);
 
 /**
  * @return the field, folded, lines (the last too) ending in CRLF; free() it.
- *         NULL when the id is not valid or the field would exceed
- *         RST_ENVELOPE_MAX
+ *         NULL when the id is not valid, arrived_us is negative, own_lines
+ *         exceeds trace_lines, or the field would exceed RST_ENVELOPE_MAX
  */
 char *rst_envelope_format(const struct rst_envelope *env, size_t *len_r);
 
