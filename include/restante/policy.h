@@ -53,7 +53,11 @@ enum rst_policy_action {
 	RST_POLICY_NO_SUCH_MAILBOX, /**< 550 5.1.1 */
 };
 
-/** The whole answer, "action=...\n\n", a static string: one write. */
+/**
+ * The whole answer, "action=...\n\n", a static string: one write. Its words
+ * are those that a server without Restante uses, and do not depend on whether
+ * the recipient is enrolled.
+ */
 struct rst_str rst_policy_answer(enum rst_policy_action action);
 
 /** One connection from Postfix. */
@@ -61,9 +65,12 @@ struct rst_policy_session_limits {
 	int64_t answer_timeout_ms; /**< an open question is then DUNNO */
 };
 
+/** A peer that leaves more answers than this unread is given up. */
+#define RST_POLICY_OUTPUT_MAX 65536
+
 struct rst_policy_ask {
 	uint32_t id;
-	/** until the answer, or the next _recv */
+	/** until the answer (also the one by time-out) */
 	const struct rst_policy_request *request;
 };
 
@@ -73,8 +80,9 @@ struct rst_policy_session *
 rst_policy_session_new(const struct rst_policy_session_limits *limits);
 void rst_policy_session_free(struct rst_policy_session **s);
 /**
- * Takes one whole request at most, and none while one is unanswered. buf must
- * stay unchanged until the answer, or be given again from the same octet on.
+ * Takes one whole request at most, and none while one is unanswered. It is
+ * copied: what was taken may be overwritten at once, what was not taken is to
+ * be given again.
  *
  * @return octets taken; 0: more needed, or a question is open; RST_EPROTO,
  *         RST_ELIMIT: close
@@ -83,7 +91,8 @@ ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
 				size_t len, int64_t now_ms);
 bool rst_policy_session_next(struct rst_policy_session *s,
 			     struct rst_policy_ask *ask_r);
-/** A second answer, or one that came after the time-out, is ignored. */
+/** A second answer, or one that came after the time-out, is ignored. `id` is
+    never 0. */
 void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
 			       enum rst_policy_action action);
 const char *rst_policy_session_output(const struct rst_policy_session *s,

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * States: idle -> (a whole request came) -> asked -> (answer or time-out) ->
+ * idle. `asked` is told to the caller once, by _next. Postfix sends its next
+ * request only when it has the answer.
+ */
+#include "restante/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+
+struct rst_policy_session {
+	struct rst_policy_session_limits limits;
+	struct rst_policy_request request; /* views into copy */
+	char *copy;
+	size_t copy_alloc;
+	struct rst_buf output;
+	int64_t deadline;
+	uint32_t id;
+	bool asked;
+	bool told;
+};
+
+struct rst_policy_session *
+rst_policy_session_new(const struct rst_policy_session_limits *limits)
+{
+	struct rst_policy_session *s = rst_calloc(1, sizeof(*s));
+
+	s->limits = *limits;
+	return s;
+}
+
+void rst_policy_session_free(struct rst_policy_session **_s)
+{
+	struct rst_policy_session *s = *_s;
+
+	if (s == NULL)
+		return;
+	*_s = NULL;
+	rst_buf_clear(&s->output);
+	free(s->copy);
+	free(s);
+}
+
+/* The driver's buffer may move while the question is open. Parsing again is
+   cheap and makes the views in the one way in which views are made. */
+static void keep_request(struct rst_policy_session *s, const char *buf,
+			 size_t used)
+{
+	if (used > s->copy_alloc) {
+		s->copy_alloc = used;
+		s->copy = rst_realloc(s->copy, used);
+	}
+	memcpy(s->copy, buf, used);
+	(void)rst_policy_parse(s->copy, used, &s->request);
+}
+
+ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
+				size_t len, int64_t now_ms)
+{
+	struct rst_policy_request request;
+	ssize_t used;
+
+	if (s->asked)
+		return 0;
+	if (s->output.used > RST_POLICY_OUTPUT_MAX)
+		return RST_ELIMIT;
+	used = rst_policy_parse(buf, len, &request);
+	if (used <= 0)
+		return used;
+	keep_request(s, buf, (size_t)used);
+	if (++s->id == 0)
+		s->id = 1;
+	s->deadline = now_ms + s->limits.answer_timeout_ms;
+	s->asked = true;
+	s->told = false;
+	return used;
+}
+
+bool rst_policy_session_next(struct rst_policy_session *s,
+			     struct rst_policy_ask *ask_r)
+{
+	if (!s->asked || s->told)
+		return false;
+	s->told = true;
+	*ask_r = (struct rst_policy_ask){.id = s->id, .request = &s->request};
+	return true;
+}
+
+void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
+			       enum rst_policy_action action)
+{
+	if (!s->asked || id != s->id)
+		return;
+	s->asked = false;
+	rst_buf_str(&s->output, rst_policy_answer(action));
+}
+
+const char *rst_policy_session_output(const struct rst_policy_session *s,
+				      size_t *len_r)
+{
+	struct rst_str view = rst_buf_view(&s->output);
+
+	*len_r = view.n;
+	return view.p;
+}
+
+void rst_policy_session_sent(struct rst_policy_session *s, size_t n)
+{
+	rst_buf_take(&s->output, n);
+}
+
+int64_t rst_policy_session_deadline(const struct rst_policy_session *s)
+{
+	return s->asked ? s->deadline : -1;
+}
+
+void rst_policy_session_tick(struct rst_policy_session *s, int64_t now_ms)
+{
+	if (s->asked && now_ms >= s->deadline)
+		rst_policy_session_answer(s, s->id, RST_POLICY_DUNNO);
+}
