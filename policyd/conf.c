@@ -34,7 +34,8 @@ static struct {
 	conf_error_func *error;
 	void *ctx;
 	bool failed;
-	unsigned int list_seen; /* values of the one list among the settings */
+	unsigned int list_n; /* of the value at hand, in its list */
+	char last[1024];     /* line reported */
 } reading;
 
 static void set_string(char **target, const char *value)
@@ -73,15 +74,18 @@ static bool read_user(const char *value, void *target)
 	return true;
 }
 
+/* The last value of a list is offered twice, and a list that is set again
+   starts anew: so values are put where they belong, not added. */
 static bool read_listen(const char *value, void *target)
 {
 	struct conf *conf = reading.conf;
 	struct conf_listen listen = {0};
 
 	(void)target;
-	if (conf->listen_count == MAX_LISTEN ||
-	    !conf_value_listen(value, &listen))
+	if (reading.list_n >= MAX_LISTEN || !conf_value_listen(value, &listen))
 		return false;
+	while (conf->listen_count > reading.list_n)
+		free(conf->listen[--conf->listen_count].text);
 	listen.text = rst_strdup(value);
 	conf->listen = rst_realloc(conf->listen,
 				   (conf->listen_count + 1) * sizeof(listen));
@@ -176,12 +180,15 @@ static const struct setting settings[] = {
 static void report(const char *path, int line, const char *name,
 		   const char *value, const char *problem)
 {
-	char text[1024];
+	char text[sizeof(reading.last)] = "";
 
 	(void)snprintf(text, sizeof(text), "%s:%d: %s: %s: %s", path, line,
 		       name, value, problem);
-	reading.error(text, reading.ctx);
 	reading.failed = true;
+	if (strcmp(text, reading.last) == 0)
+		return;
+	memcpy(reading.last, text, sizeof(text));
+	reading.error(text, reading.ctx);
 }
 
 static void report_value(const char *path, int line,
@@ -223,11 +230,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 	value = cfg_opt_getnstr(opt, n - 1);
 	if (value == NULL)
 		value = "";
-	if (setting->is_list) {
-		if (n == reading.list_seen)
-			return 0;
-		reading.list_seen = n;
-	}
+	reading.list_n = n - 1;
 	if (!setting->read(value, target_of(setting)))
 		report_value(cfg->filename, cfg->line, setting, value);
 	return 0; /* go on: all wrong values are reported */
@@ -338,7 +341,8 @@ struct conf *conf_read(const char *path, conf_error_func *error, void *ctx)
 	reading.error = error;
 	reading.ctx = ctx;
 	reading.failed = false;
-	reading.list_seen = 0;
+	reading.list_n = 0;
+	reading.last[0] = '\0';
 	parse_file(path);
 	if (reading.failed)
 		conf_free(&conf);

@@ -71,9 +71,9 @@ START_TEST(test_all_set)
 		"message_size_limit = 50M\n");
 
 	ck_assert_msg(conf != NULL, "%s", lines);
-	ck_assert_uint_eq(conf->listen_count, 3);
-	ck_assert_str_eq(conf->listen[1].text, "192.0.2.1:8463");
-	ck_assert_int_eq(conf->listen[2].addr.sa.sa_family, AF_INET6);
+	ck_assert_uint_eq(conf->listen_count, 2);
+	ck_assert_str_eq(conf->listen[0].text, "192.0.2.1:8463");
+	ck_assert_int_eq(conf->listen[1].addr.sa.sa_family, AF_INET6);
 	ck_assert_str_eq(conf->hold_socket, "/h");
 	ck_assert_uint_eq(conf->notify_socket_mode, 0600);
 	ck_assert_str_eq(conf->user, "mail");
