@@ -59,7 +59,8 @@
 /**
  * Split a line into its fields, unescaping in place.
  * @param line  without LF; written to
- * @return number of fields, or RST_EPROTO: too many, or a bad escape
+ * @return number of fields; those not there are empty. RST_EPROTO: too many, a
+ *         bad escape, or NUL, LF or CR not escaped
  */
 ssize_t rst_hold_split(char *line, size_t len,
 		       struct rst_str fields_r[RST_HOLD_FIELDS_MAX]);
@@ -129,7 +130,10 @@ struct rst_hold *rst_hold_new(const struct rst_hold_limits *limits, bool scan,
 void rst_hold_free(struct rst_hold **h);
 /**
  * One event is made per call: pull it before offering more. Inside a message
- * offer no more than can be used: what is taken comes out as OCTETS.
+ * offer no more than can be used: what is taken comes out as OCTETS. (The
+ * last OCTETS, and the MESSAGE without any, have a MESSAGE_END behind them:
+ * call _next until it says no.) A line is taken whole or not at all; offer it
+ * again with more.
  *
  * @return octets taken; 0: more needed, or an event is waiting; RST_EPROTO,
  *         RST_ELIMIT
@@ -154,8 +158,10 @@ void rst_hold_bye(struct rst_hold *h, int64_t now_ms);
 
 const char *rst_hold_output(const struct rst_hold *h, size_t *len_r);
 void rst_hold_sent(struct rst_hold *h, size_t n);
-/** When an awaited answer is overdue: the driver then closes; -1: none. There
-    is no _tick: nothing else happens by time here. */
+/** When an awaited answer is overdue: the driver then closes; -1: none. Counted
+    from the last octet taken, so a driver that itself leaves input waiting
+    (its client is slow) does not ask. There is no _tick: nothing else happens
+    by time here. */
 int64_t rst_hold_deadline(const struct rst_hold *h);
 
 /**
