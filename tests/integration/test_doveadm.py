@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""doveadm restante status|list|push|release: the operator's view."""
+import json
+
+from conftest import DOMAIN, maildir_messages, wait_for
+
+
+def listing(sandbox, *arguments):
+    return json.loads(
+        sandbox.doveadm("-f", "json", "restante", *arguments).stdout)
+
+
+def test_status_and_list(sandbox):
+    for n in range(3):
+        sandbox.send_simple("traveller0", f"listed-{n}")
+    sandbox.wait_held("traveller0", 3)
+    status, = listing(sandbox, "status", "-u", f"traveller0@{DOMAIN}")
+    assert int(status["messages"]) == 3
+    assert int(status["octets"]) > 0
+    entries = listing(sandbox, "list", "-u", f"traveller0@{DOMAIN}")
+    assert len({entry["id"] for entry in entries}) == 3
+    for entry in entries:
+        assert entry["from"] == "sender@remote.test"
+        assert entry["to"] == f"traveller0@{DOMAIN}"
+        assert int(entry["size"]) > 0
+    # nothing of the content
+    assert "listed-" not in json.dumps(entries)
+
+
+def test_all_users(sandbox):
+    sandbox.send_simple("traveller1", "all-users")
+    sandbox.wait_held("traveller1", 1)
+    rows = listing(sandbox, "status", "-A")
+    users = {row.get("username", row.get("user")): row for row in rows}
+    assert int(users[f"traveller1@{DOMAIN}"]["messages"]) == 1
+
+
+def test_release_one_and_all(sandbox):
+    for n in range(3):
+        sandbox.send_simple("traveller2", f"released-{n}")
+    sandbox.wait_held("traveller2", 3)
+    first = sandbox.held("traveller2")[0]
+    sandbox.doveadm("restante", "release", "-u", f"traveller2@{DOMAIN}", first)
+    assert len(sandbox.held("traveller2")) == 2
+    assert len(sandbox.mailbox("traveller2")) == 1
+    sandbox.doveadm("restante", "release", "-u", f"traveller2@{DOMAIN}",
+                    "--all")
+    assert sandbox.held("traveller2") == []
+    inbox = sandbox.mailbox("traveller2")
+    assert len(inbox) == 3
+    assert all(b"X-Restante-Envelope" not in m for m in inbox)
+
+
+def test_release_expired_leaves_the_rest(sandbox):
+    sandbox.send_simple("traveller3", "young")
+    sandbox.wait_held("traveller3", 1)
+    sandbox.doveadm("restante", "release", "-u", f"traveller3@{DOMAIN}",
+                    "--expired")
+    assert len(sandbox.held("traveller3")) == 1
+
+
+def test_push_after_a_lost_note(sandbox):
+    """The note is a datagram and may get lost; push looks again."""
+    notify = sandbox.dir / "run" / "notify"
+    client = sandbox.client("traveller4")
+    wait_for("sign-in", lambda: client.said("signed in"))
+    away = notify.with_name("notify.away")
+    notify.rename(away)
+    sandbox.send_simple("traveller4", "unnoticed")
+    sandbox.wait_held("traveller4", 1)
+    away.rename(notify)
+    assert maildir_messages(client.maildir) == []
+    sandbox.doveadm("restante", "push", "-u", f"traveller4@{DOMAIN}")
+    wait_for("push", lambda: maildir_messages(client.maildir))
+    sandbox.wait_held("traveller4", 0)
+
+
+def test_not_enrolled(sandbox):
+    result = sandbox.doveadm("restante", "status", "-u", f"resident@{DOMAIN}",
+                             check=False)
+    assert result.returncode != 0
+    assert "enrolled" in result.stderr
+
+
+def test_unknown_id(sandbox):
+    sandbox.send_simple("traveller5", "kept")
+    sandbox.wait_held("traveller5", 1)
+    result = sandbox.doveadm("restante", "release", "-u",
+                             f"traveller5@{DOMAIN}", "no-such-id", check=False)
+    assert result.returncode != 0
+    assert len(sandbox.held("traveller5")) == 1
+
+
+def test_dovecot_lda(sandbox):
+    """Delivery by dovecot-lda is held as well."""
+    import subprocess
+    subprocess.run(
+        ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
+         "-d", f"traveller6@{DOMAIN}", "-f", "a@remote.test"],
+        input=b"From: a@remote.test\nSubject: lda\n\nx\n", check=True,
+        timeout=30)
+    sandbox.wait_held("traveller6", 1)
+    message, = maildir_messages(sandbox.collect("traveller6"))
+    assert message.endswith(b"From: a@remote.test\nSubject: lda\n\nx\n")
+
+
+def test_hold_is_hidden_from_imap(sandbox):
+    sandbox.send_simple("traveller7", "hidden")
+    sandbox.wait_held("traveller7", 1)
+    imap = sandbox.imap("traveller7")
+    _, folders = imap.list()
+    imap.logout()
+    assert not any(b"Restante" in folder for folder in folders if folder)
