@@ -6,9 +6,9 @@
  * decoding refuses a message that goes the wrong way, an unknown type, a field
  * longer than its type allows, and octets left over.
  *
- * Layout, little endian: u16 type, u16 flags, u32 id, u64 session, i64 n[4],
- * then for a, b and c: u32 length; then their octets. Both ends are always
- * the same binary.
+ * Layout, little endian: u16 type, u16 verdict, u32 id, u64 session, i64 n[4],
+ * then each of a, b and c: u32 length, octets. `session` is 0 in the types that
+ * do not name it below, and only there. Both ends are always the same binary.
  */
 #ifndef RESTANTE_IPC_H
 #define RESTANTE_IPC_H
@@ -69,7 +69,10 @@ struct rst_ipc {
 	struct rst_str a, b, c; /**< decoded: views into the packet */
 };
 
-/** @return octets written; RST_ELIMIT: a field is too long for its type */
+/**
+ * @param msg fields that its type does not have may be left all zero
+ * @return octets written; RST_ELIMIT: a field is too long for its type
+ */
 ssize_t rst_ipc_encode(const struct rst_ipc *msg, char out[RST_IPC_MAX]);
 /** @return 0 or RST_EPROTO */
 int rst_ipc_decode(const char *buf, size_t len, enum rst_ipc_side side,
