@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy-conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+
+/** A request of today's Postfix has 600 to 900 octets. */
+#define FIRST_ALLOC 2048
+
+struct policy_conn {
+	int fd;
+	struct rst_policy_session *session;
+	const struct policy_conn_callbacks *calls;
+	void *ctx;
+	struct event *readable, *writable, *timer;
+	char *in; /* octets read and not taken yet */
+	size_t in_used, in_alloc;
+	bool reading; /* `readable` is pending */
+	bool writing; /* the peer reads slowly: nothing more is read */
+	bool pumping;
+	bool dead; /* freed inside decide() */
+};
+
+static void release(struct policy_conn *conn)
+{
+	event_free(conn->readable);
+	event_free(conn->writable);
+	event_free(conn->timer);
+	rst_policy_session_free(&conn->session);
+	(void)close(conn->fd);
+	free(conn->in);
+	free(conn);
+}
+
+static void end(struct policy_conn *conn)
+{
+	if (!conn->dead)
+		conn->calls->closed(conn, conn->ctx);
+	release(conn);
+}
+
+static void watch_input(struct policy_conn *conn)
+{
+	/* While a question is open nothing is taken: a peer that goes on
+	   writing all the same waits in its own socket. */
+	bool want = !conn->writing && conn->in_used <= RST_POLICY_REQUEST_MAX;
+	struct timeval idle = clock_timeval(POLICY_CONN_IDLE_MS);
+
+	if (want && !conn->reading && event_add(conn->readable, &idle) < 0)
+		abort();
+	if (!want && conn->reading)
+		(void)event_del(conn->readable);
+	conn->reading = want;
+}
+
+static void give_room_back(struct policy_conn *conn)
+{
+	if (conn->in_used == 0 && conn->in_alloc > 4 * FIRST_ALLOC) {
+		conn->in_alloc = FIRST_ALLOC;
+		conn->in = rst_realloc(conn->in, conn->in_alloc);
+	}
+}
+
+/* The session takes one request at a time, and none while one is open. */
+static ssize_t take_requests(struct policy_conn *conn)
+{
+	struct rst_policy_ask ask;
+	size_t done = 0;
+	ssize_t taken;
+
+	do {
+		taken = rst_policy_session_recv(conn->session, conn->in + done,
+						conn->in_used - done,
+						clock_ms());
+		if (taken > 0)
+			done += (size_t)taken;
+		while (!conn->dead &&
+		       rst_policy_session_next(conn->session, &ask))
+			conn->calls->decide(conn, &ask, conn->ctx);
+	} while (taken > 0 && !conn->dead);
+	conn->in_used -= done;
+	memmove(conn->in, conn->in + done, conn->in_used);
+	give_room_back(conn);
+	return taken < 0 ? taken : 0;
+}
+
+/** @return false: the connection is broken */
+static bool flush_output(struct policy_conn *conn)
+{
+	struct timeval idle = clock_timeval(POLICY_CONN_IDLE_MS);
+	size_t len;
+	const char *out = rst_policy_session_output(conn->session, &len);
+	ssize_t n = len == 0 ? 0 : send(conn->fd, out, len, MSG_NOSIGNAL);
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return false;
+	if (n > 0)
+		rst_policy_session_sent(conn->session, (size_t)n);
+	conn->writing = n < 0 || (size_t)n < len;
+	return !conn->writing || event_add(conn->writable, &idle) == 0;
+}
+
+static void set_timer(struct policy_conn *conn)
+{
+	int64_t deadline = rst_policy_session_deadline(conn->session);
+	struct timeval delay;
+
+	if (deadline < 0) {
+		(void)event_del(conn->timer);
+		return;
+	}
+	delay = clock_timeval(deadline - clock_ms());
+	(void)event_add(conn->timer, &delay);
+}
+
+static void pump(struct policy_conn *conn)
+{
+	ssize_t ret;
+	bool ok;
+
+	if (conn->pumping) /* answered from inside decide() */
+		return;
+	conn->pumping = true;
+	ret = take_requests(conn);
+	if (ret < 0)
+		log_short(LOG_WARNING, "policy request refused", "reason",
+			  ret == RST_ELIMIT ? "too long" : "malformed");
+	ok = flush_output(conn) && ret == 0;
+	conn->pumping = false;
+	if (conn->dead || !ok) {
+		end(conn);
+		return;
+	}
+	watch_input(conn);
+	set_timer(conn);
+}
+
+static void make_room(struct policy_conn *conn)
+{
+	if (conn->in_used < conn->in_alloc)
+		return;
+	conn->in_alloc *= 2;
+	conn->in = rst_realloc(conn->in, conn->in_alloc);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct policy_conn *conn = arg;
+	ssize_t n;
+
+	if ((what & EV_TIMEOUT) != 0) {
+		end(conn);
+		return;
+	}
+	make_room(conn);
+	n = recv(fd, conn->in + conn->in_used, conn->in_alloc - conn->in_used,
+		 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		end(conn);
+		return;
+	}
+	conn->in_used += (size_t)n;
+	pump(conn);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	if ((what & EV_TIMEOUT) != 0)
+		end(arg);
+	else
+		pump(arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct policy_conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	rst_policy_session_tick(conn->session, clock_ms());
+	pump(conn);
+}
+
+struct policy_conn *policy_conn_new(struct event_base *base, int fd,
+				    int64_t answer_timeout_ms,
+				    const struct policy_conn_callbacks *calls,
+				    void *ctx)
+{
+	const struct rst_policy_session_limits limits = {answer_timeout_ms};
+	struct policy_conn *conn = rst_calloc(1, sizeof(*conn));
+
+	conn->fd = fd;
+	conn->calls = calls;
+	conn->ctx = ctx;
+	conn->session = rst_policy_session_new(&limits);
+	conn->in_alloc = FIRST_ALLOC;
+	conn->in = rst_malloc(conn->in_alloc);
+	conn->readable =
+		event_new(base, fd, EV_READ | EV_PERSIST, on_readable, conn);
+	conn->writable = event_new(base, fd, EV_WRITE, on_writable, conn);
+	conn->timer = evtimer_new(base, on_timer, conn);
+	if (conn->readable == NULL || conn->writable == NULL ||
+	    conn->timer == NULL)
+		abort();
+	watch_input(conn);
+	return conn;
+}
+
+void policy_conn_free(struct policy_conn **_conn)
+{
+	struct policy_conn *conn = *_conn;
+
+	*_conn = NULL;
+	if (conn == NULL)
+		return;
+	if (conn->pumping)
+		conn->dead = true;
+	else
+		release(conn);
+}
+
+void policy_conn_answer(struct policy_conn *conn, uint32_t id,
+			enum rst_policy_action action)
+{
+	rst_policy_session_answer(conn->session, id, action);
+	pump(conn);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * One connection from Postfix's smtpd. Plain events, not a bufferevent: one
+ * read, requests parsed where they lie, one write.
+ */
+#ifndef POLICYD_POLICY_CONN_H
+#define POLICYD_POLICY_CONN_H
+
+#include <event2/event.h>
+
+#include "restante/policy.h"
+
+/**
+ * Postfix closes a connection itself after 300 s idle and 1000 s of life. One
+ * closed by us costs the next recipient a second, so we wait longer.
+ */
+#define POLICY_CONN_IDLE_MS (1200 * 1000)
+
+struct policy_conn;
+
+struct policy_conn_callbacks {
+	/** Answer with policy_conn_answer(), now or later. */
+	void (*decide)(struct policy_conn *conn,
+		       const struct rst_policy_ask *ask, void *ctx);
+	/** It has ended, and frees itself after this. */
+	void (*closed)(struct policy_conn *conn, void *ctx);
+};
+
+/** @param fd non-blocking, owned from here on */
+struct policy_conn *policy_conn_new(struct event_base *base, int fd,
+				    int64_t answer_timeout_ms,
+				    const struct policy_conn_callbacks *calls,
+				    void *ctx);
+/** Close it, without calling `closed`. May be called inside `decide`. */
+void policy_conn_free(struct policy_conn **conn);
+void policy_conn_answer(struct policy_conn *conn, uint32_t id,
+			enum rst_policy_action action);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/* On a socket pair: the connection has its own reading and writing. */
+#include "policy-conn.h"
+#include "policy-service.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "test-util.h"
+
+#define REQUEST(recipient)                                                       \
+	"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=" recipient \
+	"\nsize=100\n\n"
+#define DUNNO "action=DUNNO\n\n"
+#define TOO_LARGE "action=552 5.3.4 Message size exceeds fixed limit\n\n"
+
+static struct {
+	struct event_base *base;
+	struct policy_conn *conn;
+	int peer;
+	char asked[8192]; /* recipients, each with a blank after it */
+	unsigned int asks, closed;
+	bool later; /* do not answer inside decide() */
+	bool free_inside;
+	uint32_t id;
+} t;
+
+static void on_decide(struct policy_conn *conn,
+		      const struct rst_policy_ask *ask, void *ctx)
+{
+	struct rst_str recipient = ask->request->recipient;
+	bool big = rst_str_eq(recipient, RST_STR("big"));
+
+	ck_assert_ptr_eq(ctx, &t);
+	t.asks++;
+	t.id = ask->id;
+	if (strlen(t.asked) + recipient.n + 2 < sizeof(t.asked)) {
+		strncat(t.asked, recipient.p, recipient.n);
+		strcat(t.asked, " ");
+	}
+	if (t.free_inside)
+		policy_conn_free(&t.conn);
+	else if (!t.later)
+		policy_conn_answer(conn, ask->id,
+				   big ? RST_POLICY_TOO_LARGE
+				       : RST_POLICY_DUNNO);
+}
+
+static void on_closed(struct policy_conn *conn, void *ctx)
+{
+	(void)ctx;
+	ck_assert_ptr_eq(conn, t.conn);
+	t.conn = NULL;
+	t.closed++;
+}
+
+static const struct policy_conn_callbacks calls = {on_decide, on_closed};
+
+static void begin(int64_t answer_timeout_ms)
+{
+	int fds[2];
+
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	memset(&t, 0, sizeof(t));
+	t.base = event_base_new();
+	t.peer = fds[1];
+	t.conn = policy_conn_new(t.base, fds[0], answer_timeout_ms, &calls, &t);
+}
+
+static void finish(void)
+{
+	policy_conn_free(&t.conn);
+	(void)close(t.peer);
+	event_base_free(t.base);
+}
+
+static void turn(void)
+{
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_NONBLOCK), 0);
+}
+
+static void put(const char *data, size_t n)
+{
+	ck_assert_int_eq(send(t.peer, data, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static size_t get(char *buf, size_t size)
+{
+	size_t used = 0;
+	ssize_t n;
+
+	while (used + 1 < size &&
+	       (n = recv(t.peer, buf + used, size - 1 - used, 0)) > 0)
+		used += (size_t)n;
+	buf[used] = '\0';
+	return used;
+}
+
+static void check_answer(const char *want)
+{
+	char buf[4096];
+
+	(void)get(buf, sizeof(buf));
+	ck_assert_str_eq(buf, want);
+}
+
+static const struct {
+	const char *input, *asked, *answer;
+	bool closed;
+} tables[] = {
+	{REQUEST("a@b"), "a@b ", DUNNO, false},
+	{REQUEST("a") REQUEST("big") REQUEST("c"), "a big c ",
+	 DUNNO TOO_LARGE DUNNO, false},
+	{REQUEST("a") "request=smtpd", "a ", DUNNO, false},
+	{REQUEST("a") "nonsense\n\n", "a ", DUNNO, true},
+	{"request=other\n\n", "", "", true},
+	{"\n", "", "", true},
+};
+
+START_TEST(test_whole)
+{
+	begin(1000);
+	put(tables[_i].input, strlen(tables[_i].input));
+	turn();
+	ck_assert_str_eq(t.asked, tables[_i].asked);
+	check_answer(tables[_i].answer);
+	ck_assert_uint_eq(t.closed, tables[_i].closed ? 1 : 0);
+	finish();
+}
+END_TEST
+
+START_TEST(test_cut)
+{
+	size_t n = strlen(tables[_i].input), cut;
+
+	for (cut = 1; cut < n; cut++) {
+		begin(1000);
+		put(tables[_i].input, cut);
+		turn();
+		if (!t.closed)
+			put(tables[_i].input + cut, n - cut);
+		turn();
+		ck_assert_str_eq(t.asked, tables[_i].asked);
+		check_answer(tables[_i].answer);
+		ck_assert_uint_eq(t.closed, tables[_i].closed ? 1 : 0);
+		finish();
+	}
+}
+END_TEST
+
+START_TEST(test_octet_by_octet)
+{
+	const char *p;
+
+	begin(1000);
+	for (p = tables[_i].input; *p != '\0' && !t.closed; p++) {
+		put(p, 1);
+		turn();
+	}
+	ck_assert_str_eq(t.asked, tables[_i].asked);
+	check_answer(tables[_i].answer);
+	ck_assert_uint_eq(t.closed, tables[_i].closed ? 1 : 0);
+	finish();
+}
+END_TEST
+
+START_TEST(test_closed_in_the_middle)
+{
+	begin(1000);
+	put("request=smtpd_access_policy\nrecip", 33);
+	turn();
+	ck_assert_uint_eq(t.closed, 0);
+	ck_assert_int_eq(shutdown(t.peer, SHUT_WR), 0);
+	turn();
+	ck_assert_uint_eq(t.closed, 1);
+	ck_assert_uint_eq(t.asks, 0);
+	finish();
+}
+END_TEST
+
+/* A peer that writes and does not read: what waits is bounded, and every
+   answer comes once it reads. */
+START_TEST(test_slow_reader)
+{
+	static const char request[] = REQUEST("x");
+	static char buf[1 << 20];
+	unsigned int sent = 0, rounds = 0;
+	size_t got = 0;
+	int small = 1;
+
+	begin(1000);
+	(void)setsockopt(t.peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	while (rounds++ < 200000 &&
+	       send(t.peer, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0) {
+		sent++;
+		turn();
+	}
+	ck_assert_uint_lt(rounds, 200000);
+	ck_assert_uint_lt(t.asks, sent);
+	while (t.asks < sent && rounds++ < 400000) {
+		got += get(buf, sizeof(buf));
+		turn();
+	}
+	turn();
+	got += get(buf, sizeof(buf));
+	ck_assert_uint_eq(t.asks, sent);
+	ck_assert_uint_eq(got, sent * strlen(DUNNO));
+	ck_assert_uint_eq(t.closed, 0);
+	finish();
+}
+END_TEST
+
+START_TEST(test_answered_later)
+{
+	begin(60000);
+	t.later = true;
+	put(REQUEST("a") REQUEST("b"), 2 * strlen(REQUEST("a")));
+	turn();
+	check_answer("");
+	ck_assert_uint_eq(t.asks, 1);
+	policy_conn_answer(t.conn, t.id, RST_POLICY_NO_ROOM);
+	check_answer("action=452 4.2.2 Mailbox full\n\n");
+	ck_assert_uint_eq(t.asks, 2);
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	check_answer(DUNNO);
+	finish();
+}
+END_TEST
+
+START_TEST(test_never_answered)
+{
+	begin(1);
+	t.later = true;
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	/* returns when the one timer has run */
+	while (t.asks == 0)
+		turn();
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	check_answer(DUNNO);
+	finish();
+}
+END_TEST
+
+START_TEST(test_too_long)
+{
+	static char attribute[1002];
+	unsigned int i;
+
+	memset(attribute, 'x', sizeof(attribute));
+	attribute[1] = '=';
+	attribute[sizeof(attribute) - 1] = '\n';
+	begin(1000);
+	for (i = 0; i < 70 && t.closed == 0; i++) {
+		put(attribute, sizeof(attribute));
+		turn();
+	}
+	ck_assert_uint_eq(t.closed, 1);
+	ck_assert_uint_le(i, 67);
+	finish();
+}
+END_TEST
+
+/* What a flood behind an open question costs us is one buffer. */
+START_TEST(test_flood_behind_question)
+{
+	unsigned int rounds = 0;
+
+	begin(60000);
+	t.later = true;
+	while (rounds++ < 100000 &&
+	       send(t.peer, REQUEST("a"), strlen(REQUEST("a")), MSG_NOSIGNAL) >
+		       0)
+		turn();
+	ck_assert_uint_lt(rounds, 100000);
+	ck_assert_uint_eq(t.asks, 1);
+	while (t.asks < 3)
+		policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	check_answer(DUNNO DUNNO);
+	finish();
+}
+END_TEST
+
+START_TEST(test_freed_inside)
+{
+	begin(1000);
+	t.free_inside = true;
+	put(REQUEST("a") REQUEST("b"), 2 * strlen(REQUEST("a")));
+	turn();
+	ck_assert_ptr_null(t.conn);
+	ck_assert_uint_eq(t.asks, 1);
+	ck_assert_uint_eq(t.closed, 0);
+	finish();
+}
+END_TEST
+
+static const struct {
+	const char *state, *size;
+	uint64_t limit;
+	enum rst_policy_action action;
+} decisions[] = {
+	{"RCPT", "1000", 0, RST_POLICY_DUNNO},
+	{"RCPT", "1000", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "1001", 1000, RST_POLICY_TOO_LARGE},
+	{"END-OF-MESSAGE", "1001", 1000, RST_POLICY_TOO_LARGE},
+	{"DATA", "1001", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "0", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "99999999999999999999999", 1000, RST_POLICY_DUNNO},
+};
+
+START_TEST(test_decide)
+{
+	struct rst_policy_request request = {
+		.protocol_state = rst_str(decisions[_i].state),
+		.size = rst_str(decisions[_i].size)};
+
+	ck_assert_int_eq(policy_decide(&request, decisions[_i].limit),
+			 decisions[_i].action);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("policy-conn");
+	TCase *tcase = tcase_create("connection");
+
+	tcase_add_loop_test(tcase, test_whole, 0, N_ELEMENTS(tables));
+	tcase_add_loop_test(tcase, test_cut, 0, N_ELEMENTS(tables));
+	tcase_add_loop_test(tcase, test_octet_by_octet, 0, N_ELEMENTS(tables));
+	tcase_add_test(tcase, test_closed_in_the_middle);
+	tcase_add_test(tcase, test_slow_reader);
+	tcase_add_test(tcase, test_answered_later);
+	tcase_add_test(tcase, test_never_answered);
+	tcase_add_test(tcase, test_too_long);
+	tcase_add_test(tcase, test_flood_behind_question);
+	tcase_add_test(tcase, test_freed_inside);
+	tcase_add_loop_test(tcase, test_decide, 0, N_ELEMENTS(decisions));
+	suite_add_tcase(suite, tcase);
+	return test_run(suite);
+}
