@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * GREETING --220--> EHLO --250--> AUTH --235--> ATRN --250--> ENDED (TURNED)
+ *
+ * One command is on the way at a time. Any other reply, a time-out, and a
+ * server that does not offer what we need lead to ENDED with the outcome that
+ * says what the client does next.
+ */
+#include "restante/customer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base64.h"
+#include "buf.h"
+
+/* A whole reply to EHLO, with whatever a server of another make announces. */
+#define REPLY_MAX 8192
+#define ERROR_MAX 512
+
+enum step {
+	GREETING,
+	EHLO,
+	AUTH,
+	ATRN,
+	ENDED,
+};
+
+struct rst_customer {
+	char *hostname, *user, *password;
+	int64_t reply_timeout_ms;
+	int64_t since_ms; /* the last reply */
+	enum step step;
+	enum rst_customer_outcome outcome;
+	int status; /* what _recv says when ENDED */
+	struct rst_buf out;
+	char error[ERROR_MAX];
+};
+
+static const char *const step_names[] = {"greeting", "EHLO", "AUTH", "ATRN"};
+
+static void wipe_string(char **s)
+{
+	if (*s != NULL)
+		explicit_bzero(*s, strlen(*s));
+	free(*s);
+	*s = NULL;
+}
+
+static void fail(struct rst_customer *c, enum rst_customer_outcome outcome,
+		 const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void fail(struct rst_customer *c, enum rst_customer_outcome outcome,
+		 const char *format, ...)
+{
+	va_list args;
+	size_t n;
+	char *p;
+
+	n = (size_t)snprintf(c->error, sizeof(c->error),
+			     "%s: ", step_names[c->step]);
+	va_start(args, format);
+	(void)vsnprintf(c->error + n, sizeof(c->error) - n, format, args);
+	va_end(args);
+	/* what a server says goes to a terminal */
+	for (p = c->error; *p != '\0'; p++) {
+		if (*p < 32 || *p > 126)
+			*p = '?';
+	}
+	c->outcome = outcome;
+	c->step = ENDED;
+}
+
+/* For a server that is still there to hear it. */
+static void say_quit(struct rst_customer *c)
+{
+	rst_buf_puts(&c->out, "QUIT\r\n");
+}
+
+static void fail_reply(struct rst_customer *c,
+		       const struct rst_smtp_reply *reply)
+{
+	enum rst_customer_outcome outcome = RST_CUSTOMER_BROKEN;
+
+	if (reply->code >= 500)
+		outcome = RST_CUSTOMER_REFUSED;
+	else if (reply->code >= 400)
+		outcome = RST_CUSTOMER_TEMPFAIL;
+	/* RFC 2645: the request is refused, which 451 is not */
+	if (c->step == ATRN && reply->code == 450)
+		outcome = RST_CUSTOMER_REFUSED;
+	fail(c, outcome, "%u %.*s%s%.*s", reply->code, (int)reply->enhanced.n,
+	     reply->enhanced.p, reply->enhanced.n > 0 ? " " : "",
+	     (int)reply->text.n, reply->text.p);
+	if (reply->code != 421)
+		say_quit(c);
+}
+
+static void say_ehlo(struct rst_customer *c)
+{
+	rst_buf_printf(&c->out, "EHLO %s\r\n", c->hostname);
+	c->step = EHLO;
+}
+
+/* Is word among the blank separated ones? */
+static bool has_word(struct rst_str words, struct rst_str word)
+{
+	struct rst_str part;
+
+	while (rst_str_split(&words, ' ', &part)) {
+		if (rst_str_case_eq(part, word))
+			return true;
+	}
+	return false;
+}
+
+struct offer {
+	bool auth, plain, atrn;
+};
+
+static struct offer read_offer(const struct rst_smtp_reply *reply)
+{
+	struct rst_str lines = reply->lines, line, keyword;
+	struct offer offer = {false, false, false};
+
+	/* the first line is only a greeting */
+	if (!rst_smtp_reply_line(&lines, &line))
+		return offer;
+	while (rst_smtp_reply_line(&lines, &line)) {
+		if (!rst_str_split(&line, ' ', &keyword))
+			continue;
+		if (rst_str_case_eq(keyword, RST_STR("ATRN")))
+			offer.atrn = true;
+		if (!rst_str_case_eq(keyword, RST_STR("AUTH")))
+			continue;
+		offer.auth = true;
+		if (has_word(line, RST_STR("PLAIN")))
+			offer.plain = true;
+	}
+	return offer;
+}
+
+/**
+ * RFC 4616: an empty authorization identity, the user, the password.
+ * @return base64, terminated; wipe_string() it
+ */
+static char *plain_response(const char *user, const char *password)
+{
+	size_t user_n = strlen(user), password_n = strlen(password);
+	size_t n = 1 + user_n + 1 + password_n, coded_n;
+	char *plain = rst_malloc(n);
+	char *coded = rst_malloc(RST_BASE64_SIZE(n) + 1);
+
+	plain[0] = '\0';
+	memcpy(plain + 1, user, user_n + 1);
+	memcpy(plain + 1 + user_n + 1, password, password_n);
+	coded_n = rst_base64_encode(plain, n, coded);
+	coded[coded_n] = '\0';
+	explicit_bzero(plain, n);
+	free(plain);
+	return coded;
+}
+
+static void say_auth(struct rst_customer *c)
+{
+	static const char command[] = "AUTH PLAIN ";
+	char *response = plain_response(c->user, c->password);
+
+	wipe_string(&c->password);
+	c->step = AUTH;
+	if (sizeof(command) - 1 + strlen(response) + 2 >
+	    RST_SMTP_AUTH_LINE_MAX) {
+		fail(c, RST_CUSTOMER_REFUSED, "user and password too long");
+		say_quit(c);
+	} else {
+		/* The queue doubles when it grows: the last appends, and a
+		   QUIT, do not move the secret and leave a copy behind. */
+		rst_buf_puts(&c->out, command);
+		rst_buf_puts(&c->out, response);
+		rst_buf_puts(&c->out, "\r\n");
+	}
+	wipe_string(&response);
+}
+
+static void take_offer(struct rst_customer *c,
+		       const struct rst_smtp_reply *reply)
+{
+	struct offer offer = read_offer(reply);
+
+	if (!offer.atrn) {
+		fail(c, RST_CUSTOMER_BROKEN, "server does not offer ATRN");
+	} else if (!offer.auth) {
+		/* so it is while the server's Dovecot is away */
+		fail(c, RST_CUSTOMER_TEMPFAIL, "server does not offer AUTH");
+	} else if (!offer.plain) {
+		fail(c, RST_CUSTOMER_REFUSED,
+		     "server does not offer AUTH PLAIN");
+	} else {
+		say_auth(c);
+		return;
+	}
+	say_quit(c);
+}
+
+static void take_reply(struct rst_customer *c,
+		       const struct rst_smtp_reply *reply)
+{
+	static const unsigned int wanted[] = {220, 250, 235, 250};
+
+	if (reply->code != wanted[c->step]) {
+		fail_reply(c, reply);
+		return;
+	}
+	switch (c->step) {
+	case GREETING:
+		say_ehlo(c);
+		break;
+	case EHLO:
+		take_offer(c, reply);
+		break;
+	case AUTH:
+		rst_buf_puts(&c->out, "ATRN\r\n");
+		c->step = ATRN;
+		break;
+	case ATRN:
+		c->step = ENDED;
+		c->outcome = RST_CUSTOMER_TURNED;
+		break;
+	case ENDED:
+		break;
+	}
+}
+
+ssize_t rst_customer_recv(struct rst_customer *c, const char *buf, size_t len,
+			  int64_t now_ms)
+{
+	struct rst_smtp_reply reply;
+	size_t used = 0;
+
+	while (c->step != ENDED) {
+		ssize_t n = rst_smtp_reply_parse(buf + used, len - used,
+						 REPLY_MAX, &reply);
+
+		if (n == 0)
+			break;
+		if (n < 0) {
+			fail(c, RST_CUSTOMER_BROKEN,
+			     n == RST_ELIMIT ? "reply too long"
+					     : "reply is no SMTP");
+			c->status = (int)n;
+			break;
+		}
+		c->since_ms = now_ms;
+		take_reply(c, &reply);
+		used += (size_t)n;
+	}
+	return used > 0 ? (ssize_t)used : c->status;
+}
+
+enum rst_customer_outcome rst_customer_outcome(const struct rst_customer *c)
+{
+	return c->outcome;
+}
+
+const char *rst_customer_error(const struct rst_customer *c)
+{
+	return c->error;
+}
+
+struct rst_customer *
+rst_customer_new(const struct rst_customer_settings *settings, int64_t now_ms)
+{
+	struct rst_customer *c = rst_calloc(1, sizeof(*c));
+
+	c->hostname = rst_strdup(settings->hostname);
+	c->user = rst_strdup(settings->user);
+	c->password = rst_strdup(settings->password);
+	c->reply_timeout_ms = settings->reply_timeout_ms;
+	c->since_ms = now_ms;
+	return c;
+}
+
+void rst_customer_free(struct rst_customer **_c)
+{
+	struct rst_customer *c = *_c;
+
+	if (c == NULL)
+		return;
+	*_c = NULL;
+	free(c->hostname);
+	free(c->user);
+	wipe_string(&c->password);
+	if (c->out.data != NULL)
+		explicit_bzero(c->out.data, c->out.alloc);
+	rst_buf_clear(&c->out);
+	free(c);
+}
+
+const char *rst_customer_output(const struct rst_customer *c, size_t *len_r)
+{
+	struct rst_str out = rst_buf_view(&c->out);
+
+	*len_r = out.n;
+	return out.p;
+}
+
+void rst_customer_sent(struct rst_customer *c, size_t n)
+{
+	if (n > 0)
+		explicit_bzero(c->out.data + c->out.start, n);
+	rst_buf_take(&c->out, n);
+}
+
+int64_t rst_customer_deadline(const struct rst_customer *c)
+{
+	return c->step == ENDED ? -1 : c->since_ms + c->reply_timeout_ms;
+}
+
+void rst_customer_tick(struct rst_customer *c, int64_t now_ms)
+{
+	int64_t deadline = rst_customer_deadline(c);
+
+	if (deadline >= 0 && now_ms >= deadline)
+		fail(c, RST_CUSTOMER_TEMPFAIL, "no reply in %lld s",
+		     (long long)(c->reply_timeout_ms / 1000));
+}
