@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "fdatasync-path.h"
+#include "fsync-mode.h"
+#include "ioloop.h"
+#include "mail-storage-private.h"
+#include "mail-user.h"
+#include "mailbox-list-private.h"
+#include "hold-mailbox.h"
+#include "restante-settings.h"
+
+#define LOCK_NAME "restante.lock"
+
+static const char *last_error(struct mailbox *box)
+{
+	return mailbox_get_last_internal_error(box, NULL);
+}
+
+static bool is_home(struct mail_user *user, const char *path)
+{
+	const char *home;
+
+	return mail_user_get_home(user, &home) > 0 && strcmp(home, path) == 0;
+}
+
+/*
+ * Dovecot makes a message and its mailbox's own directory durable, not the
+ * entries of that directory's parents, which may be new as well.
+ */
+static int fsync_parents(struct mailbox *box, const char **error_r)
+{
+	const char *path, *slash;
+
+	if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) <=
+	    0)
+		return 0;
+	while (!is_home(box->list->ns->user, path) &&
+	       (slash = strrchr(path, '/')) != NULL && slash != path) {
+		path = t_strdup_until(path, slash);
+		/* above the home it need not be readable, nor ours */
+		if (fdatasync_path(path) < 0) {
+			if (errno == EACCES)
+				return 0;
+			*error_r = t_strdup_printf("fdatasync(%s): %m", path);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static bool never_fsync(struct mailbox *box)
+{
+	return box->storage->set->parsed_fsync_mode == FSYNC_MODE_NEVER;
+}
+
+/* Debian's Dovecot has no MAILBOX_FLAG_AUTO_CREATE any more. */
+static int create_box(struct mailbox *box, const char **error_r)
+{
+	if (mailbox_create(box, NULL, FALSE) < 0 &&
+	    mailbox_get_last_mail_error(box) != MAIL_ERROR_EXISTS) {
+		*error_r = t_strdup(last_error(box));
+		return -1;
+	}
+	if (mailbox_open(box) < 0) {
+		*error_r = t_strdup(last_error(box));
+		return -1;
+	}
+	return never_fsync(box) ? 0 : fsync_parents(box, error_r);
+}
+
+/* @return 1, 0: missing, -1 */
+static int open_box(struct mailbox *box, bool create, const char **error_r)
+{
+	if (mailbox_open(box) == 0)
+		return 1;
+	if (mailbox_get_last_mail_error(box) != MAIL_ERROR_NOTFOUND) {
+		*error_r = t_strdup(last_error(box));
+		return -1;
+	}
+	if (!create)
+		return 0;
+	return create_box(box, error_r) < 0 ? -1 : 1;
+}
+
+int rst_hold_mailbox_open(struct mail_user *user,
+			  const struct rst_settings *set,
+			  enum mailbox_flags flags, bool create,
+			  struct mailbox **box_r, const char **error_r)
+{
+	struct mailbox *box;
+	int ret;
+
+	box = mailbox_alloc_for_user(user, set->hold_mailbox,
+				     flags | MAILBOX_FLAG_IGNORE_ACLS);
+	ret = open_box(box, create, error_r);
+	if (ret <= 0)
+		mailbox_free(&box);
+	*box_r = box;
+	return ret;
+}
+
+time_t rst_hold_due(const struct rst_settings *set, time_t arrived)
+{
+	return arrived + (time_t)set->hold_time_secs;
+}
+
+/* Messages are numbered as they arrived: the first is the oldest. */
+static int oldest_date(struct mailbox *box, time_t *date_r)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail *mail;
+	int ret;
+
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, MAIL_FETCH_RECEIVED_DATE, NULL);
+	mail_set_seq(mail, 1);
+	ret = mail_get_received_date(mail, date_r);
+	if (ret < 0 && mail->expunged) {
+		/* gone this moment: somebody else is emptying the hold */
+		*date_r = ioloop_time;
+		ret = 0;
+	}
+	mail_free(&mail);
+	if (mailbox_transaction_commit(&trans) < 0)
+		ret = -1;
+	return ret;
+}
+
+static int count(struct mailbox *box, struct rst_hold_status *status_r)
+{
+	struct mailbox_metadata metadata;
+	struct mailbox_status status;
+
+	if (mailbox_sync(box, 0) < 0)
+		return -1;
+	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
+	status_r->messages = status.messages;
+	if (status.messages == 0)
+		return 0;
+	if (mailbox_get_metadata(box, MAILBOX_METADATA_VIRTUAL_SIZE,
+				 &metadata) < 0)
+		return -1;
+	status_r->octets = metadata.virtual_size;
+	return oldest_date(box, &status_r->oldest);
+}
+
+int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
+			    struct rst_hold_status *status_r,
+			    const char **error_r)
+{
+	i_zero(status_r);
+	if (count(box, status_r) < 0) {
+		*error_r = t_strdup(last_error(box));
+		return -1;
+	}
+	if (status_r->messages > 0)
+		status_r->due = rst_hold_due(set, status_r->oldest);
+	return 0;
+}
+
+int rst_hold_mailbox_peek(struct mail_user *user,
+			  const struct rst_settings *set,
+			  struct rst_hold_status *status_r,
+			  const char **error_r)
+{
+	struct mailbox *box;
+	int ret;
+
+	i_zero(status_r);
+	ret = rst_hold_mailbox_open(user, set, 0, FALSE, &box, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = rst_hold_mailbox_status(box, set, status_r, error_r);
+	mailbox_free(&box);
+	return ret;
+}
+
+int rst_hold_mailbox_lock(struct mailbox *box, struct file_lock **lock_r,
+			  const char **error_r)
+{
+	return mailbox_lock_file_create(box, LOCK_NAME, 0, lock_r, error_r);
+}
+
+int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
+			 const char **error_r)
+{
+	if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_CONTROL, path_r) >
+	    0)
+		return 0;
+	*error_r = "the hold mailbox has no directory of its own";
+	return -1;
+}
+
+static int fsync_dir(const char *path, const char **error_r)
+{
+	if (fdatasync_path(path) == 0 || errno == ENOENT)
+		return 0;
+	*error_r = t_strdup_printf("fdatasync(%s): %m", path);
+	return -1;
+}
+
+int rst_hold_mailbox_fsync(struct mailbox *box, const char **error_r)
+{
+	const char *path;
+
+	if (never_fsync(box) ||
+	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) <=
+		    0)
+		return 0;
+	if (strcmp(box->storage->name, "maildir") != 0)
+		return fsync_dir(path, error_r);
+	if (fsync_dir(t_strconcat(path, "/cur", NULL), error_r) < 0)
+		return -1;
+	return fsync_dir(t_strconcat(path, "/new", NULL), error_r);
+}

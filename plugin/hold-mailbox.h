@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * The hold mailbox of one user: an ordinary Dovecot mailbox.
+ */
+#ifndef HOLD_MAILBOX_H
+#define HOLD_MAILBOX_H
+
+#include "mail-storage.h"
+
+struct file_lock;
+struct rst_settings;
+
+struct rst_hold_status {
+	unsigned int messages;
+	uoff_t octets; /**< with CRLF line ends */
+	time_t oldest; /**< arrival of the oldest; 0: nothing is held */
+	time_t due;    /**< when that goes to the normal mailbox; 0: never */
+};
+
+/**
+ * Open the hold of user.
+ *
+ * @param create make it, durably, where it is missing
+ * @param box_r  to be freed with mailbox_free() when 1 was returned
+ * @return 1; 0: there is none; -1: error_r
+ */
+int rst_hold_mailbox_open(struct mail_user *user,
+			  const struct rst_settings *set,
+			  enum mailbox_flags flags, bool create,
+			  struct mailbox **box_r, const char **error_r);
+
+/**
+ * Bring box up to date and count. No transaction may be open on it.
+ * @return 0, or -1: error_r
+ */
+int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
+			    struct rst_hold_status *status_r,
+			    const char **error_r);
+
+/** Open, count, close; a missing hold is an empty one. @return 0 or -1 */
+int rst_hold_mailbox_peek(struct mail_user *user,
+			  const struct rst_settings *set,
+			  struct rst_hold_status *status_r,
+			  const char **error_r);
+
+/** When does a message go to the normal mailbox that arrived then? */
+time_t rst_hold_due(const struct rst_settings *set, time_t arrived);
+
+/**
+ * Take the lock of the one who empties this hold. Deliveries do not need it.
+ * Never waits.
+ * @return 1; 0: somebody else has it; -1: error_r
+ */
+int rst_hold_mailbox_lock(struct mailbox *box, struct file_lock **lock_r,
+			  const char **error_r);
+
+/** The directory for files of ours beside the mailbox's own. */
+int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
+			 const char **error_r);
+
+/**
+ * Make removals durable: fsync of the directories, which maildir does not do
+ * by itself after an expunge.
+ * @return 0, or -1: error_r
+ */
+int rst_hold_mailbox_fsync(struct mailbox *box, const char **error_r);
+
+#endif
