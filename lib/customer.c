@@ -236,12 +236,12 @@ static void take_reply(struct rst_customer *c,
 ssize_t rst_customer_recv(struct rst_customer *c, const char *buf, size_t len,
 			  int64_t now_ms)
 {
+	struct rst_str rest = {buf, len};
 	struct rst_smtp_reply reply;
-	size_t used = 0;
 
 	while (c->step != ENDED) {
-		ssize_t n = rst_smtp_reply_parse(buf + used, len - used,
-						 REPLY_MAX, &reply);
+		ssize_t n =
+			rst_smtp_reply_parse(rest.p, rest.n, REPLY_MAX, &reply);
 
 		if (n == 0)
 			break;
@@ -254,9 +254,10 @@ ssize_t rst_customer_recv(struct rst_customer *c, const char *buf, size_t len,
 		}
 		c->since_ms = now_ms;
 		take_reply(c, &reply);
-		used += (size_t)n;
+		rest.p += n;
+		rest.n -= (size_t)n;
 	}
-	return used > 0 ? (ssize_t)used : c->status;
+	return rest.n < len ? (ssize_t)(len - rest.n) : c->status;
 }
 
 enum rst_customer_outcome rst_customer_outcome(const struct rst_customer *c)

@@ -290,6 +290,9 @@ ssize_t rst_smtp_reply_parse(const char *buf, size_t len, size_t max,
 	size_t used = 0;
 	int more;
 
+	/* an empty buffer may be NULL, to which nothing can be added */
+	if (len == 0)
+		return 0;
 	do {
 		ssize_t n = rst_smtp_line(buf + used, len - used, max - used,
 					  &line);

@@ -198,6 +198,7 @@ START_TEST(test_deadline_moves)
 	struct rst_customer *c = rst_customer_new(&settings, 100);
 
 	ck_assert_int_eq(rst_customer_deadline(c), 30100);
+	ck_assert_int_eq(rst_customer_recv(c, NULL, 0, 5000), 0);
 	ck_assert_int_eq(rst_customer_recv(c, "220", 3, 5000), 0);
 	ck_assert_int_eq(rst_customer_deadline(c), 30100);
 	ck_assert_int_eq(rst_customer_recv(c, "220 mx\r\n", 8, 6000), 8);

@@ -386,6 +386,7 @@ START_TEST(test_session_timeout)
 	ck_assert_int_eq(rst_provider_recv(p, "NOOP\r\n", 6, 900), 6);
 	ck_assert_int_eq(rst_provider_deadline(p), 1900);
 	/* half a line is silence */
+	ck_assert_int_eq(rst_provider_recv(p, NULL, 0, 1800), 0);
 	ck_assert_int_eq(rst_provider_recv(p, "NOO", 3, 1800), 0);
 	ck_assert_int_eq(rst_provider_deadline(p), 1900);
 	ck_assert_int_eq(rst_provider_recv(p, "NOOP\r\n", 6, 4900), 6);

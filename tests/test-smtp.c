@@ -336,6 +336,17 @@ START_TEST(test_reply)
 }
 END_TEST
 
+/* What evbuffer_pullup() gives where there is nothing. */
+START_TEST(test_no_buffer)
+{
+	struct rst_smtp_reply reply;
+	struct rst_str line;
+
+	ck_assert_int_eq(rst_smtp_line(NULL, 0, 10, &line), 0);
+	ck_assert_int_eq(rst_smtp_reply_parse(NULL, 0, 10, &reply), 0);
+}
+END_TEST
+
 START_TEST(test_xtext_all_octets)
 {
 	char all[256], coded[3 * 256], back[3 * 256];
@@ -389,6 +400,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_address, 0, N_ELEMENTS(addresses));
 	tcase_add_loop_test(tcase, test_param, 0, N_ELEMENTS(params));
 	tcase_add_loop_test(tcase, test_reply, 0, N_ELEMENTS(replies));
+	tcase_add_test(tcase, test_no_buffer);
 	tcase_add_test(tcase, test_xtext_all_octets);
 	tcase_add_loop_test(tcase, test_xtext, 0, N_ELEMENTS(xtexts));
 	suite_add_tcase(suite, tcase);
