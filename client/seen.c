@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+#include "seen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* lines of which more than half may be dead before that is worth a rewrite */
+#define COMPACT_MIN 256
+#define LINE_MAX_OCTETS (RST_ID_MAX + 32)
+
+struct seen_entry {
+	TAILQ_ENTRY(seen_entry) link;  /* in the order of the log */
+	TAILQ_ENTRY(seen_entry) fresh; /* while its line is not durable */
+	bool logged;
+	int64_t time;
+	char id[RST_ID_MAX + 1];
+};
+
+TAILQ_HEAD(entry_list, seen_entry);
+
+struct seen {
+	char *dir;
+	int dir_fd, fd;
+	void *tree; /* balanced: no choice of ids makes it slow */
+	struct entry_list entries, fresh;
+	size_t count;
+	size_t lines;      /* in the file, dead ones too */
+	size_t compact_at; /* lines below which it is not tried */
+	off_t size;        /* of the whole lines; the next one goes there */
+	int64_t newest;
+};
+
+static int entry_cmp(const void *a, const void *b)
+{
+	const struct seen_entry *left = a, *right = b;
+
+	return strcmp(left->id, right->id);
+}
+
+static void entry_set_id(struct seen_entry *entry, struct rst_str id)
+{
+	memcpy(entry->id, id.p, id.n);
+	entry->id[id.n] = '\0';
+}
+
+static struct seen_entry *find(const struct seen *seen, struct rst_str id)
+{
+	struct seen_entry probe, **node;
+
+	if (!rst_id_valid(id))
+		return NULL;
+	entry_set_id(&probe, id);
+	node = tfind(&probe, &seen->tree, entry_cmp);
+	return node == NULL ? NULL : *node;
+}
+
+static struct seen_entry *add(struct seen *seen, struct rst_str id,
+			      int64_t time)
+{
+	struct seen_entry *entry = find(seen, id);
+
+	if (entry != NULL)
+		return entry;
+	entry = rst_calloc(1, sizeof(*entry));
+	entry_set_id(entry, id);
+	entry->time = time;
+	if (tsearch(entry, &seen->tree, entry_cmp) == NULL)
+		abort(); /* out of memory */
+	TAILQ_INSERT_TAIL(&seen->entries, entry, link);
+	seen->count++;
+	return entry;
+}
+
+static void drop(struct seen *seen, struct seen_entry *entry)
+{
+	tdelete(entry, &seen->tree, entry_cmp);
+	TAILQ_REMOVE(&seen->entries, entry, link);
+	if (!entry->logged)
+		TAILQ_REMOVE(&seen->fresh, entry, fresh);
+	seen->count--;
+	free(entry);
+}
+
+/* One line, without its LF. @return false: it is none of ours */
+static bool load_line(struct seen *seen, struct rst_str line)
+{
+	struct rst_str id;
+	struct seen_entry *entry;
+	uint64_t time;
+
+	if (!rst_str_split(&line, '\t', &id) || !rst_id_valid(id))
+		return false;
+	if (rst_str_eq(line, RST_STR("-"))) {
+		entry = find(seen, id);
+		if (entry != NULL)
+			drop(seen, entry);
+		return true;
+	}
+	if (!rst_str_to_u64(line, &time) || time > INT64_MAX)
+		return false;
+	add(seen, id, (int64_t)time)->logged = true;
+	if ((int64_t)time > seen->newest)
+		seen->newest = (int64_t)time;
+	return true;
+}
+
+static void report_bad_line(const struct seen *seen)
+{
+	struct rst_logline line;
+
+	rst_logline_begin(&line, "seen-log has a line that is none, skipped");
+	rst_logline_cstr(&line, "dir", seen->dir);
+	rst_logline_u64(&line, "line", seen->lines);
+	log_line(LOG_WARNING, &line);
+}
+
+static int load(struct seen *seen, FILE *file)
+{
+	char *buf = NULL;
+	size_t alloc = 0;
+	ssize_t n;
+
+	while ((n = getline(&buf, &alloc, file)) > 0) {
+		if (buf[n - 1] != '\n') {
+			log_short(LOG_INFO, "seen-log had a torn last line",
+				  "dir", seen->dir);
+			break;
+		}
+		seen->lines++;
+		seen->size += n;
+		if (!load_line(seen, (struct rst_str){buf, (size_t)n - 1}))
+			report_bad_line(seen);
+	}
+	free(buf);
+	return ferror(file) ? -1 : 0;
+}
+
+static int load_file(struct seen *seen)
+{
+	int fd = openat(seen->dir_fd, SEEN_FILE, O_RDONLY | O_CLOEXEC);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	int ret;
+
+	if (file == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return errno == ENOENT ? 0 : -1;
+	}
+	ret = load(seen, file);
+	fclose(file);
+	return ret;
+}
+
+static int open_files(struct seen *seen)
+{
+	seen->dir_fd = open(seen->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (seen->dir_fd < 0 || load_file(seen) < 0)
+		return -1;
+	seen->fd = openat(seen->dir_fd, SEEN_FILE,
+			  O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (seen->fd < 0 || ftruncate(seen->fd, seen->size) < 0)
+		return -1;
+	return fsync(seen->dir_fd);
+}
+
+struct seen *seen_open(const char *dir)
+{
+	struct seen *seen = rst_calloc(1, sizeof(*seen));
+
+	seen->dir = rst_strdup(dir);
+	seen->dir_fd = seen->fd = -1;
+	seen->newest = INT64_MIN;
+	seen->compact_at = COMPACT_MIN;
+	TAILQ_INIT(&seen->entries);
+	TAILQ_INIT(&seen->fresh);
+	if (open_files(seen) < 0) {
+		log_errno("cannot open the seen-log", "dir", dir);
+		seen_free(&seen);
+	}
+	return seen;
+}
+
+void seen_free(struct seen **_seen)
+{
+	struct seen *seen = *_seen;
+
+	*_seen = NULL;
+	if (seen == NULL)
+		return;
+	while (!TAILQ_EMPTY(&seen->entries))
+		drop(seen, TAILQ_FIRST(&seen->entries));
+	if (seen->fd >= 0)
+		close(seen->fd);
+	if (seen->dir_fd >= 0)
+		close(seen->dir_fd);
+	free(seen->dir);
+	free(seen);
+}
+
+enum seen_state seen_find(const struct seen *seen, struct rst_str id)
+{
+	const struct seen_entry *entry = find(seen, id);
+
+	if (entry == NULL)
+		return SEEN_UNKNOWN;
+	return entry->logged ? SEEN_LOGGED : SEEN_NOTED;
+}
+
+void seen_note(struct seen *seen, struct rst_str id, int64_t time)
+{
+	struct seen_entry *entry;
+
+	if (!rst_id_valid(id) || find(seen, id) != NULL)
+		return;
+	entry = add(seen, id, time < 0 ? 0 : time);
+	TAILQ_INSERT_TAIL(&seen->fresh, entry, fresh);
+}
+
+static void print_entry(FILE *file, const struct seen_entry *entry)
+{
+	fprintf(file, "%s\t%" PRId64 "\n", entry->id, entry->time);
+}
+
+/* At the end of the whole lines: what a failed write left there is written
+   over, where O_APPEND would have joined it with the next line. */
+static int write_end(struct seen *seen, const char *buf, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = pwrite(seen->fd, buf + done, len - done,
+			   seen->size + (off_t)done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static void set_logged(struct seen *seen)
+{
+	struct seen_entry *entry;
+
+	while ((entry = TAILQ_FIRST(&seen->fresh)) != NULL) {
+		TAILQ_REMOVE(&seen->fresh, entry, fresh);
+		entry->logged = true;
+		seen->lines++;
+		if (entry->time > seen->newest)
+			seen->newest = entry->time;
+	}
+}
+
+int seen_flush(struct seen *seen)
+{
+	const struct seen_entry *entry;
+	char *buf = NULL;
+	size_t len = 0;
+	FILE *file;
+	int ret;
+
+	if (TAILQ_EMPTY(&seen->fresh))
+		return 0;
+	file = open_memstream(&buf, &len);
+	if (file == NULL)
+		return -1;
+	TAILQ_FOREACH(entry, &seen->fresh, fresh)
+	print_entry(file, entry);
+	if (fclose(file) != 0)
+		abort(); /* out of memory */
+	ret = write_end(seen, buf, len);
+	free(buf);
+	if (ret < 0 || fdatasync(seen->fd) < 0)
+		return -1;
+	seen->size += (off_t)len;
+	set_logged(seen);
+	return 0;
+}
+
+/* A log with the live lines only, under another name. @return its size */
+static off_t write_copy(const struct seen *seen, int fd)
+{
+	FILE *file = fdopen(fd, "w");
+	const struct seen_entry *entry;
+	off_t size = -1;
+
+	if (file == NULL) {
+		close(fd);
+		return -1;
+	}
+	TAILQ_FOREACH(entry, &seen->entries, link)
+	{
+		if (entry->logged)
+			print_entry(file, entry);
+	}
+	if (fflush(file) == 0 && fsync(fd) == 0)
+		size = ftello(file);
+	if (fclose(file) != 0)
+		size = -1;
+	return size;
+}
+
+static size_t count_logged(const struct seen *seen)
+{
+	const struct seen_entry *entry;
+	size_t count = seen->count;
+
+	TAILQ_FOREACH(entry, &seen->fresh, fresh)
+	count--;
+	return count;
+}
+
+static int compact(struct seen *seen)
+{
+	const char *copy = SEEN_FILE ".new";
+	int new_fd, fd;
+	off_t size;
+
+	fd = openat(seen->dir_fd, copy,
+		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	size = write_copy(seen, fd);
+	if (size < 0)
+		return -1;
+	new_fd = openat(seen->dir_fd, copy, O_WRONLY | O_CLOEXEC);
+	if (new_fd < 0)
+		return -1;
+	if (renameat(seen->dir_fd, copy, seen->dir_fd, SEEN_FILE) < 0) {
+		close(new_fd);
+		return -1;
+	}
+	close(seen->fd);
+	seen->fd = new_fd;
+	seen->size = size;
+	seen->lines = count_logged(seen);
+	return fsync(seen->dir_fd);
+}
+
+static void compact_if_worth(struct seen *seen)
+{
+	if (seen->lines < seen->compact_at || seen->count * 2 >= seen->lines)
+		return;
+	seen->compact_at = COMPACT_MIN;
+	if (compact(seen) < 0) {
+		log_errno("cannot compact the seen-log", "dir", seen->dir);
+		seen->compact_at = seen->lines * 2; /* not at every message */
+	}
+}
+
+void seen_forget(struct seen *seen, struct rst_str id)
+{
+	struct seen_entry *entry = find(seen, id);
+	char line[LINE_MAX_OCTETS];
+	int n;
+
+	if (entry == NULL)
+		return;
+	/* Not synced: if it gets lost, an id stays that will not be asked for
+	   again, and that is all. */
+	n = snprintf(line, sizeof(line), "%s\t-\n", entry->id);
+	if (entry->logged && write_end(seen, line, (size_t)n) == 0) {
+		seen->size += n;
+		seen->lines++;
+	}
+	drop(seen, entry);
+	compact_if_worth(seen);
+}
+
+int64_t seen_newest(const struct seen *seen)
+{
+	return seen->newest;
+}
+
+size_t seen_count(const struct seen *seen)
+{
+	return seen->count;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * The seen-log: ids of messages that are stored, so that a message whose 250
+ * got lost on the way is answered again and not stored again.
+ *
+ * A text file of lines, "id TAB unix-time"; "id TAB -" takes an id back, once
+ * the server has promised never to send it again. Lines are only ever added;
+ * when more than half of them are dead the file is written anew and renamed.
+ * Whoever opens it holds the lock of the Maildir.
+ */
+#ifndef CLIENT_SEEN_H
+#define CLIENT_SEEN_H
+
+#include "restante/envelope.h"
+
+#define SEEN_FILE "restante.seen"
+
+enum seen_state {
+	SEEN_UNKNOWN,
+	/** stored, but its line is not durable yet: not to be answered 250 */
+	SEEN_NOTED,
+	SEEN_LOGGED,
+};
+
+struct seen;
+
+/**
+ * Read the log of a directory, or begin one. A last line without its end was
+ * being written in a crash: it is cut off. Other lines that are none are
+ * reported and skipped.
+ * @return NULL when that failed, which was logged
+ */
+struct seen *seen_open(const char *dir);
+void seen_free(struct seen **seen);
+enum seen_state seen_find(const struct seen *seen, struct rst_str id);
+/** `id` is stored since `time`. Durable only after seen_flush(). */
+void seen_note(struct seen *seen, struct rst_str id, int64_t time);
+/** Make what was noted durable. @return 0, or -1 with errno; then it is tried
+    again with the next one */
+int seen_flush(struct seen *seen);
+/** The server promises that `id` will not come again. */
+void seen_forget(struct seen *seen, struct rst_str id);
+/** Unix time of the newest line; INT64_MIN: the log has never had one. */
+int64_t seen_newest(const struct seen *seen);
+size_t seen_count(const struct seen *seen);
+
+#endif
