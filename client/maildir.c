@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include "maildir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "path.h"
+
+#define MARK ",restante="
+#define HOST_MAX 64
+
+/* A file of ours? Then its id, "" where there was none, and its time. */
+static bool parse_name(const char *name, struct rst_str *id_r, int64_t *time_r)
+{
+	const char *mark = strstr(name, MARK);
+	struct rst_str rest = rst_str(name), seconds;
+	uint64_t time;
+
+	if (mark == NULL || !rst_str_split(&rest, '.', &seconds) ||
+	    !rst_str_to_u64(seconds, &time) || time > INT64_MAX)
+		return false;
+	rest = rst_str(mark + strlen(MARK));
+	if (!rst_str_split(&rest, ':', id_r))
+		*id_r = rest;
+	*time_r = (int64_t)time;
+	return id_r->n == 0 || rst_id_valid(*id_r);
+}
+
+static void log_dir_errno(const char *message, const struct maildir *maildir,
+			  const char *name)
+{
+	char *path = path_join(maildir->path, name);
+
+	log_errno(message, "path", path);
+	free(path);
+}
+
+static int open_dir(int at, const char *name)
+{
+	return openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int make_dirs(const struct maildir *maildir)
+{
+	static const char *const names[] = {"tmp", "new", "cur"};
+	bool made = false;
+	size_t i;
+
+	for (i = 0; i < 3; i++) {
+		if (mkdirat(maildir->fd, names[i], 0700) == 0) {
+			made = true;
+		} else if (errno != EEXIST) {
+			log_dir_errno("cannot make directory", maildir,
+				      names[i]);
+			return -1;
+		}
+	}
+	if (made && fsync(maildir->fd) < 0) {
+		log_dir_errno("cannot sync directory", maildir, "");
+		return -1;
+	}
+	return 0;
+}
+
+/* A new Maildir must itself outlive a power cut. */
+static int make_root(const char *path, int *fd_r)
+{
+	bool made = mkdir(path, 0700) == 0;
+	int up, ret;
+
+	if (!made && errno != EEXIST)
+		return -1;
+	*fd_r = open_dir(AT_FDCWD, path);
+	if (*fd_r < 0 || !made)
+		return *fd_r < 0 ? -1 : 0;
+	up = open_dir(*fd_r, "..");
+	if (up < 0)
+		return -1;
+	ret = fsync(up);
+	close(up);
+	return ret;
+}
+
+int maildir_open(struct maildir *maildir, const char *path)
+{
+	*maildir = (struct maildir){rst_strdup(path), -1, -1, -1};
+	if (make_root(path, &maildir->fd) < 0) {
+		log_errno("cannot open the Maildir", "path", path);
+		return -1;
+	}
+	if (make_dirs(maildir) < 0)
+		return -1;
+	maildir->tmp_fd = open_dir(maildir->fd, "tmp");
+	maildir->new_fd = open_dir(maildir->fd, "new");
+	if (maildir->tmp_fd < 0 || maildir->new_fd < 0) {
+		log_errno("cannot open the Maildir", "path", path);
+		return -1;
+	}
+	return 0;
+}
+
+void maildir_close(struct maildir *maildir)
+{
+	const int fds[] = {maildir->fd, maildir->tmp_fd, maildir->new_fd};
+	size_t i;
+
+	for (i = 0; i < 3; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	free(maildir->path);
+	*maildir = (struct maildir){NULL, -1, -1, -1};
+}
+
+static int lock_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	if (fd >= 0 && errno == EWOULDBLOCK)
+		log_short(LOG_ERR, "another restante uses this directory",
+			  "lock", path);
+	else
+		log_errno("cannot lock", "lock", path);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+int maildir_lock(const char *dir)
+{
+	char *path = path_join(dir, MAILDIR_LOCK_FILE);
+	int fd = lock_file(path);
+
+	free(path);
+	return fd;
+}
+
+/* For each file of ours in a directory of the Maildir. */
+static int each_file(const struct maildir *maildir, const char *sub,
+		     void (*func)(const char *name, void *ctx), void *ctx)
+{
+	int fd = open_dir(maildir->fd, sub);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	int saved;
+
+	if (dir == NULL) {
+		log_dir_errno("cannot read directory", maildir, sub);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	while (errno = 0, (entry = readdir(dir)) != NULL)
+		func(entry->d_name, ctx);
+	saved = errno;
+	closedir(dir);
+	errno = saved;
+	if (errno != 0)
+		log_dir_errno("cannot read directory", maildir, sub);
+	return errno == 0 ? 0 : -1;
+}
+
+static void clean_file(const char *name, void *ctx)
+{
+	struct maildir *maildir = ctx;
+	struct rst_str id;
+	int64_t time;
+
+	if (parse_name(name, &id, &time))
+		(void)unlinkat(maildir->tmp_fd, name, 0);
+}
+
+void maildir_clean(struct maildir *maildir)
+{
+	(void)each_file(maildir, "tmp", clean_file, maildir);
+}
+
+struct scan {
+	int64_t since;
+	maildir_found_func *found;
+	void *ctx;
+};
+
+static void scan_file(const char *name, void *ctx)
+{
+	const struct scan *scan = ctx;
+	struct rst_str id;
+	int64_t time;
+
+	if (parse_name(name, &id, &time) && id.n > 0 && time >= scan->since)
+		scan->found(id, time, scan->ctx);
+}
+
+int maildir_scan(const struct maildir *maildir, int64_t since,
+		 maildir_found_func *found, void *ctx)
+{
+	struct scan scan = {since, found, ctx};
+
+	/* new first: what a reader moves to cur meanwhile is then seen twice,
+	   the other way round it might not be seen */
+	if (each_file(maildir, "new", scan_file, &scan) < 0)
+		return -1;
+	return each_file(maildir, "cur", scan_file, &scan);
+}
+
+char *maildir_host(const char *hostname)
+{
+	char *host = rst_strdup(hostname), *p;
+
+	for (p = host; *p != '\0'; p++) {
+		bool good = (*p >= 'a' && *p <= 'z') ||
+			    (*p >= 'A' && *p <= 'Z') ||
+			    (*p >= '0' && *p <= '9') || *p == '.' || *p == '-';
+
+		if (!good)
+			*p = '_';
+		if (p - host == HOST_MAX)
+			*p = '\0';
+		if (*p == '\0')
+			break;
+	}
+	return host;
+}
+
+void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
+		  struct rst_str id)
+{
+	static unsigned int count;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec < 0)
+		now.tv_sec = 0;
+	(void)snprintf(name_r, MAILDIR_NAME_SIZE,
+		       "%lld.M%ldP%dQ%u.%.*s" MARK "%.*s",
+		       (long long)now.tv_sec, now.tv_nsec / 1000, (int)getpid(),
+		       ++count, HOST_MAX, host, (int)id.n, id.p);
+}

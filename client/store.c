@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "maildir.h"
+#include "path.h"
+#include "restante/smtp.h"
+#include "seen.h"
+
+#define WRITE_SIZE 65536
+#define DAY_SECS 86400
+
+struct store {
+	struct maildir maildir;
+	struct seen *seen;
+	char *state_dir, *hostname, *server;
+	char *host; /* hostname, for file names */
+	int lock_fd, state_lock_fd;
+	int last_errno; /* of a failure that was reported; 0: it works */
+};
+
+/*
+ * WRITING -> WHOLE (store_end) -> RENAMED -> LOGGED
+ * Any of the first two -> FAILED: nothing of it is left.
+ * RENAMED is where it stays when only the last syncs failed: it is stored,
+ * but may not be answered 250, and the server's next try finds it so.
+ */
+enum state {
+	STATE_WRITING,
+	STATE_WHOLE,
+	STATE_RENAMED,
+	STATE_LOGGED,
+	STATE_FAILED,
+};
+
+struct store_message {
+	struct store *store;
+	enum state state;
+	bool repeated;
+	struct rst_str id; /* a view of id_octets */
+	char id_octets[RST_ID_MAX];
+	char name[MAILDIR_NAME_SIZE];
+	int fd;       /* of the file in tmp, or -1 */
+	bool last_cr; /* the last octet was a CR, and waits for what follows */
+	char *buf;
+	size_t used;
+};
+
+/* ---- opening */
+
+static int lock_dirs(struct store *store, const struct store_settings *settings)
+{
+	struct stat maildir, state;
+
+	store->lock_fd = maildir_lock(settings->maildir);
+	if (store->lock_fd < 0)
+		return -1;
+	if (mkdir(settings->state_dir, 0700) < 0 && errno != EEXIST) {
+		log_errno("cannot make directory", "path", settings->state_dir);
+		return -1;
+	}
+	if (fstat(store->maildir.fd, &maildir) < 0 ||
+	    stat(settings->state_dir, &state) < 0) {
+		log_errno("cannot stat", "path", settings->state_dir);
+		return -1;
+	}
+	if (maildir.st_dev == state.st_dev && maildir.st_ino == state.st_ino)
+		return 0;
+	store->state_lock_fd = maildir_lock(settings->state_dir);
+	return store->state_lock_fd < 0 ? -1 : 0;
+}
+
+static void note_found(struct rst_str id, int64_t time, void *ctx)
+{
+	seen_note(ctx, id, time);
+}
+
+/* What was renamed just before a crash is not in the log yet. Such a file is
+   younger than the log's last line, but for steps of the clock. */
+static int find_unlogged(struct store *store)
+{
+	int64_t newest = seen_newest(store->seen);
+	int64_t since = newest < DAY_SECS ? 0 : newest - DAY_SECS;
+
+	if (maildir_scan(&store->maildir, since, note_found, store->seen) < 0)
+		return -1;
+	/* a failure is no harm: what was noted is known, and tried again */
+	if (fsync(store->maildir.new_fd) < 0 || seen_flush(store->seen) < 0)
+		log_errno("cannot write the seen-log", "dir", store->state_dir);
+	return 0;
+}
+
+struct store *store_open(const struct store_settings *settings)
+{
+	struct store *store = rst_calloc(1, sizeof(*store));
+
+	store->lock_fd = store->state_lock_fd = -1;
+	store->state_dir = rst_strdup(settings->state_dir);
+	store->hostname = rst_strdup(settings->hostname);
+	store->server = rst_strdup(settings->server);
+	store->host = maildir_host(settings->hostname);
+	if (maildir_open(&store->maildir, settings->maildir) < 0 ||
+	    lock_dirs(store, settings) < 0 ||
+	    (store->seen = seen_open(settings->state_dir)) == NULL ||
+	    find_unlogged(store) < 0)
+		store_free(&store);
+	else
+		maildir_clean(&store->maildir);
+	return store;
+}
+
+void store_free(struct store **_store)
+{
+	struct store *store = *_store;
+
+	*_store = NULL;
+	if (store == NULL)
+		return;
+	seen_free(&store->seen);
+	maildir_close(&store->maildir);
+	if (store->lock_fd >= 0)
+		close(store->lock_fd);
+	if (store->state_lock_fd >= 0)
+		close(store->state_lock_fd);
+	free(store->state_dir);
+	free(store->hostname);
+	free(store->server);
+	free(store->host);
+	free(store);
+}
+
+/* ---- one message */
+
+/* Once for each kind of trouble: a full disk meets every message. */
+static void report(struct store *store, const char *dir, const char *name)
+{
+	char *path;
+
+	if (errno == store->last_errno)
+		return;
+	store->last_errno = errno;
+	path = path_join(dir, name);
+	log_errno("cannot store, the mail stays at the server", "path", path);
+	free(path);
+}
+
+static void report_maildir(struct store *store, const char *sub,
+			   const char *name)
+{
+	char *dir = path_join(store->maildir.path, sub);
+
+	report(store, dir, name);
+	free(dir);
+}
+
+static void close_file(struct store_message *msg)
+{
+	if (msg->fd >= 0)
+		close(msg->fd);
+	msg->fd = -1;
+	free(msg->buf);
+	msg->buf = NULL;
+}
+
+static void fail(struct store_message *msg)
+{
+	report_maildir(msg->store, "tmp", msg->name);
+	close_file(msg);
+	(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
+	msg->state = STATE_FAILED;
+}
+
+static void flush(struct store_message *msg)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (msg->state == STATE_WRITING && done < msg->used) {
+		n = write(msg->fd, msg->buf + done, msg->used - done);
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			fail(msg);
+	}
+	msg->used = 0;
+}
+
+static void put(struct store_message *msg, const char *p, size_t n)
+{
+	size_t part;
+
+	while (n > 0 && msg->state == STATE_WRITING) {
+		part = WRITE_SIZE - msg->used;
+		if (part > n)
+			part = n;
+		memcpy(msg->buf + msg->used, p, part);
+		msg->used += part;
+		p += part;
+		n -= part;
+		if (msg->used == WRITE_SIZE)
+			flush(msg);
+	}
+}
+
+static void puts_str(struct store_message *msg, struct rst_str s)
+{
+	put(msg, s.p, s.n);
+}
+
+/* An address in a header: whatever it may be, it adds no line. */
+static void put_address(struct store_message *msg, struct rst_str address)
+{
+	size_t i;
+
+	put(msg, "<", 1);
+	for (i = 0; i < address.n; i++) {
+		unsigned char c = (unsigned char)address.p[i];
+
+		put(msg, c < 32 || c == 127 ? "?" : &address.p[i], 1);
+	}
+	put(msg, ">", 1);
+}
+
+/* RFC 5321 4.1.3: an address in place of a name stands in brackets. */
+static void put_host(struct store_message *msg, const char *host)
+{
+	bool ip6 = strchr(host, ':') != NULL;
+	bool ip = ip6 || host[strspn(host, "0123456789.")] == '\0';
+
+	puts_str(msg, rst_str(ip6 ? "[IPv6:" : ip ? "[" : ""));
+	puts_str(msg, rst_str(host));
+	puts_str(msg, rst_str(ip ? "]" : ""));
+}
+
+/* RFC 5321 4.4 */
+static void put_trace(struct store_message *msg,
+		      const struct store_envelope *env)
+{
+	bool utf8 = rst_smtp_address_is_utf8(env->mail_from) ||
+		    rst_smtp_address_is_utf8(env->rcpt_to);
+	time_t now = time(NULL);
+	char date[64];
+	struct tm tm;
+
+	puts_str(msg, RST_STR("Return-Path: "));
+	put_address(msg, env->mail_from);
+	puts_str(msg, RST_STR("\nDelivered-To: "));
+	put_address(msg, env->rcpt_to);
+	puts_str(msg, RST_STR("\nReceived: from "));
+	put_host(msg, msg->store->server);
+	puts_str(msg, RST_STR("\n\tby "));
+	put_host(msg, msg->store->hostname);
+	puts_str(msg, rst_str(utf8 ? " (Restante) with UTF8SMTPS"
+				   : " (Restante) with ESMTPS"));
+	if (msg->id.n > 0) {
+		puts_str(msg, RST_STR("\n\tid "));
+		puts_str(msg, msg->id);
+	}
+	puts_str(msg, RST_STR("\n\tfor "));
+	put_address(msg, env->rcpt_to);
+	localtime_r(&now, &tm);
+	strftime(date, sizeof(date), ";\n\t%a, %d %b %Y %H:%M:%S %z\n", &tm);
+	puts_str(msg, rst_str(date));
+}
+
+static void open_file(struct store_message *msg,
+		      const struct store_envelope *env)
+{
+	msg->buf = rst_malloc(WRITE_SIZE);
+	maildir_name(msg->name, msg->store->host, msg->id);
+	msg->fd = openat(msg->store->maildir.tmp_fd, msg->name,
+			 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (msg->fd < 0)
+		fail(msg);
+	else
+		put_trace(msg, env);
+}
+
+struct store_message *store_begin(struct store *store,
+				  const struct store_envelope *env)
+{
+	struct store_message *msg = rst_calloc(1, sizeof(*msg));
+
+	msg->store = store;
+	msg->fd = -1;
+	msg->id = (struct rst_str){msg->id_octets, 0};
+	if (rst_id_valid(env->id)) {
+		memcpy(msg->id_octets, env->id.p, env->id.n);
+		msg->id.n = env->id.n;
+	}
+	switch (seen_find(store->seen, msg->id)) {
+	case SEEN_LOGGED:
+		msg->state = STATE_LOGGED;
+		msg->repeated = true;
+		break;
+	case SEEN_NOTED:
+		msg->state = STATE_RENAMED;
+		msg->repeated = true;
+		break;
+	case SEEN_UNKNOWN:
+		msg->state = STATE_WRITING;
+		open_file(msg, env);
+	}
+	return msg;
+}
+
+bool store_decided(const struct store_message *msg)
+{
+	return msg->state == STATE_LOGGED || msg->state == STATE_FAILED;
+}
+
+/* CRLF becomes LF, as Dovecot stores it; a CR or LF alone stays. */
+void store_octets(struct store_message *msg, struct rst_str octets)
+{
+	const char *p = octets.p, *end = octets.p + octets.n, *cr;
+
+	if (msg->state != STATE_WRITING || octets.n == 0)
+		return;
+	if (msg->last_cr && *p != '\n')
+		put(msg, "\r", 1);
+	msg->last_cr = false;
+	while (p < end) {
+		cr = memchr(p, '\r', (size_t)(end - p));
+		put(msg, p, (size_t)((cr == NULL ? end : cr) - p));
+		if (cr == NULL)
+			return;
+		p = cr + 1;
+		if (p == end)
+			msg->last_cr = true;
+		else if (*p != '\n')
+			put(msg, "\r", 1);
+	}
+}
+
+void store_end(struct store_message *msg)
+{
+	if (msg->state != STATE_WRITING)
+		return;
+	if (msg->last_cr)
+		put(msg, "\r", 1);
+	flush(msg);
+	if (msg->state != STATE_WRITING)
+		return;
+	if (fsync(msg->fd) < 0) {
+		fail(msg);
+		return;
+	}
+	close_file(msg);
+	msg->state = STATE_WHOLE;
+}
+
+static void rename_file(struct store_message *msg)
+{
+	struct store *store = msg->store;
+
+	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
+		/* the same id twice at once: the first one counts */
+		(void)unlinkat(store->maildir.tmp_fd, msg->name, 0);
+		msg->repeated = true;
+		msg->state = STATE_RENAMED;
+		return;
+	}
+	if (renameat(store->maildir.tmp_fd, msg->name, store->maildir.new_fd,
+		     msg->name) < 0) {
+		fail(msg);
+		return;
+	}
+	seen_note(store->seen, msg->id, time(NULL));
+	msg->state = STATE_RENAMED;
+}
+
+static int sync_renamed(struct store *store)
+{
+	if (fsync(store->maildir.new_fd) < 0) {
+		report_maildir(store, "new", "");
+		return -1;
+	}
+	if (seen_flush(store->seen) < 0) {
+		report(store, store->state_dir, SEEN_FILE);
+		return -1;
+	}
+	return 0;
+}
+
+/* The last syncs were done, or failed. What has an id may then stay in new:
+   it is found there when it comes again. */
+static void finish(struct store_message *msg, bool done)
+{
+	if (done) {
+		msg->state = STATE_LOGGED;
+	} else if (msg->id.n == 0) {
+		(void)unlinkat(msg->store->maildir.new_fd, msg->name, 0);
+		msg->state = STATE_FAILED;
+	}
+}
+
+void store_commit(struct store *store, struct store_message *const *msgs,
+		  size_t count)
+{
+	bool any = false, done;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (msgs[i]->state == STATE_WHOLE)
+			rename_file(msgs[i]);
+		any = any || msgs[i]->state == STATE_RENAMED;
+	}
+	if (!any)
+		return;
+	done = sync_renamed(store) == 0;
+	for (i = 0; i < count; i++) {
+		if (msgs[i]->state == STATE_RENAMED)
+			finish(msgs[i], done);
+	}
+	if (!done)
+		return;
+	if (store->last_errno != 0)
+		log_short(LOG_INFO, "storing works again", "maildir",
+			  store->maildir.path);
+	store->last_errno = 0;
+}
+
+enum rst_verdict store_verdict(const struct store_message *msg)
+{
+	return msg->state == STATE_LOGGED ? RST_VERDICT_OK
+					  : RST_VERDICT_TEMPFAIL;
+}
+
+bool store_repeated(const struct store_message *msg)
+{
+	return msg->repeated;
+}
+
+void store_message_free(struct store_message **_msg)
+{
+	struct store_message *msg = *_msg;
+
+	*_msg = NULL;
+	if (msg == NULL)
+		return;
+	if (msg->state == STATE_WRITING || msg->state == STATE_WHOLE)
+		(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
+	close_file(msg);
+	free(msg);
+}
+
+void store_forget(struct store *store, struct rst_str id)
+{
+	seen_forget(store->seen, id);
+}
