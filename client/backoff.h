@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/** How long to wait before the next try: 1 s to 300 s, doubling, uneven. */
+#ifndef CLIENT_BACKOFF_H
+#define CLIENT_BACKOFF_H
+
+#include <stdint.h>
+
+struct backoff {
+	unsigned int failures; /**< all zero is a fresh start */
+};
+
+/**
+ * The wait after one more failure: half of it fixed, half by chance, so that
+ * a thousand clients that lost one server do not come back at once.
+ * @param random any 32 bits
+ */
+int64_t backoff_next_ms(struct backoff *backoff, uint32_t random);
+/** The wait after a refusal, which only a person can mend: 5 to 10 min. */
+int64_t backoff_refused_ms(uint32_t random);
+void backoff_reset(struct backoff *backoff);
+
+#endif
