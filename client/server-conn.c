@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT */
+#include "server-conn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+
+#include "log.h"
+#include "restante/receiver.h"
+
+/* Messages that share the syncs of one commit. */
+#define PENDING_MAX 64
+/* Offered to a machine at a time. */
+#define OFFER_MAX 16384
+/* Replies that a server has not read: more, and we read no more from it. */
+#define OUTPUT_MAX 65536
+
+/*
+ * SIGNING_IN -> RECEIVING -> CLOSING -> CLOSED
+ *                            ^ from each, also at an error
+ * CLOSING: what is to be said is still being sent. CLOSED: it is, and so is
+ * our end of the connection; we read, and throw away, until the server has
+ * closed its own, as then it has read all our replies.
+ */
+enum phase {
+	PHASE_SIGNING_IN,
+	PHASE_RECEIVING,
+	PHASE_CLOSING,
+	PHASE_CLOSED,
+};
+
+struct message {
+	struct store_message *stored;
+	uint32_t ticket;
+	bool answered;
+	uint64_t octets;
+	int64_t began_ms;
+	char id[RST_ID_MAX + 1];
+};
+
+struct server_conn {
+	struct server_conn_settings settings;
+	struct bufferevent *bev;
+	struct store *store;
+	struct event *timer;
+	server_conn_ended_func *ended;
+	void *ctx;
+
+	enum phase phase;
+	struct rst_customer *customer;
+	struct rst_receiver *receiver;
+	bool over; /* `ended` is to be called */
+
+	bool receiving; /* `current` is a message that has not ended */
+	struct message current;
+	struct message pending[PENDING_MAX]; /* ended, for commit() */
+	size_t pending_count;
+
+	bool announced; /* SUMMARY came: */
+	uint64_t announced_messages;
+	uint64_t answered, stored;
+	int64_t last_input_ms;
+	int64_t close_ms; /* when CLOSED is over */
+	enum server_conn_end end;
+	char text[256];
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- messages */
+
+static void log_message(const struct message *msg)
+{
+	bool ok = store_verdict(msg->stored) == RST_VERDICT_OK;
+	struct rst_logline line;
+
+	if (!ok)
+		rst_logline_begin(&line, "not stored");
+	else if (store_repeated(msg->stored))
+		rst_logline_begin(&line, "stored before");
+	else
+		rst_logline_begin(&line, "stored");
+	rst_logline_cstr(&line, "id", msg->id);
+	rst_logline_u64(&line, "octets", msg->octets);
+	rst_logline_i64(&line, "ms", now_ms() - msg->began_ms);
+	log_line(ok ? LOG_INFO : LOG_DEBUG, &line);
+}
+
+static void answer(struct server_conn *conn, struct message *msg)
+{
+	enum rst_verdict verdict = store_verdict(msg->stored);
+
+	if (!msg->answered)
+		rst_receiver_done(conn->receiver, msg->ticket, verdict,
+				  verdict == RST_VERDICT_OK
+					  ? "Stored"
+					  : "Cannot store mail now");
+	msg->answered = true;
+}
+
+static void finish_message(struct server_conn *conn, struct message *msg)
+{
+	answer(conn, msg);
+	log_message(msg);
+	conn->answered++;
+	if (store_verdict(msg->stored) == RST_VERDICT_OK)
+		conn->stored++;
+	store_message_free(&msg->stored);
+}
+
+/* @return whether there was anything */
+static bool commit(struct server_conn *conn)
+{
+	struct store_message *msgs[PENDING_MAX];
+	size_t i, count = conn->pending_count;
+
+	if (count == 0)
+		return false;
+	for (i = 0; i < count; i++)
+		msgs[i] = conn->pending[i].stored;
+	store_commit(conn->store, msgs, count);
+	for (i = 0; i < count; i++)
+		finish_message(conn, &conn->pending[i]);
+	conn->pending_count = 0;
+	return true;
+}
+
+static void message_begin(struct server_conn *conn,
+			  const struct rst_receiver_event *ev)
+{
+	struct store_envelope env = {ev->id, ev->mail_from, ev->rcpt_to};
+	struct message *msg = &conn->current;
+
+	store_message_free(&msg->stored);
+	*msg = (struct message){.ticket = ev->ticket, .began_ms = now_ms()};
+	(void)snprintf(msg->id, sizeof(msg->id), "%.*s", (int)ev->id.n,
+		       ev->id.p);
+	msg->stored = store_begin(conn->store, &env);
+	conn->receiving = true;
+	if (store_decided(msg->stored))
+		answer(conn, msg);
+}
+
+static void message_octets(struct server_conn *conn,
+			   const struct rst_receiver_event *ev)
+{
+	conn->current.octets += ev->octets.n;
+	if (conn->receiving)
+		store_octets(conn->current.stored, ev->octets);
+}
+
+static void message_end(struct server_conn *conn)
+{
+	struct message *msg = &conn->current;
+
+	if (!conn->receiving)
+		return;
+	conn->receiving = false;
+	if (msg->answered) {
+		finish_message(conn, msg);
+		return;
+	}
+	store_end(msg->stored);
+	if (conn->pending_count == PENDING_MAX) /* not with our limits */
+		(void)commit(conn);
+	conn->pending[conn->pending_count++] = *msg;
+	msg->stored = NULL;
+}
+
+static void message_cancel(struct server_conn *conn)
+{
+	conn->receiving = false;
+	store_message_free(&conn->current.stored);
+}
+
+/* ---- what the machines say */
+
+static void start_closing(struct server_conn *conn, enum server_conn_end end,
+			  const char *text)
+{
+	if (conn->phase >= PHASE_CLOSING)
+		return;
+	conn->phase = PHASE_CLOSING;
+	conn->end = end;
+	(void)snprintf(conn->text, sizeof(conn->text), "%s", text);
+	message_cancel(conn);
+}
+
+static void log_summary(const struct rst_receiver_event *ev)
+{
+	struct rst_logline line;
+
+	rst_logline_begin(&line, "held");
+	rst_logline_u64(&line, "messages", ev->messages);
+	rst_logline_u64(&line, "octets", ev->total_octets);
+	log_line(LOG_INFO, &line);
+}
+
+static void forget(struct server_conn *conn, struct rst_str id)
+{
+	struct rst_logline line;
+
+	store_forget(conn->store, id);
+	rst_logline_begin(&line, "forgotten");
+	rst_logline_str(&line, "id", id);
+	log_line(LOG_DEBUG, &line);
+}
+
+static void receiver_closed(struct server_conn *conn,
+			    const struct rst_receiver_event *ev)
+{
+	char *text = rst_str_dup(ev->text);
+
+	if (ev->drained)
+		start_closing(conn, SERVER_CONN_FINISHED, "the server's QUIT");
+	else if (*text != '\0')
+		start_closing(conn, SERVER_CONN_DISMISSED, text);
+	else
+		start_closing(conn, SERVER_CONN_LOST, "the server is silent");
+	free(text);
+}
+
+static void receiver_event(struct server_conn *conn,
+			   const struct rst_receiver_event *ev)
+{
+	switch (ev->type) {
+	case RST_RECEIVER_BEGIN:
+		message_begin(conn, ev);
+		break;
+	case RST_RECEIVER_OCTETS:
+		message_octets(conn, ev);
+		break;
+	case RST_RECEIVER_END:
+		message_end(conn);
+		break;
+	case RST_RECEIVER_CANCEL:
+		message_cancel(conn);
+		break;
+	case RST_RECEIVER_SUMMARY:
+		log_summary(ev);
+		conn->announced = true;
+		conn->announced_messages = conn->answered + ev->messages;
+		break;
+	case RST_RECEIVER_FORGET:
+		forget(conn, ev->id);
+		break;
+	case RST_RECEIVER_CLOSED:
+		receiver_closed(conn, ev);
+		break;
+	}
+}
+
+static void pull_events(struct server_conn *conn)
+{
+	struct rst_receiver_event ev;
+
+	while (conn->phase == PHASE_RECEIVING &&
+	       rst_receiver_next(conn->receiver, &ev))
+		receiver_event(conn, &ev);
+}
+
+static void turn(struct server_conn *conn)
+{
+	const struct rst_receiver_limits limits = {
+		.hostname = conn->settings.hostname,
+		.max_pending = PENDING_MAX,
+		.idle_timeout_ms = conn->settings.idle_timeout_ms,
+	};
+
+	log_short(LOG_INFO, "signed in", NULL, NULL);
+	conn->receiver = rst_receiver_new(&limits, now_ms());
+	conn->phase = PHASE_RECEIVING;
+}
+
+static void check_customer(struct server_conn *conn)
+{
+	const char *error = rst_customer_error(conn->customer);
+
+	switch (rst_customer_outcome(conn->customer)) {
+	case RST_CUSTOMER_RUNNING:
+		break;
+	case RST_CUSTOMER_TURNED:
+		turn(conn);
+		break;
+	case RST_CUSTOMER_TEMPFAIL:
+		start_closing(conn, SERVER_CONN_TEMPFAIL, error);
+		break;
+	case RST_CUSTOMER_REFUSED:
+		start_closing(conn, SERVER_CONN_REFUSED, error);
+		break;
+	case RST_CUSTOMER_BROKEN:
+		start_closing(conn, SERVER_CONN_BROKEN, error);
+	}
+}
+
+/* With `once`, has everything that was announced come? */
+static void check_drained(struct server_conn *conn)
+{
+	if (conn->settings.once && conn->phase == PHASE_RECEIVING &&
+	    conn->announced && !conn->receiving &&
+	    conn->answered >= conn->announced_messages)
+		start_closing(conn, SERVER_CONN_FINISHED, "drained");
+}
+
+/* ---- octets */
+
+static ssize_t offer(struct server_conn *conn, const char *buf, size_t len)
+{
+	ssize_t taken;
+
+	if (conn->phase == PHASE_RECEIVING)
+		return rst_receiver_recv(conn->receiver, buf, len, now_ms());
+	taken = rst_customer_recv(conn->customer, buf, len, now_ms());
+	check_customer(conn);
+	return taken;
+}
+
+/* @return octets taken, 0: no more for now */
+static ssize_t offer_input(struct server_conn *conn)
+{
+	struct evbuffer *input = bufferevent_get_input(conn->bev);
+	struct evbuffer *output = bufferevent_get_output(conn->bev);
+	size_t len = evbuffer_get_length(input);
+	ssize_t taken;
+
+	if (conn->phase >= PHASE_CLOSING) {
+		evbuffer_drain(input, len);
+		return 0;
+	}
+	if (len == 0 || evbuffer_get_length(output) > OUTPUT_MAX)
+		return 0;
+	if (len > OFFER_MAX)
+		len = OFFER_MAX;
+	taken = offer(conn, (char *)evbuffer_pullup(input, (ev_ssize_t)len),
+		      len);
+	if (taken > 0) {
+		evbuffer_drain(input, (size_t)taken);
+		conn->last_input_ms = now_ms();
+	}
+	return taken;
+}
+
+static void send_octets(struct server_conn *conn, const char *octets, size_t n)
+{
+	if (n > 0)
+		bufferevent_write(conn->bev, octets, n);
+}
+
+static void flush_output(struct server_conn *conn)
+{
+	const char *octets;
+	size_t n;
+
+	octets = rst_customer_output(conn->customer, &n);
+	send_octets(conn, octets, n);
+	rst_customer_sent(conn->customer, n);
+	if (conn->receiver == NULL)
+		return;
+	octets = rst_receiver_output(conn->receiver, &n);
+	send_octets(conn, octets, n);
+	rst_receiver_sent(conn->receiver, n);
+}
+
+/* A server that does not read our replies is not read from either. */
+static void set_reading(struct server_conn *conn)
+{
+	struct evbuffer *output = bufferevent_get_output(conn->bev);
+
+	if (evbuffer_get_length(output) > OUTPUT_MAX)
+		bufferevent_disable(conn->bev, EV_READ);
+	else
+		bufferevent_enable(conn->bev, EV_READ);
+}
+
+static void close_if_sent(struct server_conn *conn)
+{
+	struct evbuffer *output = bufferevent_get_output(conn->bev);
+
+	if (conn->phase != PHASE_CLOSING || evbuffer_get_length(output) > 0)
+		return;
+	conn->phase = PHASE_CLOSED;
+	if (conn->settings.half_close != NULL)
+		conn->settings.half_close(conn->bev);
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	if (a < 0 || b < 0)
+		return a < 0 ? b : a;
+	return a < b ? a : b;
+}
+
+static int64_t deadline(struct server_conn *conn)
+{
+	int64_t ms;
+
+	if (conn->phase >= PHASE_CLOSING)
+		return conn->close_ms;
+	if (conn->phase == PHASE_SIGNING_IN)
+		return rst_customer_deadline(conn->customer);
+	ms = rst_receiver_deadline(conn->receiver);
+	if (conn->settings.once)
+		ms = sooner(ms, conn->last_input_ms +
+					conn->settings.once_timeout_ms);
+	return ms;
+}
+
+static void set_timer(struct server_conn *conn)
+{
+	struct timeval wait;
+	int64_t ms;
+
+	if (conn->phase >= PHASE_CLOSING && conn->close_ms < 0)
+		conn->close_ms = now_ms() + conn->settings.close_timeout_ms;
+	ms = deadline(conn);
+	if (ms < 0) {
+		evtimer_del(conn->timer);
+		return;
+	}
+	ms -= now_ms();
+	if (ms < 0)
+		ms = 0;
+	wait = (struct timeval){ms / 1000, ms % 1000 * 1000};
+	evtimer_add(conn->timer, &wait);
+}
+
+static void report_end(struct server_conn *conn)
+{
+	struct server_conn_result result = {
+		.end = conn->end,
+		.signed_in = conn->receiver != NULL,
+		.left = conn->answered - conn->stored,
+		.text = conn->text,
+	};
+
+	if (conn->announced && conn->announced_messages > conn->answered)
+		result.left += conn->announced_messages - conn->answered;
+	evtimer_del(conn->timer);
+	bufferevent_disable(conn->bev, EV_READ | EV_WRITE);
+	bufferevent_setcb(conn->bev, NULL, NULL, NULL, NULL);
+	conn->ended(&result, conn->ctx);
+}
+
+static void pump(struct server_conn *conn)
+{
+	ssize_t taken;
+
+	do { /* what has ended is committed when no more is there to be read */
+		taken = offer_input(conn);
+		pull_events(conn);
+	} while (taken > 0 || commit(conn));
+	if (taken < 0)
+		start_closing(conn, SERVER_CONN_BROKEN,
+			      "the server broke the protocol");
+	check_drained(conn);
+	flush_output(conn);
+	close_if_sent(conn);
+	if (conn->over) {
+		report_end(conn); /* which may free it */
+		return;
+	}
+	set_reading(conn);
+	set_timer(conn);
+}
+
+/* ---- callbacks */
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	pump(arg);
+}
+
+/* errno is not told apart from an older one: only what makes sense counts. */
+static const char *lost_text(short what)
+{
+	int error = EVUTIL_SOCKET_ERROR();
+
+	if ((what & BEV_EVENT_ERROR) == 0)
+		return "the server closed the connection";
+	if (error == ETIMEDOUT || error == ECONNRESET || error == EPIPE ||
+	    error == EHOSTUNREACH || error == ENETUNREACH || error == ENETDOWN)
+		return strerror(error);
+	return "the connection broke off";
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct server_conn *conn = arg;
+
+	(void)bev;
+	start_closing(conn, SERVER_CONN_LOST, lost_text(what));
+	conn->over = true;
+	pump(conn);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct server_conn *conn = arg;
+	int64_t now = now_ms();
+
+	(void)fd;
+	(void)what;
+	switch (conn->phase) {
+	case PHASE_SIGNING_IN:
+		rst_customer_tick(conn->customer, now);
+		check_customer(conn);
+		break;
+	case PHASE_RECEIVING:
+		rst_receiver_tick(conn->receiver, now);
+		if (conn->settings.once &&
+		    now >= conn->last_input_ms + conn->settings.once_timeout_ms)
+			start_closing(conn, SERVER_CONN_LOST,
+				      "nothing comes any more");
+		break;
+	case PHASE_CLOSING:
+	case PHASE_CLOSED:
+		conn->over = now >= conn->close_ms;
+	}
+	pump(conn);
+}
+
+struct server_conn *server_conn_new(struct bufferevent *bev,
+				    struct store *store,
+				    const struct server_conn_settings *settings,
+				    server_conn_ended_func *ended, void *ctx)
+{
+	static const struct timeval at_once;
+	struct server_conn *conn = rst_calloc(1, sizeof(*conn));
+
+	conn->settings = *settings;
+	conn->bev = bev;
+	conn->store = store;
+	conn->ended = ended;
+	conn->ctx = ctx;
+	conn->close_ms = -1;
+	conn->last_input_ms = now_ms();
+	conn->customer = rst_customer_new(&settings->customer, now_ms());
+	conn->timer = evtimer_new(bufferevent_get_base(bev), on_timer, conn);
+	if (conn->timer == NULL)
+		abort(); /* out of memory */
+	bufferevent_setcb(bev, on_read, on_read, on_event, conn);
+	bufferevent_enable(bev, EV_READ | EV_WRITE);
+	/* the greeting may have come before the callbacks were set */
+	evtimer_add(conn->timer, &at_once);
+	return conn;
+}
+
+void server_conn_free(struct server_conn **_conn)
+{
+	struct server_conn *conn = *_conn;
+	size_t i;
+
+	*_conn = NULL;
+	if (conn == NULL)
+		return;
+	bufferevent_free(conn->bev);
+	event_free(conn->timer);
+	rst_customer_free(&conn->customer);
+	rst_receiver_free(&conn->receiver);
+	store_message_free(&conn->current.stored);
+	for (i = 0; i < conn->pending_count; i++)
+		store_message_free(&conn->pending[i].stored);
+	free(conn);
+}
+
+void server_conn_stop(struct server_conn *conn)
+{
+	start_closing(conn, SERVER_CONN_STOPPED, "stopped");
+	pump(conn);
+}
