@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/** Settings, from the command line and from restante.conf. */
+#ifndef CLIENT_CONF_H
+#define CLIENT_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/** In the order of the table in conf.c. */
+enum conf_setting {
+	CONF_USER,
+	CONF_SERVER, /**< "host:port" */
+	CONF_CA_FILE,
+	CONF_PASSWORD_FILE,
+	CONF_MAILDIR,
+	CONF_STATE_DIR,
+	CONF_HOSTNAME,
+	CONF_COUNT
+};
+
+struct conf {
+	char *value[CONF_COUNT];  /**< NULL: not set; only CA_FILE can be */
+	char *origin[CONF_COUNT]; /**< "file:line" or "command line" */
+	char *host, *port;        /**< of CONF_SERVER, without brackets */
+};
+
+/** @param line "file:line: setting: value: what was expected" */
+typedef void conf_error_func(const char *line, void *ctx);
+
+/**
+ * @param path of the file; NULL: the usual one, which need not exist
+ * @param options from the command line, which win; NULL: not given
+ * @return NULL when anything was wrong; each wrong value was reported
+ */
+struct conf *conf_read(const char *path, char *const options[CONF_COUNT],
+		       conf_error_func *error, void *ctx);
+void conf_free(struct conf **conf);
+
+/** Report that a value is well formed, and yet no good. */
+void conf_complain(const struct conf *conf, enum conf_setting setting,
+		   const char *problem, conf_error_func *error, void *ctx);
+
+/**
+ * The first line of a file.
+ * @return to be wiped and freed with conf_password_free(); NULL: error_r
+ */
+char *conf_password(const char *path, const char **error_r);
+void conf_password_free(char **password);
+
+#endif
