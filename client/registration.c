@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+#include "registration.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <time.h>
+
+#include <event2/event.h>
+#include <event2/util.h>
+
+#include "backoff.h"
+#include "dial.h"
+#include "log.h"
+#include "server-conn.h"
+
+#define ADDRESS_TIMEOUT_MS 10000
+#define REPLY_TIMEOUT_MS 60000
+/* policyd says NOOP every four minutes */
+#define IDLE_TIMEOUT_MS 900000
+#define ONCE_TIMEOUT_MS 60000
+#define CLOSE_TIMEOUT_MS 5000
+/* A session that lasted longer is no failure. */
+#define STEADY_MS 30000
+/* Sent away: two machines of one user would drive each other out. */
+#define DISMISSED_MS 5000
+#define DISMISSED_STEADY_MS 600000
+
+/* WAITING (timer) -> DIALLING (dial) -> CONNECTED (conn) -> WAITING */
+struct registration {
+	const struct conf *conf;
+	struct tls *tls;
+	struct store *store;
+	bool once;
+	struct event_base *base;
+	struct event *timer;
+	struct event *signals[3];
+	struct dial *dial;
+	struct server_conn *conn;
+	struct backoff backoff;
+	int64_t connected_ms;
+	bool stopping;
+	int status;
+};
+
+static void start_dial(struct registration *reg);
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static uint32_t chance(void)
+{
+	uint32_t value;
+
+	evutil_secure_rng_get_bytes(&value, sizeof(value));
+	return value;
+}
+
+static void leave(struct registration *reg, int status)
+{
+	reg->status = status;
+	event_base_loopbreak(reg->base);
+}
+
+static void wait_then_dial(struct registration *reg, int64_t ms)
+{
+	const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+	struct rst_logline line;
+
+	rst_logline_begin(&line, "next try");
+	rst_logline_i64(&line, "secs", (ms + 999) / 1000);
+	log_line(LOG_INFO, &line);
+	evtimer_add(reg->timer, &wait);
+}
+
+static void failed(struct registration *reg)
+{
+	if (reg->stopping || reg->once)
+		leave(reg, reg->once ? EX_TEMPFAIL : EX_OK);
+	else
+		wait_then_dial(reg, backoff_next_ms(&reg->backoff, chance()));
+}
+
+/* ---- the end of a connection */
+
+static int once_status(const struct server_conn_result *result)
+{
+	switch (result->end) {
+	case SERVER_CONN_FINISHED:
+		return result->left == 0 ? EX_OK : EX_TEMPFAIL;
+	case SERVER_CONN_REFUSED:
+		return EX_NOPERM;
+	default:
+		return EX_TEMPFAIL;
+	}
+}
+
+static void log_end(const struct server_conn_result *result, bool once)
+{
+	struct rst_logline line;
+	int level = LOG_INFO;
+
+	switch (result->end) {
+	case SERVER_CONN_FINISHED:
+	case SERVER_CONN_STOPPED:
+		rst_logline_begin(&line, "signed out");
+		break;
+	case SERVER_CONN_DISMISSED:
+		rst_logline_begin(&line, "sent away by the server");
+		break;
+	case SERVER_CONN_LOST:
+		rst_logline_begin(&line, "lost connection");
+		break;
+	case SERVER_CONN_REFUSED:
+		level = LOG_ERR;
+		rst_logline_begin(&line, "sign-in refused");
+		break;
+	default:
+		level = LOG_ERR;
+		rst_logline_begin(&line, "sign-in or session failed");
+	}
+	rst_logline_cstr(&line, "reason", result->text);
+	if (once && result->signed_in)
+		rst_logline_u64(&line, "left", result->left);
+	log_line(level, &line);
+}
+
+static void wait_after(struct registration *reg,
+		       const struct server_conn_result *result)
+{
+	int64_t lasted = now_ms() - reg->connected_ms;
+	bool dismissed = result->end == SERVER_CONN_DISMISSED;
+
+	if (result->signed_in &&
+	    lasted >= (dismissed ? DISMISSED_STEADY_MS : STEADY_MS))
+		backoff_reset(&reg->backoff);
+	switch (result->end) {
+	case SERVER_CONN_REFUSED:
+	case SERVER_CONN_FINISHED: /* a plain ODMR server: it is polled */
+		wait_then_dial(reg, backoff_refused_ms(chance()));
+		break;
+	default:
+		wait_then_dial(
+			reg, (dismissed ? DISMISSED_MS : 0) +
+				     backoff_next_ms(&reg->backoff, chance()));
+	}
+}
+
+static void on_ended(const struct server_conn_result *result, void *ctx)
+{
+	struct registration *reg = ctx;
+
+	log_end(result, reg->once);
+	if (reg->once)
+		leave(reg, once_status(result));
+	else if (reg->stopping)
+		leave(reg, EX_OK);
+	else
+		wait_after(reg, result);
+	server_conn_free(&reg->conn);
+}
+
+/* ---- the beginning */
+
+static void connect_server(struct registration *reg, struct bufferevent *bev,
+			   char *password)
+{
+	const char *hostname = reg->conf->value[CONF_HOSTNAME];
+	const struct server_conn_settings settings = {
+		.customer = {.hostname = hostname,
+			     .user = reg->conf->value[CONF_USER],
+			     .password = password,
+			     .reply_timeout_ms = REPLY_TIMEOUT_MS},
+		.hostname = hostname,
+		.idle_timeout_ms = IDLE_TIMEOUT_MS,
+		.once = reg->once,
+		.once_timeout_ms = ONCE_TIMEOUT_MS,
+		.close_timeout_ms = CLOSE_TIMEOUT_MS,
+		.half_close = tls_half_close,
+	};
+
+	reg->connected_ms = now_ms();
+	reg->conn = server_conn_new(bev, reg->store, &settings, on_ended, reg);
+}
+
+static void log_connected(struct bufferevent *bev, const char *address)
+{
+	char tls[TLS_ERROR_SIZE];
+	struct rst_logline line;
+
+	tls_describe(bev, tls);
+	rst_logline_begin(&line, "connected");
+	rst_logline_cstr(&line, "address", address);
+	rst_logline_cstr(&line, "tls", tls);
+	log_line(LOG_DEBUG, &line);
+}
+
+/* It is read each time: a changed one counts from the next try on. */
+static void use_connection(struct registration *reg, struct bufferevent *bev)
+{
+	const char *path = reg->conf->value[CONF_PASSWORD_FILE], *error;
+	char *password = conf_password(path, &error);
+	struct rst_logline line;
+
+	if (password != NULL) {
+		connect_server(reg, bev, password);
+		conf_password_free(&password);
+		return;
+	}
+	rst_logline_begin(&line, "cannot read the password");
+	rst_logline_cstr(&line, "path", path);
+	rst_logline_cstr(&line, "error", error);
+	log_line(LOG_ERR, &line);
+	bufferevent_free(bev);
+	failed(reg);
+}
+
+static void on_dialled(struct bufferevent *bev, const char *text, void *ctx)
+{
+	struct registration *reg = ctx;
+	struct rst_logline line;
+
+	if (bev != NULL) {
+		log_connected(bev, text);
+		use_connection(reg, bev);
+	} else {
+		rst_logline_begin(&line, "cannot reach the server");
+		rst_logline_cstr(&line, "server",
+				 reg->conf->value[CONF_SERVER]);
+		rst_logline_cstr(&line, "error", text);
+		log_line(LOG_ERR, &line);
+		failed(reg);
+	}
+	dial_free(&reg->dial);
+}
+
+static void start_dial(struct registration *reg)
+{
+	const struct dial_settings settings = {
+		.host = reg->conf->host,
+		.port = reg->conf->port,
+		.tls = reg->tls,
+		.address_timeout_ms = ADDRESS_TIMEOUT_MS,
+	};
+
+	evtimer_del(reg->timer);
+	dial_free(&reg->dial);
+	server_conn_free(&reg->conn);
+	log_short(LOG_DEBUG, "dialling", "server",
+		  reg->conf->value[CONF_SERVER]);
+	reg->dial = dial_start(reg->base, &settings, on_dialled, reg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	start_dial(arg);
+}
+
+/* ---- signals */
+
+static void on_stop(evutil_socket_t sig, short what, void *arg)
+{
+	struct registration *reg = arg;
+
+	(void)sig;
+	(void)what;
+	if (reg->conn == NULL || reg->stopping) {
+		leave(reg, reg->once ? EX_TEMPFAIL : EX_OK);
+		return;
+	}
+	reg->stopping = true;
+	server_conn_stop(reg->conn);
+}
+
+static void on_dial_now(evutil_socket_t sig, short what, void *arg)
+{
+	struct registration *reg = arg;
+
+	(void)sig;
+	(void)what;
+	if (reg->stopping)
+		return;
+	log_short(LOG_INFO, "told to dial now", NULL, NULL);
+	backoff_reset(&reg->backoff);
+	start_dial(reg);
+}
+
+static void set_up(struct registration *reg)
+{
+	size_t i;
+
+	reg->base = event_base_new();
+	if (reg->base == NULL)
+		abort(); /* nothing works */
+	reg->timer = evtimer_new(reg->base, on_timer, reg);
+	reg->signals[0] = evsignal_new(reg->base, SIGTERM, on_stop, reg);
+	reg->signals[1] = evsignal_new(reg->base, SIGINT, on_stop, reg);
+	reg->signals[2] = evsignal_new(reg->base, SIGUSR1, on_dial_now, reg);
+	for (i = 0; i < 3; i++)
+		evsignal_add(reg->signals[i], NULL);
+}
+
+static void tear_down(struct registration *reg)
+{
+	size_t i;
+
+	dial_free(&reg->dial);
+	server_conn_free(&reg->conn);
+	for (i = 0; i < 3; i++)
+		event_free(reg->signals[i]);
+	event_free(reg->timer);
+	event_base_free(reg->base);
+}
+
+int registration_run(const struct conf *conf, struct tls *tls,
+		     struct store *store, bool once)
+{
+	struct registration reg = {
+		.conf = conf, .tls = tls, .store = store, .once = once};
+
+	set_up(&reg);
+	start_dial(&reg);
+	event_base_dispatch(reg.base);
+	tear_down(&reg);
+	return reg.status;
+}
