@@ -177,6 +177,8 @@ static int match_name(const char *buf, size_t len)
 	const struct rst_str name = RST_STR(RST_ENVELOPE_FIELD ":");
 	struct rst_str have = {buf, len < name.n ? len : name.n};
 
+	if (len == 0) /* and buf may be NULL */
+		return 0;
 	if (!rst_str_case_starts(name, have))
 		return RST_EPROTO;
 	return have.n == name.n ? 1 : 0;

@@ -315,6 +315,16 @@ START_TEST(field_too_long)
 }
 END_TEST
 
+START_TEST(nothing_yet)
+{
+	struct rst_envelope env;
+	char *storage;
+
+	ck_assert_int_eq(rst_envelope_parse(NULL, 0, &env, &storage), 0);
+	ck_assert_ptr_null(storage);
+}
+END_TEST
+
 START_TEST(endless_field)
 {
 	char *text = rst_malloc(RST_ENVELOPE_MAX + 1);
@@ -371,6 +381,7 @@ int main(void)
 
 	tc = tcase_create("bounds");
 	tcase_add_test(tc, field_too_long);
+	tcase_add_test(tc, nothing_yet);
 	tcase_add_test(tc, endless_field);
 	tcase_add_test(tc, not_formatted);
 	suite_add_tcase(suite, tc);
