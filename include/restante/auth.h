@@ -18,8 +18,11 @@
 struct rst_auth_limits {
 	unsigned int pid; /**< CPID: unique among auth's clients */
 	int64_t handshake_timeout_ms;
-	int64_t request_timeout_ms; /**< per step; then FAILED, temporary */
-	unsigned int max_requests;  /**< at once; more: RST_ETEMP */
+	/** per step, while Dovecot is to answer; then FAILED, temporary.
+	   Dovecot itself holds a wrong password back for up to 17 s
+	    (auth_failure_delay, and its penalty per address). */
+	int64_t request_timeout_ms;
+	unsigned int max_requests; /**< at once; more: RST_ETEMP */
 };
 
 /** What is asked. Views are copied. */
@@ -38,7 +41,8 @@ enum rst_auth_event_type {
 	RST_AUTH_CONTINUE, /**< `id`: `challenge` goes to the client */
 	RST_AUTH_OK,       /**< `id`: `user`, as Dovecot spells it */
 	/** `id`: no. temporary: Dovecot could not tell (then 454). `user` may
-	    be known or empty. */
+	    be known or empty. An OK that says nologin, anonymous or proxy (the
+	    password is another server's to check) comes out as this. */
 	RST_AUTH_FAILED,
 };
 
@@ -48,7 +52,8 @@ struct rst_auth_event {
 	/* until the next call of _next, _recv or _free */
 	struct rst_str challenge; /**< base64, may be empty */
 	struct rst_str user;
-	struct rst_str reason; /**< for the log; never a secret */
+	/** for the log; never a secret. Octets as Dovecot sent them. */
+	struct rst_str reason;
 	bool temporary;
 };
 
@@ -59,7 +64,8 @@ struct rst_auth *rst_auth_new(const struct rst_auth_limits *limits,
 /** Open exchanges are not answered any more: the caller knows their ids. */
 void rst_auth_free(struct rst_auth **a);
 /** @return octets taken; 0: more needed; RST_EPROTO: another protocol or
-    version; RST_ELIMIT: a line over 16 KiB */
+    version; RST_ELIMIT: a line over 16 KiB. What came before the fault can
+    still be pulled. */
 ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
 		      int64_t now_ms);
 bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r);
@@ -70,11 +76,13 @@ bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r);
  * [A-Z0-9_-], so that no client can add fields (CVE-2026-33603). The
  * connection is said to be `secured`: the caller only has TLS connections.
  *
- * @return its id (> 0); RST_ETEMP: too many; RST_EPERM: malformed
+ * @return its id (> 0); RST_ETEMP: too many, or rst_auth_failed(); RST_EPERM:
+ *         malformed, too long for Dovecot, or a mechanism that is not offered
  */
 ssize_t rst_auth_start(struct rst_auth *a, const struct rst_auth_request *req,
 		       int64_t now_ms);
-/** The client's next step. @return 0; RST_EPERM: unknown id or not base64 */
+/** The client's next step. @return 0; RST_EPERM: unknown id, not its turn, not
+    base64, or too long: then _cancel() it */
 int rst_auth_continue(struct rst_auth *a, uint32_t id, struct rst_str response,
 		      int64_t now_ms);
 /** Give an exchange up; no event will come for it. */
@@ -82,11 +90,16 @@ void rst_auth_cancel(struct rst_auth *a, uint32_t id);
 /**
  * Mechanisms offered, blank separated, from MECH lines at the handshake.
  * Left out: those that need what we cannot give (EXTERNAL, GSSAPI,
- * GSS-SPNEGO, NTLM, and *-PLUS, which need the TLS channel).
+ * GSS-SPNEGO, NTLM, and *-PLUS, which need the TLS channel), and those that
+ * Dovecot marks private or anonymous.
  * Valid until _free. "" before READY.
  */
 const char *rst_auth_mechanisms(const struct rst_auth *a);
+/** The handshake timed out, or _recv returned an error: nothing can be asked
+    here any more; close and dial again. To be looked at after _tick. */
+bool rst_auth_failed(const struct rst_auth *a);
 const char *rst_auth_output(const struct rst_auth *a, size_t *len_r);
+/** Octets that were sent are overwritten: passwords are among them. */
 void rst_auth_sent(struct rst_auth *a, size_t n);
 int64_t rst_auth_deadline(const struct rst_auth *a);
 void rst_auth_tick(struct rst_auth *a, int64_t now_ms);

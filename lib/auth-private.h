@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/** The lines of Dovecot's auth client protocol. */
+#ifndef RST_AUTH_PRIVATE_H
+#define RST_AUTH_PRIVATE_H
+
+#include "restante/auth.h"
+
+#include "buf.h"
+
+/** AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot. A longer line to it, and it closes
+    the connection under everybody's exchanges. */
+#define RST_AUTH_LINE_MAX 16384
+/** RFC 4422 section 3.1 */
+#define RST_AUTH_MECHANISM_MAX 20
+
+/**
+ * Take the next field of a line.
+ *
+ * @param rest_r what is left; p is NULL after the last field, so that an empty
+ *        last field is told from none
+ */
+bool rst_auth_field(struct rst_str *rest, struct rst_str *field_r);
+/** Is it `name` or name=value? @param value_r empty when there is no '=' */
+bool rst_auth_field_is(struct rst_str field, const char *name,
+		       struct rst_str *value_r);
+/** A copy without tab escapes, to be freed; the view is into it. */
+char *rst_auth_unescape(struct rst_str field, struct rst_str *text_r);
+
+bool rst_auth_mechanism_valid(struct rst_str mechanism);
+/** @param flags the rest of its MECH line */
+bool rst_auth_mechanism_usable(struct rst_str mechanism, struct rst_str flags);
+
+/** The fields of OK and FAIL; views into the line, still escaped. */
+struct rst_auth_answer {
+	struct rst_str user, reason, code;
+	bool nologin, proxy, anonymous;
+	bool temporary;
+};
+
+void rst_auth_answer_parse(struct rst_str fields,
+			   struct rst_auth_answer *answer_r);
+/** No control character, and not empty. */
+bool rst_auth_user_usable(struct rst_str user);
+
+/**
+ * Append an AUTH line.
+ * @return 0; RST_EPERM: something in it is malformed, or it is too long
+ */
+int rst_auth_format(struct rst_buf *out, uint32_t id,
+		    const struct rst_auth_request *req);
+
+#endif

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The connection: handshake -> (DONE) ready -> (fault, time-out) failed.
+ * Both sides speak at once, so VERSION and CPID go out before anything came.
+ *
+ * An exchange:
+ *   QUEUED       started before ready; its AUTH line waits
+ *   WITH_AUTH    Dovecot is to answer; a timer runs, as it does when QUEUED
+ *   WITH_CLIENT  challenged; the client is to answer, and the caller watches
+ *                over its time
+ *   ANSWERED     its event waits to be pulled
+ * QUEUED and WITH_AUTH stand in `waiting`. Each step has the same time, so the
+ * first of these is always the first to run out.
+ */
+#include "restante/auth.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "auth-private.h"
+#include "base64.h"
+#include "table.h"
+
+/* Octets of all names on offer: some twenty mechanisms exist. */
+#define MECHANISMS_MAX 1024
+
+enum exchange_state {
+	QUEUED,
+	WITH_AUTH,
+	WITH_CLIENT,
+	ANSWERED,
+};
+
+struct exchange {
+	struct rst_table_entry entry; /* its key is id */
+	TAILQ_ENTRY(exchange) link;   /* in waiting or answered */
+	uint32_t id;
+	enum exchange_state state;
+	int64_t deadline;
+	struct rst_buf command; /* QUEUED: the AUTH line */
+	char mechanism[RST_AUTH_MECHANISM_MAX + 1];
+	/* ANSWERED: the event, with views into these two */
+	struct rst_auth_event event;
+	char *text, *reason;
+};
+TAILQ_HEAD(exchange_list, exchange);
+
+struct rst_auth {
+	struct rst_auth_limits limits;
+	struct rst_table exchanges;
+	struct exchange_list waiting, answered;
+	struct rst_buf output;
+	char *mechanisms; /* blank separated */
+	uint32_t last_id;
+	int64_t handshake_deadline;
+	bool version_seen;
+	bool ready, ready_untold;
+	bool failed;
+	char *shown_text, *shown_reason; /* of the event pulled last */
+};
+
+/* What was in a queue may be a password. Best effort: octets that an earlier
+   growth of the queue left behind are not reached. */
+static void wipe(struct rst_buf *buf, size_t n)
+{
+	if (n > 0)
+		explicit_bzero(buf->data + buf->start, n);
+	rst_buf_take(buf, n);
+}
+
+struct rst_auth *rst_auth_new(const struct rst_auth_limits *limits,
+			      int64_t now_ms)
+{
+	struct rst_auth *a = rst_calloc(1, sizeof(*a));
+
+	a->limits = *limits;
+	a->handshake_deadline = now_ms + limits->handshake_timeout_ms;
+	a->mechanisms = rst_strdup("");
+	TAILQ_INIT(&a->waiting);
+	TAILQ_INIT(&a->answered);
+	rst_buf_printf(&a->output, "VERSION\t1\t2\nCPID\t%u\n", limits->pid);
+	return a;
+}
+
+static void exchange_free(struct exchange *x)
+{
+	wipe(&x->command, x->command.used);
+	free(x->text);
+	free(x->reason);
+	free(x);
+}
+
+static void exchange_free_entry(struct rst_table_entry *entry)
+{
+	exchange_free((struct exchange *)entry);
+}
+
+static void forget_shown(struct rst_auth *a)
+{
+	free(a->shown_text);
+	free(a->shown_reason);
+	a->shown_text = NULL;
+	a->shown_reason = NULL;
+}
+
+void rst_auth_free(struct rst_auth **_a)
+{
+	struct rst_auth *a = *_a;
+
+	if (a == NULL)
+		return;
+	*_a = NULL;
+	rst_table_clear(&a->exchanges, exchange_free_entry);
+	wipe(&a->output, a->output.used);
+	forget_shown(a);
+	free(a->mechanisms);
+	free(a);
+}
+
+static struct exchange *exchange_find(const struct rst_auth *a, uint32_t id)
+{
+	return rst_table_find(&a->exchanges,
+			      (struct rst_str){(char *)&id, sizeof(id)});
+}
+
+/* Take it out of the list that its state says it is in. */
+static void exchange_unlist(struct rst_auth *a, struct exchange *x)
+{
+	switch (x->state) {
+	case QUEUED:
+	case WITH_AUTH:
+		TAILQ_REMOVE(&a->waiting, x, link);
+		break;
+	case ANSWERED:
+		TAILQ_REMOVE(&a->answered, x, link);
+		break;
+	case WITH_CLIENT:
+		break;
+	}
+}
+
+static void exchange_wait(struct rst_auth *a, struct exchange *x,
+			  enum exchange_state state, int64_t now_ms)
+{
+	x->state = state;
+	x->deadline = now_ms + a->limits.request_timeout_ms;
+	TAILQ_INSERT_TAIL(&a->waiting, x, link);
+}
+
+static void exchange_answer(struct rst_auth *a, struct exchange *x,
+			    enum rst_auth_event_type type)
+{
+	exchange_unlist(a, x);
+	wipe(&x->command, x->command.used);
+	x->state = ANSWERED;
+	x->event.type = type;
+	x->event.id = x->id;
+	TAILQ_INSERT_TAIL(&a->answered, x, link);
+}
+
+static void exchange_fail(struct rst_auth *a, struct exchange *x,
+			  bool temporary, const char *reason)
+{
+	if (x->reason == NULL) {
+		x->reason = rst_strdup(reason);
+		x->event.reason = rst_str(x->reason);
+	}
+	x->event.temporary = temporary;
+	exchange_answer(a, x, RST_AUTH_FAILED);
+}
+
+static void exchange_remove(struct rst_auth *a, struct exchange *x)
+{
+	exchange_unlist(a, x);
+	rst_table_remove(&a->exchanges, &x->entry);
+	exchange_free(x);
+}
+
+/* ---- the handshake */
+
+/* VERSION <TAB> major <TAB> minor: only the major number counts. */
+static int handshake_version(struct rst_auth *a, struct rst_str rest)
+{
+	struct rst_str major, minor;
+	uint64_t number;
+
+	if (!rst_auth_field(&rest, &major) || !rst_auth_field(&rest, &minor) ||
+	    !rst_str_eq(major, RST_STR("1")) || !rst_str_to_u64(minor, &number))
+		return RST_EPROTO;
+	a->version_seen = true;
+	return 0;
+}
+
+static bool mechanism_offered(const struct rst_auth *a, struct rst_str name)
+{
+	struct rst_str rest = rst_str(a->mechanisms), one;
+
+	while (rst_str_split(&rest, ' ', &one)) {
+		if (rst_str_eq(one, name))
+			return true;
+	}
+	return false;
+}
+
+/* MECH <TAB> name <TAB> flag <TAB> flag ... */
+static int handshake_mech(struct rst_auth *a, struct rst_str rest)
+{
+	size_t used = strlen(a->mechanisms);
+	struct rst_str name;
+	char *end;
+
+	if (!rst_auth_field(&rest, &name))
+		return RST_EPROTO;
+	if (!rst_auth_mechanism_usable(name, rest) ||
+	    mechanism_offered(a, name))
+		return 0;
+	if (used + 1 + name.n > MECHANISMS_MAX)
+		return RST_ELIMIT;
+	a->mechanisms = rst_realloc(a->mechanisms, used + name.n + 2);
+	end = a->mechanisms + used;
+	if (used > 0)
+		*end++ = ' ';
+	memcpy(end, name.p, name.n);
+	end[name.n] = '\0';
+	return 0;
+}
+
+/* An AUTH with a mechanism that it does not have makes Dovecot close the
+   connection, under everybody. */
+static void send_queued(struct rst_auth *a, int64_t now_ms)
+{
+	struct exchange_list queued = TAILQ_HEAD_INITIALIZER(queued);
+	struct exchange *x;
+
+	TAILQ_CONCAT(&queued, &a->waiting, link);
+	while ((x = TAILQ_FIRST(&queued)) != NULL) {
+		TAILQ_REMOVE(&queued, x, link);
+		exchange_wait(a, x, WITH_AUTH, now_ms);
+		if (mechanism_offered(a, rst_str(x->mechanism))) {
+			rst_buf_str(&a->output, rst_buf_view(&x->command));
+			wipe(&x->command, x->command.used);
+		} else {
+			exchange_fail(a, x, false, "mechanism not offered");
+		}
+	}
+}
+
+/* SPID, CUID and COOKIE are for login processes, which hand a user on to
+   other processes of Dovecot; what we do not know is newer than we are. */
+static int handshake_line(struct rst_auth *a, struct rst_str line,
+			  int64_t now_ms)
+{
+	struct rst_str word = RST_STR("");
+
+	(void)rst_auth_field(&line, &word);
+	if (!a->version_seen) {
+		if (!rst_str_eq(word, RST_STR("VERSION")))
+			return RST_EPROTO;
+		return handshake_version(a, line);
+	}
+	if (rst_str_eq(word, RST_STR("MECH")))
+		return handshake_mech(a, line);
+	if (rst_str_eq(word, RST_STR("DONE"))) {
+		a->ready = true;
+		a->ready_untold = true;
+		send_queued(a, now_ms);
+	}
+	return 0;
+}
+
+/* ---- Dovecot's answers */
+
+/* Keep a field's text in one of the exchange's two places. */
+static void keep(char **place, struct rst_str *view, struct rst_str field)
+{
+	free(*place);
+	*place = rst_auth_unescape(field, view);
+}
+
+static void parse_answer(struct exchange *x, struct rst_str rest,
+			 struct rst_auth_answer *answer_r)
+{
+	rst_auth_answer_parse(rest, answer_r);
+	keep(&x->text, &x->event.user, answer_r->user);
+	if (answer_r->reason.n > 0)
+		keep(&x->reason, &x->event.reason, answer_r->reason);
+}
+
+/*
+ * An OK is not always a yes. With proxy the password may not have been looked
+ * at (passdb nopassword=y): the server that is proxied to would do that.
+ */
+static int answer_ok(struct rst_auth *a, struct exchange *x,
+		     struct rst_str rest)
+{
+	struct rst_auth_answer answer;
+
+	if (x->state != WITH_AUTH)
+		return RST_EPROTO;
+	parse_answer(x, rest, &answer);
+	if (answer.proxy)
+		exchange_fail(a, x, true, "account is on another server");
+	else if (answer.nologin)
+		exchange_fail(a, x, false, "account may not log in");
+	else if (answer.anonymous)
+		exchange_fail(a, x, false, "anonymous login");
+	else if (!rst_auth_user_usable(x->event.user))
+		exchange_fail(a, x, true, "no usable user name from auth");
+	else
+		exchange_answer(a, x, RST_AUTH_OK);
+	return 0;
+}
+
+static int answer_fail(struct rst_auth *a, struct exchange *x,
+		       struct rst_str rest)
+{
+	struct rst_auth_answer answer;
+	struct rst_str code;
+	char *copy;
+
+	parse_answer(x, rest, &answer);
+	copy = rst_auth_unescape(answer.code, &code);
+	exchange_fail(a, x, answer.temporary, copy);
+	free(copy);
+	return 0;
+}
+
+static int answer_cont(struct rst_auth *a, struct exchange *x,
+		       struct rst_str rest)
+{
+	struct rst_str challenge;
+
+	if (x->state != WITH_AUTH || !rst_auth_field(&rest, &challenge) ||
+	    !rst_base64_valid(challenge))
+		return RST_EPROTO;
+	keep(&x->text, &x->event.challenge, challenge);
+	exchange_answer(a, x, RST_AUTH_CONTINUE);
+	return 0;
+}
+
+static const struct {
+	struct rst_str word;
+	int (*handle)(struct rst_auth *a, struct exchange *x,
+		      struct rst_str rest);
+} answers[] = {
+	{{"OK", 2}, answer_ok},
+	{{"FAIL", 4}, answer_fail},
+	{{"CONT", 4}, answer_cont},
+};
+
+/* word <TAB> id <TAB> answer. An exchange that we do not know was cancelled or
+   timed out, and one that is ANSWERED timed out just now. */
+static int answer_line(struct rst_auth *a, struct rst_str line)
+{
+	struct rst_str word = RST_STR(""), number;
+	struct exchange *x;
+	uint64_t id;
+	size_t i;
+
+	(void)rst_auth_field(&line, &word);
+	for (i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		if (!rst_str_eq(answers[i].word, word))
+			continue;
+		if (!rst_auth_field(&line, &number) ||
+		    !rst_str_to_u64(number, &id) || id == 0 || id > UINT32_MAX)
+			return RST_EPROTO;
+		x = exchange_find(a, (uint32_t)id);
+		if (x == NULL || x->state == ANSWERED)
+			return 0;
+		if (x->state == QUEUED)
+			return RST_EPROTO;
+		return answers[i].handle(a, x, line);
+	}
+	return 0;
+}
+
+static int take_line(struct rst_auth *a, struct rst_str line, int64_t now_ms)
+{
+	if (line.n > RST_AUTH_LINE_MAX)
+		return RST_ELIMIT;
+	return a->ready ? answer_line(a, line)
+			: handshake_line(a, line, now_ms);
+}
+
+ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
+		      int64_t now_ms)
+{
+	size_t used = 0;
+	const char *lf;
+	int ret = 0;
+
+	forget_shown(a);
+	if (a->failed)
+		return RST_EPROTO;
+	while (ret == 0 && used < len &&
+	       (lf = memchr(buf + used, '\n', len - used)) != NULL) {
+		struct rst_str line = {buf + used, (size_t)(lf - buf) - used};
+
+		ret = take_line(a, line, now_ms);
+		used += line.n + 1;
+	}
+	if (ret == 0 && len - used > RST_AUTH_LINE_MAX)
+		ret = RST_ELIMIT;
+	a->failed = ret < 0;
+	return ret < 0 ? ret : (ssize_t)used;
+}
+
+bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r)
+{
+	struct exchange *x = TAILQ_FIRST(&a->answered);
+
+	forget_shown(a);
+	if (a->ready_untold) {
+		a->ready_untold = false;
+		*ev_r = (struct rst_auth_event){.type = RST_AUTH_READY,
+						.challenge = RST_STR(""),
+						.user = RST_STR(""),
+						.reason = RST_STR("")};
+		return true;
+	}
+	if (x == NULL)
+		return false;
+	*ev_r = x->event;
+	a->shown_text = x->text;
+	a->shown_reason = x->reason;
+	x->text = NULL;
+	x->reason = NULL;
+	if (x->event.type != RST_AUTH_CONTINUE) {
+		exchange_remove(a, x);
+		return true;
+	}
+	exchange_unlist(a, x);
+	x->state = WITH_CLIENT;
+	x->event.challenge = RST_STR("");
+	return true;
+}
+
+/* ---- what is asked */
+
+/* Ids stay in the range of a positive ssize_t, also of one of 32 bits, and
+   none comes again before two thousand million others. */
+static uint32_t next_id(struct rst_auth *a)
+{
+	do {
+		a->last_id = a->last_id >= INT32_MAX ? 1 : a->last_id + 1;
+	} while (exchange_find(a, a->last_id) != NULL);
+	return a->last_id;
+}
+
+static struct exchange *exchange_new(struct rst_auth *a,
+				     struct rst_str mechanism)
+{
+	struct exchange *x = rst_calloc(1, sizeof(*x));
+
+	x->id = next_id(a);
+	x->entry.key = (struct rst_str){(char *)&x->id, sizeof(x->id)};
+	x->event.challenge = RST_STR("");
+	x->event.user = RST_STR("");
+	x->event.reason = RST_STR("");
+	memcpy(x->mechanism, mechanism.p, mechanism.n);
+	return x;
+}
+
+ssize_t rst_auth_start(struct rst_auth *a, const struct rst_auth_request *req,
+		       int64_t now_ms)
+{
+	struct exchange *x;
+
+	if (!rst_auth_mechanism_valid(req->mechanism) ||
+	    (a->ready && !mechanism_offered(a, req->mechanism)))
+		return RST_EPERM;
+	if (a->failed || a->exchanges.count >= a->limits.max_requests)
+		return RST_ETEMP;
+	x = exchange_new(a, req->mechanism);
+	if (rst_auth_format(&x->command, x->id, req) < 0) {
+		exchange_free(x);
+		return RST_EPERM;
+	}
+	rst_table_insert(&a->exchanges, &x->entry);
+	exchange_wait(a, x, a->ready ? WITH_AUTH : QUEUED, now_ms);
+	if (a->ready) {
+		rst_buf_str(&a->output, rst_buf_view(&x->command));
+		wipe(&x->command, x->command.used);
+	}
+	return (ssize_t)x->id;
+}
+
+int rst_auth_continue(struct rst_auth *a, uint32_t id, struct rst_str response,
+		      int64_t now_ms)
+{
+	struct exchange *x = exchange_find(a, id);
+
+	if (x == NULL || x->state != WITH_CLIENT ||
+	    response.n > RST_AUTH_LINE_MAX - sizeof("CONT\t4294967295\t\n") ||
+	    !rst_base64_valid(response))
+		return RST_EPERM;
+	rst_buf_printf(&a->output, "CONT\t%u\t", id);
+	rst_buf_str(&a->output, response);
+	rst_buf_puts(&a->output, "\n");
+	exchange_wait(a, x, WITH_AUTH, now_ms);
+	return 0;
+}
+
+/* Dovecot need not go on with it, if it knows of it and has not decided. */
+static void send_cancel(struct rst_auth *a, const struct exchange *x)
+{
+	if (x->state == WITH_AUTH || x->state == WITH_CLIENT ||
+	    (x->state == ANSWERED && x->event.type == RST_AUTH_CONTINUE))
+		rst_buf_printf(&a->output, "CANCEL\t%u\n", x->id);
+}
+
+void rst_auth_cancel(struct rst_auth *a, uint32_t id)
+{
+	struct exchange *x = exchange_find(a, id);
+
+	if (x == NULL)
+		return;
+	send_cancel(a, x);
+	exchange_remove(a, x);
+}
+
+const char *rst_auth_mechanisms(const struct rst_auth *a)
+{
+	return a->ready ? a->mechanisms : "";
+}
+
+bool rst_auth_failed(const struct rst_auth *a)
+{
+	return a->failed;
+}
+
+const char *rst_auth_output(const struct rst_auth *a, size_t *len_r)
+{
+	struct rst_str view = rst_buf_view(&a->output);
+
+	*len_r = view.n;
+	return view.p;
+}
+
+void rst_auth_sent(struct rst_auth *a, size_t n)
+{
+	wipe(&a->output, n);
+}
+
+int64_t rst_auth_deadline(const struct rst_auth *a)
+{
+	const struct exchange *first = TAILQ_FIRST(&a->waiting);
+	bool handshaking = !a->ready && !a->failed;
+
+	if (first != NULL &&
+	    (!handshaking || first->deadline < a->handshake_deadline))
+		return first->deadline;
+	return handshaking ? a->handshake_deadline : -1;
+}
+
+void rst_auth_tick(struct rst_auth *a, int64_t now_ms)
+{
+	struct exchange *x;
+
+	if (!a->ready && now_ms >= a->handshake_deadline)
+		a->failed = true;
+	while ((x = TAILQ_FIRST(&a->waiting)) != NULL &&
+	       x->deadline <= now_ms) {
+		send_cancel(a, x);
+		exchange_fail(a, x, true, "no answer from auth in time");
+	}
+}
