@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "restante/hold.h"
 
-#include "buf.h"
-
 #include <stdio.h>
 #include <string.h>
 
