@@ -1,17 +1,52 @@
 /* SPDX-License-Identifier: MIT */
-/** The only part of policyd that knows OpenSSL. */
+/** policyd's TLS, the server's side. Nobody else here knows OpenSSL. */
 #ifndef POLICYD_TLS_H
 #define POLICYD_TLS_H
 
+#include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+/** certificate chain and key; more than this is no certificate */
+#define TLS_PEM_MAX (1024 * 1024)
+
+struct tls_server;
+
 /**
- * Would a client be content with this certificate? It loads, the key is its
- * own, today is between its dates, and it names `hostname`.
+ * Certificate and key from a descriptor that can be read at any offset (its
+ * position is shared with other processes, and is neither used nor moved).
  *
- * @param hostname NULL: only whether it loads and the key is its own
- * @param error one line that says what is wrong, when the answer is no
+ * @param fd    stays the caller's
+ * @param error one line, when NULL is returned
+ */
+struct tls_server *tls_server_new(int fd, char *error, size_t error_size);
+/** Connections that it accepted live on. */
+void tls_server_free(struct tls_server **server);
+/**
+ * Begin a handshake on an accepted, non-blocking socket. BEV_EVENT_CONNECTED
+ * says that it is done.
+ *
+ * @return NULL: out of memory or so; fd is closed then. Else fd belongs to the
+ *         bufferevent.
+ */
+struct bufferevent *tls_accept(struct tls_server *server,
+			       struct event_base *base, int fd);
+/** "TLSv1.3"; "" where bev has no TLS. Static. */
+const char *tls_version(struct bufferevent *bev);
+/** What OpenSSL has against the connection after BEV_EVENT_ERROR; "" if
+    nothing. Static. */
+const char *tls_error(struct bufferevent *bev);
+/** Say that nothing more will be written: after the last octet has left, and
+    before the socket is shut down. Does nothing where bev has no TLS. */
+void tls_goodbye(struct bufferevent *bev);
+
+/**
+ * Could this be served under that name? Certificate and key load and match,
+ * the certificate is not expired and valid already, the name is covered.
+ *
+ * @param hostname NULL: under any name
+ * @param error    one line saying what is wrong, when false is returned
  */
 bool tls_check(const char *pem_chain_and_key, size_t len, const char *hostname,
 	       char *error, size_t error_size);
