@@ -16,15 +16,18 @@ struct rst_timetable;
 
 struct rst_timetable *rst_timetable_new(void);
 void rst_timetable_free(struct rst_timetable **t);
-/** Something of user's is due at `due`; an earlier entry stays as it is. */
+/** Something of user's is due at `due`; an earlier entry stays as it is. While
+    user is taken, it is kept for the end of the sweep. due < 0: ignored. */
 void rst_timetable_note(struct rst_timetable *t, struct rst_str user,
 			int64_t due);
 /** The earliest thing of user's is due at `due`, whatever was known before;
-    -1: nothing is held. Ends a sweep that _take began. */
+    -1: nothing is held. Ends a sweep that _take began; what was noted since
+    _take may be a message that the sweep did not see, and still counts. */
 void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
 		       int64_t due);
 /** A sweep failed: try again after a delay that doubles each time, from 60 s
-    to one hour; a _set resets it. Ends a sweep that _take began. */
+    to one hour; a _set resets it. Ends a sweep that _take began. What was
+    noted meanwhile waits with the rest. */
 void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
 			 int64_t now);
 /** When the next _take will have something; -1: never. */
@@ -35,6 +38,7 @@ int64_t rst_timetable_next(const struct rst_timetable *t);
  */
 bool rst_timetable_take(struct rst_timetable *t, int64_t now,
 			struct rst_str *user_r);
+/** Users with an entry, the taken ones too. */
 size_t rst_timetable_count(const struct rst_timetable *t);
 
 #endif

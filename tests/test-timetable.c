@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+#include "test-util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "restante/timetable.h"
+
+#define CROWD 100000
+
+static struct rst_timetable *timetable;
+
+static void setup(void)
+{
+	timetable = rst_timetable_new();
+}
+
+static void teardown(void)
+{
+	rst_timetable_free(&timetable);
+	ck_assert_ptr_null(timetable);
+	rst_timetable_free(&timetable);
+}
+
+static void note(const char *user, int64_t due)
+{
+	rst_timetable_note(timetable, rst_str(user), due);
+}
+
+static void set(const char *user, int64_t due)
+{
+	rst_timetable_set(timetable, rst_str(user), due);
+}
+
+static void retry(const char *user, int64_t now)
+{
+	rst_timetable_retry(timetable, rst_str(user), now);
+}
+
+static void expect_take(int64_t now, const char *user)
+{
+	struct rst_str taken;
+
+	ck_assert(rst_timetable_take(timetable, now, &taken));
+	ck_assert_rst_str_eq(taken, user);
+}
+
+static void expect_nothing(int64_t now)
+{
+	struct rst_str taken;
+
+	ck_assert(!rst_timetable_take(timetable, now, &taken));
+}
+
+static void expect_state(int64_t next, size_t count)
+{
+	ck_assert_int_eq(rst_timetable_next(timetable), next);
+	ck_assert_uint_eq(rst_timetable_count(timetable), count);
+}
+
+START_TEST(test_order)
+{
+	expect_state(-1, 0);
+	expect_nothing(INT64_MAX);
+	note("late", 300);
+	note("early", 100);
+	note("middle", 200);
+	expect_state(100, 3);
+	expect_nothing(99);
+	expect_take(100, "early");
+	expect_nothing(100);
+	expect_take(1000, "middle");
+	expect_take(1000, "late");
+	expect_nothing(1000);
+	expect_state(-1, 3);
+}
+END_TEST
+
+START_TEST(test_note_keeps_earlier)
+{
+	note("bob", 200);
+	note("bob", 300);
+	expect_state(200, 1);
+	note("bob", 100);
+	expect_state(100, 1);
+	note("bob", -1);
+	note("nobody", -5);
+	expect_state(100, 1);
+	note("bob", 0);
+	expect_state(0, 1);
+}
+END_TEST
+
+START_TEST(test_set)
+{
+	set("bob", 200);
+	set("bob", 300);
+	expect_state(300, 1);
+	set("bob", 100);
+	expect_state(100, 1);
+	set("bob", -1);
+	expect_state(-1, 0);
+	set("bob", -1);
+	set("nobody", -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
+/* A user is swept once at a time; the sweep's end says what comes next. */
+START_TEST(test_sweep)
+{
+	note("bob", 100);
+	expect_take(100, "bob");
+	expect_nothing(1000);
+	set("bob", 500);
+	expect_state(500, 1);
+	expect_take(500, "bob");
+	set("bob", -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
+/* What comes while a sweep runs is not taken a second time, and not lost. */
+START_TEST(test_noted_while_taken)
+{
+	note("bob", 100);
+	expect_take(100, "bob");
+	note("bob", 400);
+	note("bob", 300);
+	note("bob", 350);
+	expect_state(-1, 1);
+	expect_nothing(1000);
+	set("bob", -1);
+	expect_state(300, 1);
+	expect_take(300, "bob");
+	note("bob", 900);
+	set("bob", 700);
+	expect_state(700, 1);
+	/* it counted once */
+	set("bob", 1000);
+	expect_state(1000, 1);
+	expect_take(1000, "bob");
+	set("bob", -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
+START_TEST(test_retry)
+{
+	static const int64_t delays[] = {60,   120,  240,  480, 960,
+					 1920, 3600, 3600, 3600};
+	int64_t now = 1700000000;
+	size_t i;
+
+	note("bob", now);
+	for (i = 0; i < N_ELEMENTS(delays); i++) {
+		expect_take(now, "bob");
+		retry("bob", now);
+		expect_state(now + delays[i], 1);
+		expect_nothing(now + delays[i] - 1);
+		now += delays[i];
+	}
+	/* one success, and patience is new */
+	expect_take(now, "bob");
+	set("bob", now);
+	expect_take(now, "bob");
+	retry("bob", now);
+	expect_state(now + 60, 1);
+}
+END_TEST
+
+/* Mail that arrives does not bring a failing sweep back at once. */
+START_TEST(test_retry_noted)
+{
+	note("bob", 100);
+	expect_take(100, "bob");
+	note("bob", 90);
+	retry("bob", 100);
+	expect_state(160, 1);
+	set("bob", -1);
+	expect_state(-1, 0);
+	retry("stranger", 1000);
+	expect_state(1060, 1);
+}
+END_TEST
+
+/* The name that _take gave may be given back. */
+START_TEST(test_own_name)
+{
+	struct rst_str user;
+
+	note("bob", 100);
+	ck_assert(rst_timetable_take(timetable, 100, &user));
+	rst_timetable_retry(timetable, user, 100);
+	ck_assert(rst_timetable_take(timetable, 160, &user));
+	rst_timetable_set(timetable, user, -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
+/* The same as a list that is searched from end to end, over many changes. */
+#define USERS 50
+
+static int64_t simple_next(const int64_t *users)
+{
+	int64_t next = -1;
+	size_t i;
+
+	for (i = 0; i < USERS; i++) {
+		if (users[i] >= 0 && (next < 0 || users[i] < next))
+			next = users[i];
+	}
+	return next;
+}
+
+static unsigned int lcg(unsigned int *seed)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	return *seed >> 16;
+}
+
+START_TEST(test_against_simple)
+{
+	int64_t users[USERS]; /* -1: none */
+	unsigned int seed = (unsigned int)_i, step, k;
+	int64_t due;
+	char name[8];
+	size_t i;
+
+	for (i = 0; i < USERS; i++)
+		users[i] = -1;
+	for (step = 0; step < 3000; step++) {
+		k = lcg(&seed) % USERS;
+		due = lcg(&seed) % 1000;
+		(void)snprintf(name, sizeof(name), "u%u", k);
+		switch (lcg(&seed) % 4) {
+		case 0:
+			set(name, due);
+			users[k] = due;
+			break;
+		case 1:
+			set(name, -1);
+			users[k] = -1;
+			break;
+		default:
+			note(name, due);
+			if (users[k] < 0 || due < users[k])
+				users[k] = due;
+			break;
+		}
+		ck_assert_int_eq(rst_timetable_next(timetable),
+				 simple_next(users));
+	}
+}
+END_TEST
+
+/* All come, all are taken, in order, and none twice. */
+START_TEST(test_crowd)
+{
+	static bool seen[CROWD];
+	char name[40];
+	struct rst_str user;
+	int64_t now = -1, next;
+	unsigned int i;
+
+	for (i = 0; i < CROWD; i++) {
+		/* 7919 is prime: each time of day has one user */
+		(void)snprintf(name, sizeof(name), "%u", i);
+		note(name, (int64_t)(i * 7919u % CROWD));
+	}
+	for (i = 0; i < CROWD; i++) {
+		unsigned int k;
+
+		next = rst_timetable_next(timetable);
+		ck_assert_int_gt(next, now);
+		now = next;
+		ck_assert(rst_timetable_take(timetable, now, &user));
+		k = (unsigned int)strtoul(user.p, NULL, 10);
+		ck_assert(!seen[k]);
+		seen[k] = true;
+		rst_timetable_set(timetable, user, -1);
+	}
+	expect_state(-1, 0);
+}
+END_TEST
+
+START_TEST(test_free_full)
+{
+	note("a", 100);
+	note("b", 200);
+	note("c", 300);
+	expect_take(100, "a");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("timetable");
+	TCase *tc = tcase_create("timetable");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60); /* valgrind is slow */
+	tcase_add_test(tc, test_order);
+	tcase_add_test(tc, test_note_keeps_earlier);
+	tcase_add_test(tc, test_set);
+	tcase_add_test(tc, test_sweep);
+	tcase_add_test(tc, test_noted_while_taken);
+	tcase_add_test(tc, test_retry);
+	tcase_add_test(tc, test_retry_noted);
+	tcase_add_test(tc, test_own_name);
+	tcase_add_loop_test(tc, test_against_simple, 0, 4);
+	tcase_add_test(tc, test_crowd);
+	tcase_add_test(tc, test_free_full);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
