@@ -349,8 +349,14 @@ static const struct {
 	{{"CONT", 4}, answer_cont},
 };
 
-/* word <TAB> id <TAB> answer. An exchange that we do not know was cancelled or
-   timed out, and one that is ANSWERED timed out just now. */
+/* take_line() says this of a line that is to be offered again. */
+#define NOT_YET 1
+
+/*
+ * word <TAB> id <TAB> fields. An exchange that we do not know was cancelled or
+ * timed out, and so was one that is ANSWERED, unless that is a challenge: then
+ * the line may answer the response that its event has still to bring about.
+ */
 static int answer_line(struct rst_auth *a, struct rst_str line)
 {
 	struct rst_str word = RST_STR(""), number;
@@ -366,10 +372,10 @@ static int answer_line(struct rst_auth *a, struct rst_str line)
 		    !rst_str_to_u64(number, &id) || id == 0 || id > UINT32_MAX)
 			return RST_EPROTO;
 		x = exchange_find(a, (uint32_t)id);
-		if (x == NULL || x->state == ANSWERED)
+		if (x == NULL)
 			return 0;
-		if (x->state == QUEUED)
-			return RST_EPROTO;
+		if (x->state == ANSWERED)
+			return x->event.type == RST_AUTH_CONTINUE ? NOT_YET : 0;
 		return answers[i].handle(a, x, line);
 	}
 	return 0;
@@ -398,7 +404,8 @@ ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
 		struct rst_str line = {buf + used, (size_t)(lf - buf) - used};
 
 		ret = take_line(a, line, now_ms);
-		used += line.n + 1;
+		if (ret == 0)
+			used += line.n + 1;
 	}
 	if (ret == 0 && len - used > RST_AUTH_LINE_MAX)
 		ret = RST_ELIMIT;
@@ -523,11 +530,6 @@ void rst_auth_cancel(struct rst_auth *a, uint32_t id)
 const char *rst_auth_mechanisms(const struct rst_auth *a)
 {
 	return a->ready ? a->mechanisms : "";
-}
-
-bool rst_auth_failed(const struct rst_auth *a)
-{
-	return a->failed;
 }
 
 const char *rst_auth_output(const struct rst_auth *a, size_t *len_r)

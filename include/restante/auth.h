@@ -63,9 +63,16 @@ struct rst_auth *rst_auth_new(const struct rst_auth_limits *limits,
 			      int64_t now_ms);
 /** Open exchanges are not answered any more: the caller knows their ids. */
 void rst_auth_free(struct rst_auth **a);
-/** @return octets taken; 0: more needed; RST_EPROTO: another protocol or
-    version; RST_ELIMIT: a line over 16 KiB. What came before the fault can
-    still be pulled. */
+/**
+ * Pull events and offer the rest again until nothing is taken: a line for an
+ * exchange whose CONTINUE was not pulled yet is left.
+ *
+ * @return octets taken; 0: more needed, or an event is waiting; RST_EPROTO:
+ *         another protocol or version, or the handshake has timed out;
+ *         RST_ELIMIT: a line over 16 KiB. Then close, and dial again: nothing
+ *         can be asked here any more. What came before the fault can still be
+ *         pulled.
+ */
 ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
 		      int64_t now_ms);
 bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r);
@@ -76,7 +83,7 @@ bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r);
  * [A-Z0-9_-], so that no client can add fields (CVE-2026-33603). The
  * connection is said to be `secured`: the caller only has TLS connections.
  *
- * @return its id (> 0); RST_ETEMP: too many, or rst_auth_failed(); RST_EPERM:
+ * @return its id (> 0); RST_ETEMP: too many, or after a fault; RST_EPERM:
  *         malformed, too long for Dovecot, or a mechanism that is not offered
  */
 ssize_t rst_auth_start(struct rst_auth *a, const struct rst_auth_request *req,
@@ -95,9 +102,6 @@ void rst_auth_cancel(struct rst_auth *a, uint32_t id);
  * Valid until _free. "" before READY.
  */
 const char *rst_auth_mechanisms(const struct rst_auth *a);
-/** The handshake timed out, or _recv returned an error: nothing can be asked
-    here any more; close and dial again. To be looked at after _tick. */
-bool rst_auth_failed(const struct rst_auth *a);
 const char *rst_auth_output(const struct rst_auth *a, size_t *len_r);
 /** Octets that were sent are overwritten: passwords are among them. */
 void rst_auth_sent(struct rst_auth *a, size_t n);
