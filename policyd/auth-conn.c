@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * AWAY (a timer runs) -> DIALLING -> HANDSHAKE -> READY -> (fault) AWAY.
+ * The delay doubles with each failure and starts anew at READY.
+ */
+#include "auth-conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "dial.h"
+#include "log.h"
+
+#define FIRST_DELAY_MS 100
+#define MAX_DELAY_MS 5000
+#define HANDSHAKE_TIMEOUT_MS 10000
+/** Dovecot itself delays failures by some seconds. */
+#define REQUEST_TIMEOUT_MS 30000
+#define MAX_REQUESTS 1024
+
+struct auth_conn {
+	struct event_base *base;
+	const char *path;
+	const struct auth_conn_callbacks *calls;
+	void *ctx;
+	struct dial *dial;
+	struct rst_auth *auth; /* NULL: not connected */
+	int fd;
+	struct event *readable, *writable;
+	struct event *deadline; /* of the machine */
+	struct event *redial;
+	int64_t delay_ms;
+	bool ready;
+	bool complained; /* one log line an outage */
+	size_t in_used;
+	char in[32768]; /* twice the longest line */
+};
+
+static void close_connection(struct auth_conn *conn)
+{
+	if (conn->auth == NULL)
+		return;
+	event_free(conn->readable);
+	event_free(conn->writable);
+	(void)event_del(conn->deadline);
+	rst_auth_free(&conn->auth);
+	(void)close(conn->fd);
+	conn->in_used = 0;
+}
+
+static void complain(struct auth_conn *conn, const char *error)
+{
+	struct rst_logline line;
+
+	if (conn->complained)
+		return;
+	conn->complained = true;
+	rst_logline_begin(&line, "Dovecot auth is away, nobody can sign in");
+	rst_logline_cstr(&line, "auth_socket", conn->path);
+	rst_logline_cstr(&line, "error", error);
+	log_line(LOG_ERR, &line);
+}
+
+static void lost(struct auth_conn *conn, const char *error)
+{
+	struct timeval delay = clock_timeval(conn->delay_ms);
+	bool was_ready = conn->ready;
+
+	complain(conn, error);
+	conn->ready = false;
+	close_connection(conn);
+	(void)event_add(conn->redial, &delay);
+	conn->delay_ms *= 2;
+	if (conn->delay_ms > MAX_DELAY_MS)
+		conn->delay_ms = MAX_DELAY_MS;
+	if (was_ready)
+		conn->calls->mechanisms("", conn->ctx);
+}
+
+static void on_ready(struct auth_conn *conn)
+{
+	const char *mechanisms = rst_auth_mechanisms(conn->auth);
+
+	conn->ready = true;
+	conn->complained = false;
+	conn->delay_ms = FIRST_DELAY_MS;
+	log_short(LOG_INFO, "Dovecot auth is ready", "mechanisms", mechanisms);
+	conn->calls->mechanisms(mechanisms, conn->ctx);
+}
+
+static void set_deadline(struct auth_conn *conn)
+{
+	int64_t deadline = rst_auth_deadline(conn->auth);
+	struct timeval delay = clock_timeval(deadline - clock_ms());
+
+	if (deadline < 0)
+		(void)event_del(conn->deadline);
+	else
+		(void)event_add(conn->deadline, &delay);
+}
+
+static void flush_output(struct auth_conn *conn)
+{
+	size_t len;
+	const char *out = rst_auth_output(conn->auth, &len);
+	ssize_t n = len == 0 ? 0 : send(conn->fd, out, len, MSG_NOSIGNAL);
+
+	/* a broken connection is seen by on_readable() */
+	if (n > 0)
+		rst_auth_sent(conn->auth, (size_t)n);
+	if (len > 0 && (n < 0 || (size_t)n < len))
+		(void)event_add(conn->writable, NULL);
+}
+
+static ssize_t take_input(struct auth_conn *conn)
+{
+	struct rst_auth_event ev;
+	size_t done = 0;
+	ssize_t taken;
+
+	do {
+		taken = rst_auth_recv(conn->auth, conn->in + done,
+				      conn->in_used - done, clock_ms());
+		if (taken > 0)
+			done += (size_t)taken;
+		while (rst_auth_next(conn->auth, &ev)) {
+			if (ev.type == RST_AUTH_READY)
+				on_ready(conn);
+			else
+				conn->calls->event(&ev, conn->ctx);
+		}
+	} while (taken > 0);
+	conn->in_used -= done;
+	memmove(conn->in, conn->in + done, conn->in_used);
+	return taken;
+}
+
+static void pump(struct auth_conn *conn)
+{
+	if (take_input(conn) < 0) {
+		lost(conn, "not the auth protocol, or no answer in time");
+		return;
+	}
+	flush_output(conn);
+	set_deadline(conn);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct auth_conn *conn = arg;
+	ssize_t n = recv(fd, conn->in + conn->in_used,
+			 sizeof(conn->in) - conn->in_used, 0);
+
+	(void)what;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		lost(conn, n < 0 ? strerror(errno) : "connection closed");
+		return;
+	}
+	conn->in_used += (size_t)n;
+	pump(conn);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	flush_output(arg);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct auth_conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	rst_auth_tick(conn->auth, clock_ms());
+	pump(conn);
+}
+
+static void on_dialled(int fd, int error, void *ctx)
+{
+	struct auth_conn *conn = ctx;
+	struct rst_auth_limits limits = {
+		.pid = (unsigned int)getpid(),
+		.handshake_timeout_ms = HANDSHAKE_TIMEOUT_MS,
+		.request_timeout_ms = REQUEST_TIMEOUT_MS,
+		.max_requests = MAX_REQUESTS};
+
+	dial_free(&conn->dial);
+	if (fd < 0) {
+		lost(conn, strerror(error));
+		return;
+	}
+	conn->fd = fd;
+	conn->auth = rst_auth_new(&limits, clock_ms());
+	conn->readable = event_new(conn->base, fd, EV_READ | EV_PERSIST,
+				   on_readable, conn);
+	conn->writable = event_new(conn->base, fd, EV_WRITE, on_writable, conn);
+	if (conn->readable == NULL || conn->writable == NULL ||
+	    event_add(conn->readable, NULL) < 0)
+		abort();
+	flush_output(conn);
+	set_deadline(conn);
+}
+
+static void on_redial(evutil_socket_t fd, short what, void *arg)
+{
+	struct auth_conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	conn->dial = dial_start(conn->base, conn->path, MAX_DELAY_MS,
+				on_dialled, conn);
+}
+
+struct auth_conn *auth_conn_new(struct event_base *base, const char *path,
+				const struct auth_conn_callbacks *calls,
+				void *ctx)
+{
+	struct auth_conn *conn = rst_calloc(1, sizeof(*conn));
+
+	conn->base = base;
+	conn->path = path;
+	conn->calls = calls;
+	conn->ctx = ctx;
+	conn->delay_ms = FIRST_DELAY_MS;
+	conn->deadline = evtimer_new(base, on_deadline, conn);
+	conn->redial = evtimer_new(base, on_redial, conn);
+	if (conn->deadline == NULL || conn->redial == NULL)
+		abort();
+	on_redial(-1, EV_TIMEOUT, conn);
+	return conn;
+}
+
+void auth_conn_free(struct auth_conn **_conn)
+{
+	struct auth_conn *conn = *_conn;
+
+	*_conn = NULL;
+	if (conn == NULL)
+		return;
+	close_connection(conn);
+	dial_free(&conn->dial);
+	event_free(conn->deadline);
+	event_free(conn->redial);
+	free(conn);
+}
+
+ssize_t auth_conn_start(struct auth_conn *conn,
+			const struct rst_auth_request *request)
+{
+	ssize_t id;
+
+	if (!conn->ready)
+		return RST_ETEMP;
+	id = rst_auth_start(conn->auth, request, clock_ms());
+	flush_output(conn);
+	set_deadline(conn);
+	return id;
+}
+
+int auth_conn_continue(struct auth_conn *conn, uint32_t id,
+		       struct rst_str response)
+{
+	int ret;
+
+	if (!conn->ready)
+		return RST_EPERM;
+	ret = rst_auth_continue(conn->auth, id, response, clock_ms());
+	flush_output(conn);
+	set_deadline(conn);
+	return ret;
+}
+
+void auth_conn_cancel(struct auth_conn *conn, uint32_t id)
+{
+	if (!conn->ready)
+		return;
+	rst_auth_cancel(conn->auth, id);
+	flush_output(conn);
+	set_deadline(conn);
+}

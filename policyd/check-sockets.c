@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check-private.h"
+#include "clock.h"
+#include "restante/auth.h"
+#include "restante/hold.h"
+
+#define BUFFER 32768
+#define POSTFIX_USER "postfix"
+#define POSTFIX_QUEUE "/var/spool/postfix/"
+
+/** The directory that path is in. */
+static char *directory_of(const char *path)
+{
+	char *dir = rst_strdup(path), *slash = strrchr(dir, '/');
+
+	slash[slash == dir ? 1 : 0] = '\0';
+	return dir;
+}
+
+static bool write_all(int fd, const char *data, size_t n)
+{
+	return send(fd, data, n, MSG_NOSIGNAL) == (ssize_t)n;
+}
+
+/* ---- Postfix */
+
+/* Ask as Postfix does. @return NULL: the answer is right */
+static const char *ask_policy(int fd)
+{
+	static const char request[] =
+		"request=smtpd_access_policy\nprotocol_state=RCPT\n"
+		"protocol_name=ESMTP\nsender=\n"
+		"recipient=postmaster@localhost\nsize=0\n\n";
+	static const char want[] = "action=DUNNO\n\n";
+	char answer[sizeof(want)];
+	ssize_t n;
+
+	if (!write_all(fd, request, sizeof(request) - 1))
+		return "does not take a request";
+	/* an answer comes in one write */
+	n = recv(fd, answer, sizeof(answer), 0);
+	if (n != (ssize_t)sizeof(want) - 1 ||
+	    memcmp(answer, want, sizeof(want) - 1) != 0)
+		return "does not answer a policy request with DUNNO";
+	return NULL;
+}
+
+static void child_search_as(const struct passwd *pw, const char *dir)
+{
+	_exit(initgroups(pw->pw_name, pw->pw_gid) == 0 &&
+			      setgid(pw->pw_gid) == 0 &&
+			      setuid(pw->pw_uid) == 0 && access(dir, X_OK) == 0
+		      ? 0
+		      : 1);
+}
+
+/* Only root can find out by becoming it. */
+static bool postfix_can_search(const char *dir)
+{
+	const struct passwd *pw = getpwnam(POSTFIX_USER);
+	int status = 1;
+	pid_t pid;
+
+	if (geteuid() != 0 || pw == NULL)
+		return access(dir, X_OK) == 0;
+	pid = fork();
+	if (pid == 0)
+		child_search_as(pw, dir);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static void check_policy_directory(const char *path)
+{
+	char *dir = directory_of(path);
+
+	if (access(dir, F_OK) < 0)
+		check_error("policy_socket", path, strerror(errno),
+			    "the directory must exist; below Postfix's "
+			    "queue_directory `private' does");
+	else if (!postfix_can_search(dir))
+		check_error("policy_socket", path,
+			    "Postfix may not search the directory",
+			    "chmod a+x it and those above");
+	else if (access(dir, W_OK) < 0)
+		check_error("policy_socket", path,
+			    "no file can be made in the directory",
+			    "start as root, or choose another");
+	else if (strncmp(path, POSTFIX_QUEUE, strlen(POSTFIX_QUEUE)) != 0)
+		check_ok("policy_socket", path,
+			 "the daemon is not running; not below " POSTFIX_QUEUE
+			 ": an smtpd with chroot will not see it");
+	else
+		check_ok("policy_socket", path, "the daemon is not running");
+	free(dir);
+}
+
+bool check_policy_socket(const struct conf *conf, bool *running_r)
+{
+	const char *path = conf->policy_socket, *problem;
+	int fd = check_dial(path, SOCK_STREAM);
+
+	*running_r = fd >= 0;
+	if (fd < 0 && (errno == ENOENT || errno == ECONNREFUSED)) {
+		check_policy_directory(path);
+		return false;
+	}
+	if (fd < 0) {
+		check_error("policy_socket", path, strerror(errno),
+			    "run this check as root");
+		return false;
+	}
+	problem = ask_policy(fd);
+	(void)close(fd);
+	if (problem == NULL)
+		check_ok("policy_socket", path, "answers");
+	else
+		check_error("policy_socket", path, problem,
+			    "is it another program's?");
+	return problem == NULL;
+}
+
+/* ---- plugin */
+
+void check_notify_socket(const struct conf *conf, bool running)
+{
+	const char *path = conf->notify_socket;
+	int fd = check_dial(path, SOCK_DGRAM);
+	char *dir = directory_of(path), *above = directory_of(dir);
+
+	if (fd >= 0)
+		check_ok("notify_socket", path, "somebody listens");
+	else if (errno != ENOENT && errno != ECONNREFUSED)
+		check_error("notify_socket", path, strerror(errno),
+			    "the plugin, as any user, must be let through");
+	else if (running)
+		check_error("notify_socket", path,
+			    "the running daemon does not listen there",
+			    "restart it");
+	else if (access(dir, W_OK) < 0 &&
+		 (errno != ENOENT || access(above, W_OK) < 0))
+		check_error("notify_socket", path,
+			    "no file can be made in the directory",
+			    "start as root, or choose another");
+	else
+		check_ok("notify_socket", path, "the daemon is not running");
+	if (fd >= 0)
+		(void)close(fd);
+	free(dir);
+	free(above);
+}
+
+/* ---- Dovecot's auth */
+
+/** @return NULL: ready, `auth` has the mechanisms */
+static const char *auth_handshake(struct rst_auth *auth, int fd)
+{
+	struct rst_auth_event ev;
+	static char in[BUFFER];
+	size_t used = 0, len;
+	ssize_t n;
+
+	for (;;) {
+		const char *out = rst_auth_output(auth, &len);
+
+		if (len > 0 && !write_all(fd, out, len))
+			return "does not take the handshake";
+		rst_auth_sent(auth, len);
+		n = recv(fd, in + used, sizeof(in) - used, 0);
+		if (n <= 0)
+			return "does not finish the handshake";
+		used += (size_t)n;
+		while ((n = rst_auth_recv(auth, in, used, clock_ms())) > 0) {
+			used -= (size_t)n;
+			memmove(in, in + n, used);
+		}
+		if (n < 0)
+			return "does not speak Dovecot's auth protocol";
+		if (rst_auth_next(auth, &ev))
+			return NULL;
+	}
+}
+
+void check_auth_socket(const struct conf *conf)
+{
+	const struct rst_auth_limits limits = {.pid = (unsigned int)getpid(),
+					       .handshake_timeout_ms = 60000,
+					       .request_timeout_ms = 60000,
+					       .max_requests = 1};
+	const char *path = conf->auth_socket, *problem;
+	int fd = check_dial(path, SOCK_STREAM);
+	struct rst_auth *auth;
+
+	if (fd < 0) {
+		check_error(
+			"auth_socket", path, strerror(errno),
+			check_mend_connect(
+				errno,
+				"give Dovecot's service auth a unix_listener "
+				"of this name",
+				"set `user' of its unix_listener to ours",
+				"is Dovecot running?"));
+		return;
+	}
+	auth = rst_auth_new(&limits, clock_ms());
+	problem = auth_handshake(auth, fd);
+	if (problem != NULL)
+		check_error("auth_socket", path, problem,
+			    "it must be a plain unix_listener of service auth");
+	else if (rst_auth_mechanisms(auth)[0] == '\0')
+		check_error("auth_socket", path, "offers no usable mechanism",
+			    "set Dovecot's auth_mechanisms, to plain at least");
+	else
+		check_ok("auth_socket", path, rst_auth_mechanisms(auth));
+	rst_auth_free(&auth);
+	(void)close(fd);
+}
+
+/* ---- Dovecot's restante-hold */
+
+/** @return NULL: ev_r is set */
+static const char *first_answer(struct rst_hold *hold, int fd,
+				struct rst_hold_event *ev_r)
+{
+	static char in[BUFFER];
+	size_t used = 0;
+	ssize_t n;
+
+	for (;;) {
+		n = recv(fd, in + used, sizeof(in) - used, 0);
+		if (n < 0 && errno == EAGAIN)
+			return "does not answer in time";
+		if (n <= 0)
+			return "closes the connection";
+		used += (size_t)n;
+		do {
+			n = rst_hold_recv(hold, in, used, clock_ms());
+			if (n < 0)
+				return "does not speak the hold protocol";
+			used -= (size_t)n;
+			memmove(in, in + n, used);
+			if (rst_hold_next(hold, ev_r))
+				return NULL;
+		} while (n > 0);
+	}
+}
+
+static void check_scan(const struct conf *conf, int fd)
+{
+	const struct rst_hold_limits limits = {60000};
+	struct rst_hold *hold = rst_hold_new(&limits, true, clock_ms());
+	const char *path = conf->hold_socket, *problem;
+	struct rst_hold_event ev;
+	char text[256];
+
+	problem = first_answer(hold, fd, &ev);
+	if (problem != NULL) {
+		check_error("hold_socket", path, problem,
+			    "see Dovecot's log for service restante-hold");
+	} else if (ev.type == RST_HOLD_REFUSED) {
+		(void)snprintf(text, sizeof(text),
+			       "cannot go through the users: %.*s",
+			       (int)ev.text.n, ev.text.p);
+		check_error("hold_socket", path, text,
+			    "the userdb must be able to iterate: "
+			    "`doveadm user \"*\"' must list all, sql and "
+			    "ldap need iterate_query or iterate_filter");
+	} else {
+		check_ok("hold_socket", path, NULL);
+	}
+	rst_hold_free(&hold);
+}
+
+void check_hold_socket(const struct conf *conf)
+{
+	const char *path = conf->hold_socket;
+	int fd = check_dial(path, SOCK_STREAM);
+	char *preamble;
+	size_t len;
+
+	if (fd < 0) {
+		check_error(
+			"hold_socket", path, strerror(errno),
+			check_mend_connect(
+				errno,
+				"configure Dovecot's service restante-hold, "
+				"with a unix_listener of this name",
+				"set `user' of its unix_listener to ours",
+				"is Dovecot running?"));
+		return;
+	}
+	preamble = rst_hold_scan_preamble(&len);
+	if (write_all(fd, preamble, len))
+		check_scan(conf, fd);
+	else
+		check_error("hold_socket", path, "takes no input",
+			    "see Dovecot's log for service restante-hold");
+	free(preamble);
+	(void)close(fd);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "certificate.h"
+#include "check-private.h"
+#include "listen.h"
+#include "privileges.h"
+#include "tls.h"
+
+#define TIMEOUT_SECS 5
+
+static unsigned int errors;
+
+void check_ok(const char *setting, const char *value, const char *note)
+{
+	(void)printf("ok %s %s%s%s\n", setting, value, note == NULL ? "" : ": ",
+		     note == NULL ? "" : note);
+}
+
+void check_error(const char *setting, const char *value, const char *problem,
+		 const char *mend)
+{
+	(void)printf("error %s %s: %s%s%s\n", setting, value, problem,
+		     mend == NULL ? "" : "; ", mend == NULL ? "" : mend);
+	errors++;
+}
+
+const char *check_mend_connect(int error, const char *missing,
+			       const char *denied, const char *refused)
+{
+	switch (error) {
+	case ENOENT:
+		return missing;
+	case EACCES:
+	case EPERM:
+		return denied;
+	default:
+		return refused;
+	}
+}
+
+int check_dial(const char *path, int type)
+{
+	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
+	int fd = listen_unix_connect(path, type);
+
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	return fd;
+}
+
+static void check_hostname(const struct conf *conf)
+{
+	check_ok("hostname", conf->hostname,
+		 strchr(conf->hostname, '.') == NULL
+			 ? "not a name in full; clients must know it by this"
+			 : NULL);
+}
+
+static void check_user(const struct conf *conf)
+{
+	if (geteuid() != 0)
+		check_ok("user", conf->user, "not used: not started as root");
+	else if (getpwnam(conf->user) == NULL)
+		check_error("user", conf->user, "there is no such account",
+			    "adduser --system --group restante");
+	else
+		check_ok("user", conf->user, NULL);
+}
+
+static void check_tls(const struct conf *conf)
+{
+	char error[512] = "";
+	size_t len = 0;
+	char *pem = certificate_read(conf, &len, error, sizeof(error));
+
+	if (pem == NULL)
+		check_error("tls_certificate", conf->tls_certificate, error,
+			    "name the files of the certificate and its key");
+	else if (!certificate_loads(pem, len, error, sizeof(error)))
+		check_error("tls_certificate", conf->tls_certificate, error,
+			    "it must be PEM, certificate first, and the key "
+			    "its own");
+	else if (!tls_check(pem, len, conf->hostname, error, sizeof(error)))
+		check_error("tls_certificate", conf->tls_certificate, error,
+			    "get one that clients accept for `hostname'");
+	else
+		check_ok("tls_certificate", conf->tls_certificate, NULL);
+	certificate_free(&pem, len);
+}
+
+/* As the user that it will have become: SIGHUP reads the files again. */
+static void check_reload(const struct conf *conf)
+{
+	if (access(conf->tls_key, R_OK) == 0 &&
+	    access(conf->tls_certificate, R_OK) == 0)
+		check_ok("tls_key", conf->tls_key, NULL);
+	else
+		check_ok("tls_key", conf->tls_key,
+			 "readable by root only: a new certificate needs a "
+			 "restart, a reload will not do");
+}
+
+static bool answers(const struct conf_listen *l)
+{
+	struct conf_listen to = *l;
+	int fd = socket(to.addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	if (to.any)
+		to.addr.in6.sin6_addr = in6addr_loopback;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	ok = connect(fd, &to.addr.sa, to.addr_len) == 0;
+	(void)close(fd);
+	return ok;
+}
+
+static const char *mend_listen(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return "another program has this port";
+	case EACCES:
+		return "start as root, or take a port above 1023";
+	case EADDRNOTAVAIL:
+		return "this machine has no such address";
+	default:
+		return "see the address";
+	}
+}
+
+static void check_listen(const struct conf_listen *l, bool running)
+{
+	int fd = listen_tcp(l);
+
+	if (fd >= 0) {
+		(void)close(fd);
+		check_ok("listen", l->text, NULL);
+	} else if (errno == EADDRINUSE && running && answers(l)) {
+		check_ok("listen", l->text, "taken, the daemon is running");
+	} else {
+		int error = errno;
+
+		check_error("listen", l->text, strerror(error),
+			    mend_listen(error));
+	}
+}
+
+int check_run(const struct conf *conf)
+{
+	char error[256] = "";
+	bool running = false;
+	unsigned int i;
+
+	errors = 0;
+	check_hostname(conf);
+	check_user(conf);
+	check_tls(conf);
+	(void)check_policy_socket(conf, &running);
+	for (i = 0; i < conf->listen_count; i++)
+		check_listen(&conf->listen[i], running);
+	check_notify_socket(conf, running);
+	/* what comes now is dialled after privileges were dropped */
+	if (getpwnam(conf->user) != NULL &&
+	    !privileges_drop(conf->user, error, sizeof(error)))
+		check_error("user", conf->user, error, NULL);
+	check_reload(conf);
+	check_auth_socket(conf);
+	check_hold_socket(conf);
+	return errors == 0 ? EX_OK : EX_CONFIG;
+}

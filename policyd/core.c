@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Wiring: who hears what from whom.
+ *
+ *   Postfix -> policy-service           answers from memory
+ *   plugin -> notes -> sessions         HELD to the worker of who is signed in
+ *                   -> fallback         when something is due
+ *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
+ *   sessions -> auth-conn -> Dovecot    and back
+ *   sessions, fallback -> restante-hold
+ */
+#include "core.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "auth-conn.h"
+#include "certificate.h"
+#include "fallback.h"
+#include "log.h"
+#include "notes.h"
+#include "policy-service.h"
+#include "sessions.h"
+#include "tls.h"
+#include "workers.h"
+
+#define TAKEOVER_MS 5000
+
+struct core {
+	const struct core_setup *setup;
+	struct event_base *base;
+	struct event *sigterm, *sigint, *sighup;
+	struct policy_service *policy;
+	struct notes *notes;
+	struct sessions *sessions;
+	struct auth_conn *auth;
+	struct fallback *fallback;
+	struct workers *workers;
+};
+
+/* ---- what they call */
+
+static void on_mechanisms(const char *mechanisms, void *ctx)
+{
+	struct core *core = ctx;
+
+	workers_set_mechanisms(core->workers, mechanisms);
+	if (mechanisms[0] == '\0')
+		sessions_auth_lost(core->sessions);
+}
+
+static void on_auth_event(const struct rst_auth_event *ev, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_auth_event(core->sessions, ev);
+}
+
+static const struct auth_conn_callbacks auth_calls = {on_mechanisms,
+						      on_auth_event};
+
+static void on_worker_message(struct worker *worker, const struct rst_ipc *msg,
+			      void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_message(core->sessions, worker, msg);
+}
+
+static void on_worker_gone(struct worker *worker, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_worker_gone(core->sessions, worker);
+}
+
+static void on_workers_gone(void *ctx)
+{
+	struct core *core = ctx;
+
+	(void)event_base_loopexit(core->base, NULL);
+}
+
+static const struct workers_callbacks worker_calls = {
+	on_worker_message, on_worker_gone, on_workers_gone};
+
+static void on_note(const struct rst_note *note, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_held(core->sessions, note->user);
+	fallback_note(core->fallback, note->user, note->due);
+}
+
+static void on_held(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_held(core->sessions, user);
+}
+
+/* ---- signals */
+
+static void on_stop(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct core *core = arg;
+
+	(void)what;
+	log_short(LOG_NOTICE, "stopping", "signal",
+		  signal_number == SIGTERM ? "TERM" : "INT");
+	workers_shutdown(core->workers);
+}
+
+static bool read_new_certificate(const struct conf *conf, char **pem,
+				 size_t *len, char *error, size_t error_size)
+{
+	*pem = certificate_read(conf, len, error, error_size);
+	return *pem != NULL &&
+	       tls_check(*pem, *len, conf->hostname, error, error_size);
+}
+
+static void on_hup(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct core *core = arg;
+	char error[512] = "";
+	size_t len = 0;
+	char *pem;
+
+	(void)signal_number;
+	(void)what;
+	log_short(LOG_NOTICE,
+		  "reading the certificate again; other settings need a "
+		  "restart",
+		  NULL, NULL);
+	if (read_new_certificate(core->setup->conf, &pem, &len, error,
+				 sizeof(error)))
+		workers_set_pem(core->workers, (struct rst_str){pem, len});
+	else
+		log_short(LOG_ERR,
+			  "new certificate not used, the old one stays",
+			  "error", error);
+	certificate_free(&pem, len);
+}
+
+static struct event *watch_signal(struct core *core, int signal_number,
+				  event_callback_fn handler)
+{
+	struct event *event =
+		evsignal_new(core->base, signal_number, handler, core);
+
+	if (event == NULL || event_add(event, NULL) < 0)
+		abort();
+	return event;
+}
+
+/* ---- beginning and end */
+
+static void start_fallback(struct core *core, const struct conf *conf)
+{
+	const struct fallback_config config = {
+		.hold_socket = conf->hold_socket,
+		.concurrency = (unsigned int)conf->fallback_concurrency,
+		.reconcile_ms = conf->reconcile_interval_ms,
+		.held = on_held,
+		.ctx = core};
+
+	core->fallback = fallback_new(core->base, &config);
+}
+
+static void start_sessions(struct core *core, const struct conf *conf)
+{
+	/* twice the connections: one may be told of before another's end */
+	const struct sessions_config config = {
+		.hold_socket = conf->hold_socket,
+		.max_per_worker = (unsigned int)(2 * conf->max_connections),
+		.takeover_ms = TAKEOVER_MS};
+
+	core->sessions = sessions_new(core->base, &config);
+	core->auth =
+		auth_conn_new(core->base, conf->auth_socket, &auth_calls, core);
+	sessions_set_auth(core->sessions, core->auth);
+}
+
+static void start_workers(struct core *core)
+{
+	const struct core_setup *setup = core->setup;
+	const struct workers_config config = {.conf = setup->conf,
+					      .listen_fds = setup->listen_fds,
+					      .listen_count =
+						      setup->listen_count,
+					      .use_stderr = setup->use_stderr};
+
+	core->workers = workers_new(core->base, &config, setup->pem,
+				    &worker_calls, core);
+}
+
+static void start(struct core *core)
+{
+	const struct conf *conf = core->setup->conf;
+
+	core->sigterm = watch_signal(core, SIGTERM, on_stop);
+	core->sigint = watch_signal(core, SIGINT, on_stop);
+	core->sighup = watch_signal(core, SIGHUP, on_hup);
+	core->policy =
+		policy_service_new(core->base, core->setup->policy_fd, conf);
+	start_sessions(core, conf);
+	start_fallback(core, conf);
+	core->notes =
+		notes_new(core->base, core->setup->notify_fd, on_note, core);
+	start_workers(core);
+}
+
+static void stop(struct core *core)
+{
+	policy_service_free(&core->policy);
+	notes_free(&core->notes);
+	fallback_free(&core->fallback);
+	sessions_free(&core->sessions);
+	auth_conn_free(&core->auth);
+	workers_free(&core->workers);
+	event_free(core->sigterm);
+	event_free(core->sigint);
+	event_free(core->sighup);
+}
+
+int core_run(const struct core_setup *setup)
+{
+	struct core core = {.setup = setup, .base = event_base_new()};
+	int ret;
+
+	if (core.base == NULL)
+		return EX_OSERR;
+	start(&core);
+	log_short(LOG_NOTICE, "started", "hostname", setup->conf->hostname);
+	ret = event_base_dispatch(core.base);
+	stop(&core);
+	event_base_free(core.base);
+	log_short(LOG_NOTICE, "stopped", NULL, NULL);
+	return ret < 0 ? EX_SOFTWARE : EX_OK;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Delivering to the mailbox what was not called for in time: at the time when
+ * it is due, for the users for whom something is due, a few at once. The
+ * timetable is rebuilt from the holds at the start and every now and then.
+ */
+#ifndef POLICYD_FALLBACK_H
+#define POLICYD_FALLBACK_H
+
+#include <event2/event.h>
+
+#include "restante/str.h"
+
+struct fallback;
+
+/** The walk found held mail of user. */
+typedef void fallback_held_func(struct rst_str user, void *ctx);
+
+struct fallback_config {
+	const char *hold_socket; /**< borrowed */
+	unsigned int concurrency;
+	int64_t reconcile_ms;
+	fallback_held_func *held;
+	void *ctx;
+};
+
+/** The first walk begins with the loop. */
+struct fallback *fallback_new(struct event_base *base,
+			      const struct fallback_config *config);
+void fallback_free(struct fallback **fallback);
+/** @param due wall-clock seconds; 0: not known */
+void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "listen.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int close_keep_errno(int fd)
+{
+	int saved = errno;
+
+	(void)close(fd);
+	errno = saved;
+	return -1;
+}
+
+static int bind_tcp(const struct sockaddr *addr, socklen_t len, bool v6only)
+{
+	int on = 1, only = v6only ? 1 : 0;
+	int fd = socket(addr->sa_family,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    (addr->sa_family == AF_INET6 &&
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) <
+		     0) ||
+	    bind(fd, addr, len) < 0 || listen(fd, SOMAXCONN) < 0)
+		return close_keep_errno(fd);
+	return fd;
+}
+
+int listen_tcp(const struct conf_listen *l)
+{
+	struct sockaddr_in any4 = {.sin_family = AF_INET,
+				   .sin_port = l->addr.in6.sin6_port};
+	int fd = bind_tcp(&l->addr.sa, l->addr_len, !l->any);
+
+	/* "*" on a kernel without IPv6 */
+	if (fd < 0 && l->any &&
+	    (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL))
+		fd = bind_tcp((struct sockaddr *)&any4, sizeof(any4), false);
+	return fd;
+}
+
+static bool fill_address(const char *path, struct sockaddr_un *addr)
+{
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	if (strlen(path) >= sizeof(addr->sun_path)) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	memcpy(addr->sun_path, path, strlen(path));
+	return true;
+}
+
+int listen_unix_connect(const char *path, int type)
+{
+	struct sockaddr_un addr;
+	int fd;
+
+	if (!fill_address(path, &addr))
+		return -1;
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return close_keep_errno(fd);
+	return fd;
+}
+
+/* A daemon that was killed leaves its file behind. */
+static bool remove_stale(const char *path, int type)
+{
+	struct stat st;
+	int fd = listen_unix_connect(path, type);
+
+	if (fd >= 0) {
+		(void)close(fd);
+		errno = EADDRINUSE;
+		return false;
+	}
+	if (errno == ENOENT)
+		return true;
+	if (errno != ECONNREFUSED || lstat(path, &st) < 0)
+		return false;
+	if (!S_ISSOCK(st.st_mode)) {
+		errno = EEXIST;
+		return false;
+	}
+	return unlink(path) == 0;
+}
+
+int listen_unix(const char *path, int type, unsigned int mode)
+{
+	struct sockaddr_un addr;
+	mode_t before;
+	int fd, ret;
+
+	if (!remove_stale(path, type) || !fill_address(path, &addr))
+		return -1;
+	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	before = umask(0777); /* nobody comes in before chmod() */
+	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+	(void)umask(before);
+	if (ret < 0 || chmod(path, mode) < 0 ||
+	    (type == SOCK_STREAM && listen(fd, SOMAXCONN) < 0))
+		return close_keep_errno(fd);
+	return fd;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/** Making the sockets that others come to. */
+#ifndef POLICYD_LISTEN_H
+#define POLICYD_LISTEN_H
+
+#include "conf-value.h"
+
+/* All: @return non-blocking, close-on-exec descriptor; -1: errno */
+
+int listen_tcp(const struct conf_listen *listen);
+/**
+ * A socket file that nobody answers any more is replaced. EADDRINUSE:
+ * somebody does.
+ *
+ * @param type SOCK_STREAM: listening; SOCK_DGRAM: bound
+ * @param mode permissions of the file
+ */
+int listen_unix(const char *path, int type, unsigned int mode);
+/** @return connected descriptor that blocks, or -1 */
+int listen_unix_connect(const char *path, int type);
+
+#endif

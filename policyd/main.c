@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "certificate.h"
+#include "check.h"
+#include "conf.h"
+#include "core.h"
+#include "listen.h"
+#include "log.h"
+#include "privileges.h"
+#include "tls.h"
+#include "workers.h"
+
+#define PROGRAM "restante-policyd"
+/** smtpd comes as the user "postfix"; what keeps others out is the directory
+    "private", and an answer tells them nothing anyhow. */
+#define POLICY_SOCKET_MODE 0666
+
+struct options {
+	const char *conf_path;
+	bool test, foreground;
+};
+
+static int usage(void)
+{
+	(void)fputs("usage: " PROGRAM " [-f] [-t] [-V] [-c FILE]\n", stderr);
+	return EX_USAGE;
+}
+
+/** @return -1: go on; else the exit status */
+static int read_options(int argc, char *argv[], struct options *options)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "c:tfV")) != -1) {
+		switch (c) {
+		case 'c':
+			options->conf_path = optarg;
+			break;
+		case 't':
+			options->test = true;
+			break;
+		case 'f':
+			options->foreground = true;
+			break;
+		case 'V':
+			(void)puts(PROGRAM " " PACKAGE_VERSION);
+			return EX_OK;
+		default:
+			return usage();
+		}
+	}
+	return optind == argc ? -1 : usage();
+}
+
+static void print_error(const char *line, void *ctx)
+{
+	const struct options *options = ctx;
+
+	if (options->test)
+		(void)printf("error %s\n", line);
+	else
+		(void)fprintf(stderr, PROGRAM ": %s\n", line);
+}
+
+/* A setting that does not work, found while starting. */
+static int refuse(const char *setting, const char *value, const char *error)
+{
+	(void)fprintf(stderr, PROGRAM ": %s %s: %s\n", setting, value, error);
+	return EX_CONFIG;
+}
+
+/* Descriptors 0 to 2 are taken, so that no socket becomes "stderr". */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	char text[32];
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_errno("descriptor limit not raised", NULL, NULL);
+	(void)getrlimit(RLIMIT_NOFILE, &limit);
+	(void)snprintf(text, sizeof(text), "%llu",
+		       (unsigned long long)limit.rlim_cur);
+	log_short(LOG_INFO, "descriptor limit", "descriptors", text);
+}
+
+/* /run is empty after a boot. What else is missing there is not ours. */
+static void make_directory_of(const char *path)
+{
+	char *dir = rst_strdup(path), *slash = strrchr(dir, '/');
+
+	*slash = '\0';
+	if (dir[0] != '\0')
+		(void)mkdir(dir, 0755);
+	free(dir);
+}
+
+static int open_sockets(const struct conf *conf, struct core_setup *setup,
+			int *listen_fds)
+{
+	unsigned int i;
+
+	for (i = 0; i < conf->listen_count; i++) {
+		listen_fds[i] = listen_tcp(&conf->listen[i]);
+		if (listen_fds[i] < 0)
+			return refuse("listen", conf->listen[i].text,
+				      strerror(errno));
+	}
+	setup->policy_fd = listen_unix(conf->policy_socket, SOCK_STREAM,
+				       POLICY_SOCKET_MODE);
+	if (setup->policy_fd < 0)
+		return refuse("policy_socket", conf->policy_socket,
+			      strerror(errno));
+	make_directory_of(conf->notify_socket);
+	setup->notify_fd = listen_unix(conf->notify_socket, SOCK_DGRAM,
+				       conf->notify_socket_mode);
+	if (setup->notify_fd < 0)
+		return refuse("notify_socket", conf->notify_socket,
+			      strerror(errno));
+	return EX_OK;
+}
+
+/* A certificate that clients will not like is no reason not to start:
+   Postfix is answered, and what is overdue goes to the mailbox. */
+static int read_certificate(const struct conf *conf, char **pem_r,
+			    size_t *len_r)
+{
+	char error[512] = "";
+
+	*pem_r = certificate_read(conf, len_r, error, sizeof(error));
+	if (*pem_r == NULL ||
+	    !certificate_loads(*pem_r, *len_r, error, sizeof(error)))
+		return refuse("tls_certificate", conf->tls_certificate, error);
+	if (!tls_check(*pem_r, *len_r, conf->hostname, error, sizeof(error)))
+		log_short(LOG_ERR, "clients will not be content", "error",
+			  error);
+	return EX_OK;
+}
+
+static bool daemonise(void)
+{
+	int fd;
+
+	switch (fork()) {
+	case -1:
+		return false;
+	case 0:
+		break;
+	default:
+		/* the sockets are open: whoever comes now is served */
+		_exit(EX_OK);
+	}
+	(void)setsid();
+	if (chdir("/") < 0)
+		return false;
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	(void)dup2(fd, STDIN_FILENO);
+	(void)dup2(fd, STDOUT_FILENO);
+	(void)dup2(fd, STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+	return true;
+}
+
+static int prepare(const struct conf *conf, struct core_setup *setup,
+		   int *listen_fds)
+{
+	char error[256] = "";
+	int ret = open_sockets(conf, setup, listen_fds);
+
+	if (ret == EX_OK && !privileges_drop(conf->user, error, sizeof(error)))
+		ret = refuse("user", conf->user, error);
+	return ret;
+}
+
+static int serve(const struct conf *conf, bool foreground)
+{
+	int *listen_fds = rst_calloc(conf->listen_count, sizeof(*listen_fds));
+	struct core_setup setup = {.conf = conf,
+				   .listen_fds = listen_fds,
+				   .listen_count = conf->listen_count,
+				   .use_stderr = foreground};
+	char *pem = NULL;
+	size_t len = 0;
+	int ret;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	fill_standard_fds();
+	log_open("core", true);
+	raise_descriptor_limit();
+	ret = read_certificate(conf, &pem, &len);
+	setup.pem = (struct rst_str){pem, len};
+	if (ret == EX_OK)
+		ret = prepare(conf, &setup, listen_fds);
+	if (ret == EX_OK && !foreground) {
+		if (!daemonise())
+			ret = EX_OSERR;
+		log_open("core", false);
+	}
+	if (ret == EX_OK)
+		ret = core_run(&setup);
+	certificate_free(&pem, len);
+	free(listen_fds);
+	return ret;
+}
+
+int main(int argc, char *argv[])
+{
+	struct options options = {.conf_path = CONF_DEFAULT_PATH};
+	struct conf *conf;
+	int ret;
+
+	if (argc > 1 && strcmp(argv[1], WORKERS_ARGUMENT) == 0)
+		return workers_child_main(argc, argv);
+	ret = read_options(argc, argv, &options);
+	if (ret >= 0)
+		return ret;
+	conf = conf_read(options.conf_path, print_error, &options);
+	if (conf == NULL)
+		return EX_CONFIG;
+	ret = options.test ? check_run(conf) : serve(conf, options.foreground);
+	conf_free(&conf);
+	return ret;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * What the core knows of the workers' sessions: who each of them is, and who
+ * may have which hold. A worker is not believed: it names a session and asks;
+ * who that session belongs to was decided here.
+ */
+#ifndef POLICYD_SESSIONS_H
+#define POLICYD_SESSIONS_H
+
+#include <event2/event.h>
+
+#include "auth-conn.h"
+#include "workers.h"
+
+struct sessions;
+
+struct sessions_config {
+	const char *hold_socket; /**< borrowed */
+	unsigned int max_per_worker;
+	/** how long a replaced session may take to close its hold */
+	int64_t takeover_ms;
+};
+
+struct sessions *sessions_new(struct event_base *base,
+			      const struct sessions_config *config);
+void sessions_free(struct sessions **sessions);
+/** Before anything else; borrowed. */
+void sessions_set_auth(struct sessions *sessions, struct auth_conn *auth);
+
+void sessions_message(struct sessions *sessions, struct worker *worker,
+		      const struct rst_ipc *msg);
+void sessions_worker_gone(struct sessions *sessions, struct worker *worker);
+void sessions_auth_event(struct sessions *sessions,
+			 const struct rst_auth_event *ev);
+/** Dovecot went away: open exchanges are answered TEMPFAIL. */
+void sessions_auth_lost(struct sessions *sessions);
+/** Something is held for user. */
+void sessions_held(struct sessions *sessions, struct rst_str user);
+
+#endif
