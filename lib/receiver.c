@@ -158,25 +158,32 @@ static struct receiver_message *find_message(struct rst_receiver *r,
 	return NULL;
 }
 
+/* Octets that were read before the answer are not wanted any more. */
+static void skip_octets(struct rst_receiver *r, uint32_t ticket)
+{
+	struct receiver_slot *slot;
+	unsigned int i;
+
+	for (i = 0; i < r->events_count; i++) {
+		slot = &r->events[(r->events_start + i) % RECEIVER_EVENTS];
+		if (slot->ev.type == RST_RECEIVER_OCTETS &&
+		    slot->ev.ticket == ticket)
+			slot->skip = true;
+	}
+}
+
 void rst_receiver_done(struct rst_receiver *r, uint32_t ticket,
 		       enum rst_verdict verdict, const char *text)
 {
 	struct receiver_message *msg = find_message(r, ticket);
-	unsigned int i;
 
+	/* also of a message that was cancelled since */
+	skip_octets(r, ticket);
 	if (msg == NULL || msg->answered)
 		return;
 	msg->answered = true;
 	msg->verdict = verdict;
 	msg->text = reply_text(text);
-	for (i = 0; i < r->events_count; i++) {
-		struct receiver_slot *slot =
-			&r->events[(r->events_start + i) % RECEIVER_EVENTS];
-
-		if (slot->ev.type == RST_RECEIVER_OCTETS &&
-		    slot->ev.ticket == ticket)
-			slot->skip = true;
-	}
 	flush_replies(r);
 	r->moved = true;
 }

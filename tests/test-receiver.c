@@ -16,6 +16,7 @@ enum op {
 	OK,      /* _done(n) with text */
 	TEMPFAIL,
 	REFUSED,
+	SEEN,     /* from now on BEGIN of ticket n is answered at once */
 	LEFT,     /* n octets were not taken yet */
 	AGAIN,    /* offer them again */
 	DEADLINE, /* is n */
@@ -120,6 +121,10 @@ static const struct script scripts[] = {
 	{OUT, BAD, 0}, {EV, "closed [server sent a malformed BDAT]\n", 0}}},
 {"BDAT with another word", {
 	EHLO, {IN_FAIL, "BDAT 3 FIRST\r\n", RST_EPROTO}, {OUT, BAD, 0}}},
+{"answered at the start, cancelled in the same read", {
+	EHLO, {SEEN, NULL, 1}, {IN, MAIL "m1" RCPT "BDAT 3\r\nabcRSET\r\n", 0},
+	{EV, "begin 1 id=m1 from=s@x to=r@y size=0\ncancel 1\n", 0},
+	{OUT, OKS "250 2.0.0 Go on\r\n250 2.0.0 Forgotten\r\n", 0}}},
 {"DATA", {
 	EHLO, {IN, "MAIL FROM:<>" RCPT "DATA\r\n", 0}, {OUT, OKS GO, 0},
 	{IN, "..\r\n.a\r\n\r.\r\n\n.\r\n\n.\n.\r\n.\rx\r\n.\r\r\n.\r\n"
@@ -248,6 +253,7 @@ struct run {
 	struct rst_receiver *r;
 	struct rst_buf in, events;
 	uint32_t octets_of; /* the last event was OCTETS of this ticket */
+	uint32_t seen;
 	int64_t now_ms;
 	bool cut;
 };
@@ -324,8 +330,12 @@ static void pull(struct run *run)
 {
 	struct rst_receiver_event ev;
 
-	while (rst_receiver_next(run->r, &ev))
+	while (rst_receiver_next(run->r, &ev)) {
 		log_event(run, &ev);
+		if (ev.type == RST_RECEIVER_BEGIN && ev.ticket == run->seen)
+			rst_receiver_done(run->r, ev.ticket, RST_VERDICT_OK,
+					  "seen");
+	}
 }
 
 /* Offer until nothing is taken any more. */
@@ -403,6 +413,9 @@ static void run_step(struct run *run, const struct step *step)
 	case REFUSED:
 		rst_receiver_done(run->r, (uint32_t)step->n,
 				  RST_VERDICT_REFUSED, step->text);
+		break;
+	case SEEN:
+		run->seen = (uint32_t)step->n;
 		break;
 	case LEFT:
 		ck_assert_int_eq((int64_t)run->in.used, step->n);
