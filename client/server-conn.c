@@ -54,7 +54,9 @@ struct server_conn {
 	enum phase phase;
 	struct rst_customer *customer;
 	struct rst_receiver *receiver;
-	bool over; /* `ended` is to be called */
+	bool over;   /* `ended` is to be called */
+	bool broken; /* the server broke the protocol */
+	bool silent; /* it has said nothing for too long */
 
 	bool receiving; /* `current` is a message that has not ended */
 	struct message current;
@@ -220,14 +222,17 @@ static void forget(struct server_conn *conn, struct rst_str id)
 static void receiver_closed(struct server_conn *conn,
 			    const struct rst_receiver_event *ev)
 {
+	enum server_conn_end end = SERVER_CONN_DISMISSED;
 	char *text = rst_str_dup(ev->text);
 
+	if (conn->broken)
+		end = SERVER_CONN_BROKEN;
+	else if (conn->silent)
+		end = SERVER_CONN_LOST;
 	if (ev->drained)
-		start_closing(conn, SERVER_CONN_FINISHED, "the server's QUIT");
-	else if (*text != '\0')
-		start_closing(conn, SERVER_CONN_DISMISSED, text);
+		start_closing(conn, SERVER_CONN_FINISHED, "QUIT");
 	else
-		start_closing(conn, SERVER_CONN_LOST, "the server is silent");
+		start_closing(conn, end, text);
 	free(text);
 }
 
@@ -278,7 +283,7 @@ static void turn(struct server_conn *conn)
 		.idle_timeout_ms = conn->settings.idle_timeout_ms,
 	};
 
-	log_short(LOG_INFO, "signed in", NULL, NULL);
+	log_short(LOG_INFO, "signed in", "user", conn->settings.customer.user);
 	conn->receiver = rst_receiver_new(&limits, now_ms());
 	conn->phase = PHASE_RECEIVING;
 }
@@ -347,6 +352,7 @@ static ssize_t offer_input(struct server_conn *conn)
 	if (taken > 0) {
 		evbuffer_drain(input, (size_t)taken);
 		conn->last_input_ms = now_ms();
+		conn->silent = false;
 	}
 	return taken;
 }
@@ -401,7 +407,7 @@ static int64_t sooner(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-static int64_t deadline(struct server_conn *conn)
+static int64_t next_deadline(struct server_conn *conn)
 {
 	int64_t ms;
 
@@ -423,7 +429,7 @@ static void set_timer(struct server_conn *conn)
 
 	if (conn->phase >= PHASE_CLOSING && conn->close_ms < 0)
 		conn->close_ms = now_ms() + conn->settings.close_timeout_ms;
-	ms = deadline(conn);
+	ms = next_deadline(conn);
 	if (ms < 0) {
 		evtimer_del(conn->timer);
 		return;
@@ -458,9 +464,11 @@ static void pump(struct server_conn *conn)
 
 	do { /* what has ended is committed when no more is there to be read */
 		taken = offer_input(conn);
+		if (taken < 0)
+			conn->broken = true;
 		pull_events(conn);
 	} while (taken > 0 || commit(conn));
-	if (taken < 0)
+	if (conn->broken)
 		start_closing(conn, SERVER_CONN_BROKEN,
 			      "the server broke the protocol");
 	check_drained(conn);
@@ -505,6 +513,17 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	pump(conn);
 }
 
+static void tick_receiver(struct server_conn *conn, int64_t now)
+{
+	int64_t deadline = rst_receiver_deadline(conn->receiver);
+
+	conn->silent = deadline >= 0 && now >= deadline;
+	rst_receiver_tick(conn->receiver, now);
+	if (conn->settings.once &&
+	    now >= conn->last_input_ms + conn->settings.once_timeout_ms)
+		start_closing(conn, SERVER_CONN_LOST, "nothing more comes");
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct server_conn *conn = arg;
@@ -518,11 +537,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		check_customer(conn);
 		break;
 	case PHASE_RECEIVING:
-		rst_receiver_tick(conn->receiver, now);
-		if (conn->settings.once &&
-		    now >= conn->last_input_ms + conn->settings.once_timeout_ms)
-			start_closing(conn, SERVER_CONN_LOST,
-				      "nothing comes any more");
+		tick_receiver(conn, now);
 		break;
 	case PHASE_CLOSING:
 	case PHASE_CLOSED:

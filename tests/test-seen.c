@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+#include "fault.h"
+#include "seen.h"
+
+#define ID(text) RST_STR(text)
+
+static struct seen *open_log(void)
+{
+	struct seen *seen = seen_open(temp_dir);
+
+	ck_assert_ptr_nonnull(seen);
+	return seen;
+}
+
+static struct rst_str number_id(unsigned int n)
+{
+	static char id[32];
+
+	(void)snprintf(id, sizeof(id), "id-%u", n);
+	return rst_str(id);
+}
+
+START_TEST(test_note_and_flush)
+{
+	struct seen *seen = open_log();
+
+	ck_assert_int_eq(seen_newest(seen), INT64_MIN);
+	ck_assert_int_eq(seen_find(seen, ID("a")), SEEN_UNKNOWN);
+	seen_note(seen, ID("a"), 1000);
+	ck_assert_int_eq(seen_find(seen, ID("a")), SEEN_NOTED);
+	seen_note(seen, ID("b"), 2000);
+	seen_note(seen, ID("b"), 3000);
+	ck_assert_int_eq(seen_flush(seen), 0);
+	ck_assert_int_eq(seen_find(seen, ID("a")), SEEN_LOGGED);
+	ck_assert_int_eq(seen_newest(seen), 2000);
+	ck_assert_uint_eq(seen_count(seen), 2);
+	seen_free(&seen);
+
+	seen = open_log();
+	ck_assert_int_eq(seen_find(seen, ID("a")), SEEN_LOGGED);
+	ck_assert_int_eq(seen_find(seen, ID("b")), SEEN_LOGGED);
+	ck_assert_int_eq(seen_find(seen, ID("c")), SEEN_UNKNOWN);
+	ck_assert_int_eq(seen_newest(seen), 2000);
+	seen_free(&seen);
+}
+END_TEST
+
+START_TEST(test_ids_that_are_none)
+{
+	static const char *const ids[] = {"", "a b", "../x", "a\tb", "a\nb"};
+	struct seen *seen = open_log();
+	size_t i;
+
+	for (i = 0; i < N_ELEMENTS(ids); i++) {
+		seen_note(seen, rst_str(ids[i]), 1);
+		ck_assert_int_eq(seen_find(seen, rst_str(ids[i])),
+				 SEEN_UNKNOWN);
+		seen_forget(seen, rst_str(ids[i]));
+	}
+	ck_assert_uint_eq(seen_count(seen), 0);
+	seen_free(&seen);
+}
+END_TEST
+
+/* Cut at every octet: whole lines count, and the next one is not spoilt. */
+START_TEST(test_torn_line)
+{
+	static const char text[] = "one\t11\ntwo\t22\none\t-\nthree\t33\n";
+	size_t cut;
+
+	for (cut = 0; cut < sizeof(text); cut++) {
+		struct seen *seen;
+
+		temp_write(SEEN_FILE, text, cut);
+		seen = open_log();
+		ck_assert_int_eq(seen_find(seen, ID("one")) == SEEN_LOGGED,
+				 cut >= 7 && cut < 20);
+		ck_assert_int_eq(seen_find(seen, ID("two")) == SEEN_LOGGED,
+				 cut >= 14);
+		ck_assert_int_eq(seen_find(seen, ID("three")) == SEEN_LOGGED,
+				 cut >= 29);
+		seen_note(seen, ID("next"), 44);
+		ck_assert_int_eq(seen_flush(seen), 0);
+		seen_free(&seen);
+
+		seen = open_log();
+		ck_assert_int_eq(seen_find(seen, ID("two")) == SEEN_LOGGED,
+				 cut >= 14);
+		ck_assert_int_eq(seen_find(seen, ID("next")), SEEN_LOGGED);
+		ck_assert_int_eq(seen_newest(seen), 44);
+		seen_free(&seen);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *line;
+	size_t n;
+} bad_lines[] = {
+	{"\n", 1},
+	{"x\n", 2},
+	{"x\t\n", 3},
+	{"\t5\n", 3},
+	{"x\t-5\n", 5},
+	{"x\t5 \n", 5},
+	{"x\t5\t5\n", 6},
+	{"x 5\n", 4},
+	{"x\t\0\0\n", 5},
+	{"\0\0\0\0\n", 5},
+	{"\xc3\xa4\t5\n", 5},
+	{"x\t99999999999999999999\n", 23},
+	{"x\t--\n", 5},
+	{"0123456789012345678901234567890123456789012345678901234567890123456"
+	 "\t5\n",
+	 70},
+};
+
+START_TEST(test_bad_line)
+{
+	char text[256] = "before\t1\n";
+	size_t n = strlen(text);
+	struct seen *seen;
+
+	memcpy(text + n, bad_lines[_i].line, bad_lines[_i].n);
+	n += bad_lines[_i].n;
+	memcpy(text + n, "after\t2\n", 8);
+	temp_write(SEEN_FILE, text, n + 8);
+	seen = open_log();
+	ck_assert_uint_eq(seen_count(seen), 2);
+	ck_assert_int_eq(seen_find(seen, ID("before")), SEEN_LOGGED);
+	ck_assert_int_eq(seen_find(seen, ID("after")), SEEN_LOGGED);
+	seen_free(&seen);
+}
+END_TEST
+
+START_TEST(test_forget)
+{
+	struct seen *seen = open_log();
+
+	seen_note(seen, ID("a"), 1);
+	seen_note(seen, ID("b"), 1);
+	seen_forget(seen, ID("b")); /* before it was durable */
+	ck_assert_int_eq(seen_flush(seen), 0);
+	seen_note(seen, ID("c"), 1);
+	ck_assert_int_eq(seen_flush(seen), 0);
+	seen_forget(seen, ID("a"));
+	seen_forget(seen, ID("nobody"));
+	ck_assert_uint_eq(seen_count(seen), 1);
+	seen_note(seen, ID("d"), 1);
+	ck_assert_int_eq(seen_flush(seen), 0);
+	seen_free(&seen);
+	seen = open_log();
+	ck_assert_uint_eq(seen_count(seen), 2);
+	ck_assert_int_eq(seen_find(seen, ID("a")), SEEN_UNKNOWN);
+	ck_assert_int_eq(seen_find(seen, ID("c")), SEEN_LOGGED);
+	ck_assert_int_eq(seen_find(seen, ID("d")), SEEN_LOGGED);
+	seen_free(&seen);
+}
+END_TEST
+
+#define MANY 1000
+#define KEPT 100
+
+static void add_many(struct seen *seen)
+{
+	unsigned int i;
+
+	for (i = 0; i < MANY; i++)
+		seen_note(seen, number_id(i), i);
+	ck_assert_int_eq(seen_flush(seen), 0);
+}
+
+static void forget_many(void)
+{
+	struct seen *seen = open_log();
+	unsigned int i;
+
+	for (i = 0; i < MANY - KEPT; i++)
+		seen_forget(seen, number_id(i));
+	seen_free(&seen);
+}
+
+static void check_kept(void)
+{
+	struct seen *seen = open_log();
+	unsigned int i;
+
+	for (i = MANY - KEPT; i < MANY; i++)
+		ck_assert_int_eq(seen_find(seen, number_id(i)), SEEN_LOGGED);
+	seen_free(&seen);
+}
+
+static size_t log_octets(void)
+{
+	size_t n;
+
+	free(temp_read(temp_path(SEEN_FILE), &n));
+	return n;
+}
+
+START_TEST(test_compact)
+{
+	struct seen *seen = open_log();
+
+	add_many(seen);
+	seen_note(seen, ID("noted"), 1); /* must not get into the file */
+	seen_forget(seen, number_id(0));
+	seen_free(&seen);
+	forget_many();
+	ck_assert_uint_lt(log_octets(), 5000);
+	seen = open_log();
+	ck_assert_uint_eq(seen_count(seen), KEPT);
+	ck_assert_int_eq(seen_find(seen, ID("noted")), SEEN_UNKNOWN);
+	seen_note(seen, ID("later"), 1);
+	ck_assert_int_eq(seen_flush(seen), 0);
+	seen_free(&seen);
+	check_kept();
+}
+END_TEST
+
+/* Stopped at each step, what was not forgotten is still known. */
+START_TEST(test_crash)
+{
+	struct seen *seen = open_log();
+	int step = 0;
+	char *before;
+	size_t n;
+
+	add_many(seen);
+	seen_free(&seen);
+	before = temp_read(temp_path(SEEN_FILE), &n);
+	do {
+		temp_write(SEEN_FILE, before, n);
+		/* the many steps that only add a line are all alike */
+		step += step > 20 && step < MANY / 2 ? 50 : 1;
+		check_kept();
+	} while (fault_crashes(step, forget_many));
+	ck_assert_int_gt(step, MANY / 2);
+	check_kept();
+	free(before);
+}
+END_TEST
+
+/* Each step of a flush fails once: it is told, and mended by the next. */
+START_TEST(test_flush_fails)
+{
+	struct seen *seen = open_log();
+	int step;
+
+	seen_note(seen, ID("first"), 1);
+	ck_assert_int_eq(seen_flush(seen), 0);
+	for (step = 1; step <= 2; step++) {
+		seen_note(seen, number_id((unsigned int)step), 7);
+		fault_set(0, step, ENOSPC);
+		ck_assert_int_eq(seen_flush(seen), -1);
+		ck_assert_int_eq(errno, ENOSPC);
+		ck_assert_int_eq(seen_find(seen, number_id((unsigned int)step)),
+				 SEEN_NOTED);
+	}
+	ck_assert_int_eq(seen_flush(seen), 0);
+	seen_free(&seen);
+	seen = open_log();
+	ck_assert_uint_eq(seen_count(seen), 3);
+	seen_free(&seen);
+}
+END_TEST
+
+/* A log that cannot be compacted is used as it is. */
+START_TEST(test_compact_fails)
+{
+	struct seen *seen = open_log();
+	unsigned int i;
+	int step;
+
+	add_many(seen);
+	seen_free(&seen);
+	for (step = 0; step < 4; step++) {
+		/* lines of forgotten ids before it is worth while: 500 or so */
+		fault_set(0, 499 + step, EIO);
+		forget_many();
+		fault_set(0, 0, 0);
+		check_kept();
+		seen = open_log();
+		for (i = 0; i < MANY - KEPT; i++)
+			seen_note(seen, number_id(i), 1);
+		ck_assert_int_eq(seen_flush(seen), 0);
+		seen_free(&seen);
+	}
+}
+END_TEST
+
+START_TEST(test_no_directory)
+{
+	ck_assert_ptr_null(seen_open(temp_path("nowhere")));
+}
+END_TEST
+
+static Suite *seen_suite(void)
+{
+	Suite *suite = suite_create("seen");
+	TCase *tc = tcase_create("seen");
+
+	tcase_add_checked_fixture(tc, temp_dir_make, temp_dir_remove);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, test_note_and_flush);
+	tcase_add_test(tc, test_ids_that_are_none);
+	tcase_add_test(tc, test_torn_line);
+	tcase_add_loop_test(tc, test_bad_line, 0, (int)N_ELEMENTS(bad_lines));
+	tcase_add_test(tc, test_forget);
+	tcase_add_test(tc, test_compact);
+	tcase_add_test(tc, test_crash);
+	tcase_add_test(tc, test_flush_fails);
+	tcase_add_test(tc, test_compact_fails);
+	tcase_add_test(tc, test_no_directory);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
+
+int main(void)
+{
+	return test_run(seen_suite());
+}

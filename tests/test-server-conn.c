@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+
+#include "fault.h"
+#include "server-conn.h"
+
+/* What the server waits for, and what it then says. */
+struct step {
+	const char *wait; /* in what the client has said since the last step */
+	const char *say;
+};
+
+#define END                \
+	{                  \
+		NULL, NULL \
+	}
+/* Instead of words: */
+#define SHUT "(shut)"
+#define STOP "(stop)" /* the client is told to */
+
+#define SIGN_IN                                                          \
+	{NULL, "220 mx ESMTP\r\n"},                                      \
+		{"EHLO laptop\r\n",                                      \
+		 "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n"},            \
+		{"AUTH PLAIN AG1lAHNlY3JldA==\r\n", "235 2.7.0 Ok\r\n"}, \
+		{"ATRN\r\n", "250 2.0.0 Ok\r\n"},                        \
+	{                                                                \
+		"220 ", "EHLO mx\r\n"                                    \
+	}
+
+#define EHLO_SAID "XRESTANTE"
+#define MESSAGE(id)                                      \
+	"MAIL FROM:<a@example.net> XRESTANTE=" id "\r\n" \
+	"RCPT TO:<me@example.org>\r\nBDAT 5 LAST\r\nabc\r\n"
+#define HALF(id)                                         \
+	"MAIL FROM:<a@example.net> XRESTANTE=" id "\r\n" \
+	"RCPT TO:<me@example.org>\r\nBDAT 500 LAST\r\nabc"
+#define SUMMARY(n) "XRESTANTE SUMMARY " n " 5\r\n"
+
+static const struct script {
+	const char *name;
+	bool once;
+	bool disk_full;
+	enum server_conn_end end;
+	const char *text;
+	uint64_t left;
+	unsigned int stored;
+	struct step steps[14];
+} scripts[] = {
+	{"stays until the server quits",
+	 false,
+	 false,
+	 SERVER_CONN_FINISHED,
+	 "QUIT",
+	 0,
+	 2,
+	 {SIGN_IN,
+	  {EHLO_SAID, SUMMARY("1") MESSAGE("one")},
+	  {"250 2.0.0 Stored", MESSAGE("two")},
+	  {"250 2.0.0 Stored", "QUIT\r\n"},
+	  {"221 ", SHUT},
+	  END}},
+	{"once, drained",
+	 true,
+	 false,
+	 SERVER_CONN_FINISHED,
+	 "drained",
+	 0,
+	 2,
+	 {SIGN_IN,
+	  {EHLO_SAID, SUMMARY("2") MESSAGE("one") MESSAGE("two")},
+	  {"Stored\r\n", NULL},
+	  {"Stored\r\n", SHUT},
+	  END}},
+	{"once, nothing held",
+	 true,
+	 false,
+	 SERVER_CONN_FINISHED,
+	 "drained",
+	 0,
+	 0,
+	 {SIGN_IN, {EHLO_SAID, SUMMARY("0")}, {"250 ", SHUT}, END}},
+	{"once, the server quits",
+	 true,
+	 false,
+	 SERVER_CONN_FINISHED,
+	 "QUIT",
+	 0,
+	 1,
+	 {SIGN_IN,
+	  {EHLO_SAID, MESSAGE("one")},
+	  {"Stored\r\n", "QUIT\r\n"},
+	  {"221 ", SHUT},
+	  END}},
+	{"once, and it comes twice",
+	 true,
+	 false,
+	 SERVER_CONN_FINISHED,
+	 "drained",
+	 0,
+	 1,
+	 {SIGN_IN,
+	  {EHLO_SAID, SUMMARY("2") MESSAGE("one") MESSAGE("one")},
+	  {"Stored\r\n", NULL},
+	  {"Stored\r\n", SHUT},
+	  END}},
+	{"once, and the disk is full",
+	 true,
+	 true,
+	 SERVER_CONN_FINISHED,
+	 "drained",
+	 2,
+	 0,
+	 {SIGN_IN,
+	  {EHLO_SAID, SUMMARY("2") MESSAGE("one") MESSAGE("two")},
+	  {"452 4.3.1 ", NULL},
+	  {"452 4.3.1 ", SHUT},
+	  END}},
+	{"once, lost in a message",
+	 true,
+	 false,
+	 SERVER_CONN_LOST,
+	 "closed",
+	 2,
+	 1,
+	 {SIGN_IN,
+	  {EHLO_SAID, SUMMARY("3") MESSAGE("one") HALF("two")},
+	  {"Stored\r\n", SHUT},
+	  END}},
+	{"lost in a message",
+	 false,
+	 false,
+	 SERVER_CONN_LOST,
+	 "closed",
+	 0,
+	 0,
+	 {SIGN_IN, {EHLO_SAID, HALF("one")}, {"250 ", SHUT}, END}},
+	{"stopped in a message",
+	 false,
+	 false,
+	 SERVER_CONN_STOPPED,
+	 "stopped",
+	 0,
+	 1,
+	 {SIGN_IN,
+	  {EHLO_SAID, MESSAGE("one") HALF("two")},
+	  {"Stored\r\n", STOP},
+	  {NULL, SHUT},
+	  END}},
+	{"sent away",
+	 false,
+	 false,
+	 SERVER_CONN_DISMISSED,
+	 "Signed in elsewhere",
+	 0,
+	 0,
+	 {SIGN_IN,
+	  {EHLO_SAID, "XRESTANTE CLOSE Signed in elsewhere\r\n"},
+	  {"221 ", SHUT},
+	  END}},
+	{"forget",
+	 false,
+	 false,
+	 SERVER_CONN_FINISHED,
+	 "QUIT",
+	 0,
+	 2,
+	 {SIGN_IN,
+	  {EHLO_SAID, MESSAGE("one")},
+	  {"Stored\r\n", "XRESTANTE FORGET one\r\n" MESSAGE("one")},
+	  {"Stored\r\n", "QUIT\r\n"},
+	  {"221 ", SHUT},
+	  END}},
+	{"wrong password",
+	 false,
+	 false,
+	 SERVER_CONN_REFUSED,
+	 "535",
+	 0,
+	 0,
+	 {{NULL, "220 mx ESMTP\r\n"},
+	  {"EHLO", "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n"},
+	  {"AUTH", "535 5.7.8 No\r\n"},
+	  {NULL, SHUT},
+	  END}},
+	{"not for him",
+	 false,
+	 false,
+	 SERVER_CONN_REFUSED,
+	 "450",
+	 0,
+	 0,
+	 {{NULL, "220 mx ESMTP\r\n"},
+	  {"EHLO", "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n"},
+	  {"AUTH", "235 2.7.0 Ok\r\n"},
+	  {"ATRN", "450 4.7.1 Refused\r\n"},
+	  {NULL, SHUT},
+	  END}},
+	{"not now",
+	 false,
+	 false,
+	 SERVER_CONN_TEMPFAIL,
+	 "454",
+	 0,
+	 0,
+	 {{NULL, "220 mx ESMTP\r\n"},
+	  {"EHLO", "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n"},
+	  {"AUTH", "454 4.7.0 Later\r\n"},
+	  {NULL, SHUT},
+	  END}},
+	{"closed before the greeting",
+	 false,
+	 false,
+	 SERVER_CONN_LOST,
+	 "closed",
+	 0,
+	 0,
+	 {{NULL, SHUT}, END}},
+	{"no mail server",
+	 false,
+	 false,
+	 SERVER_CONN_BROKEN,
+	 "",
+	 0,
+	 0,
+	 {{NULL, "SSH-2.0-x\r\n"}, {NULL, SHUT}, END}},
+	{"breaks the protocol later",
+	 false,
+	 false,
+	 SERVER_CONN_BROKEN,
+	 "no SMTP line",
+	 0,
+	 1,
+	 {SIGN_IN,
+	  {EHLO_SAID, MESSAGE("one")},
+	  {"Stored\r\n", "NOOP\n\n"},
+	  {NULL, SHUT},
+	  END}},
+};
+
+/* How the server's octets come. */
+enum pace {
+	WHOLE,
+	OCTETWISE,
+	PACES
+};
+
+struct test {
+	const struct script *script;
+	const struct step *step;
+	const char *todo; /* octets of a step still to be said */
+	enum pace pace;
+	struct event_base *base;
+	struct bufferevent *server;
+	struct event *next_octet;
+	struct store *store;
+	struct server_conn *conn;
+	bool ended;
+	struct server_conn_result result;
+	char text[256];
+};
+
+static void half_close(struct bufferevent *bev)
+{
+	bufferevent_flush(bev, EV_WRITE, BEV_FINISHED);
+}
+
+static void on_ended(const struct server_conn_result *result, void *ctx)
+{
+	struct test *test = ctx;
+
+	ck_assert(!test->ended);
+	test->ended = true;
+	test->result = *result;
+	(void)snprintf(test->text, sizeof(test->text), "%s", result->text);
+	server_conn_free(&test->conn);
+	event_base_loopbreak(test->base);
+}
+
+static void run_script(struct test *test);
+
+/* The rest of what is to be said, or one octet and more at the next turn. */
+static void on_next_octet(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval now;
+	struct test *test = arg;
+	size_t n = strlen(test->todo);
+
+	(void)fd;
+	(void)what;
+	if (test->pace == OCTETWISE && n > 1)
+		n = 1;
+	bufferevent_write(test->server, test->todo, n);
+	test->todo += n;
+	if (*test->todo != '\0')
+		evtimer_add(test->next_octet, &now);
+	else
+		run_script(test);
+}
+
+/* Has the client said it? Then that, and what was before, is taken off. */
+static bool was_said(struct test *test, const char *text)
+{
+	struct evbuffer *input = bufferevent_get_input(test->server);
+	struct evbuffer_ptr at;
+
+	if (text == NULL)
+		return true;
+	at = evbuffer_search(input, text, strlen(text), NULL);
+	if (at.pos < 0)
+		return false;
+	evbuffer_drain(input, (size_t)at.pos + strlen(text));
+	return true;
+}
+
+static void act(struct test *test, const char *say)
+{
+	if (strcmp(say, SHUT) == 0) {
+		bufferevent_flush(test->server, EV_WRITE, BEV_FINISHED);
+	} else if (strcmp(say, STOP) == 0) {
+		server_conn_stop(test->conn);
+	} else {
+		test->todo = say;
+		on_next_octet(-1, 0, test);
+	}
+}
+
+static void run_script(struct test *test)
+{
+	while ((test->todo == NULL || *test->todo == '\0') &&
+	       (test->step->wait != NULL || test->step->say != NULL) &&
+	       was_said(test, test->step->wait)) {
+		const char *say = test->step->say;
+
+		test->step++;
+		if (say != NULL)
+			act(test, say);
+	}
+}
+
+static void on_server_read(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	run_script(arg);
+}
+
+static void on_stuck(evutil_socket_t fd, short what, void *arg)
+{
+	const struct test *test = arg;
+
+	(void)fd;
+	(void)what;
+	ck_abort_msg("%s: stuck, waiting for \"%s\"", test->script->name,
+		     test->step->wait == NULL ? "" : test->step->wait);
+}
+
+static void run_test(struct test *test)
+{
+	static const struct timeval too_long = {10, 0};
+	const struct server_conn_settings settings = {
+		.customer = {.hostname = "laptop",
+			     .user = "me",
+			     .password = "secret",
+			     .reply_timeout_ms = 60000},
+		.hostname = "laptop",
+		.idle_timeout_ms = 60000,
+		.once = test->script->once,
+		.once_timeout_ms = 60000,
+		.close_timeout_ms = 60000,
+		.half_close = half_close,
+	};
+	struct bufferevent *pair[2];
+	struct event *stuck;
+
+	test->base = event_base_new();
+	ck_assert_int_eq(bufferevent_pair_new(test->base, 0, pair), 0);
+	test->server = pair[1];
+	test->next_octet = evtimer_new(test->base, on_next_octet, test);
+	stuck = evtimer_new(test->base, on_stuck, test);
+	evtimer_add(stuck, &too_long);
+	bufferevent_setcb(test->server, on_server_read, NULL, NULL, test);
+	bufferevent_enable(test->server, EV_READ | EV_WRITE);
+	test->conn = server_conn_new(pair[0], test->store, &settings, on_ended,
+				     test);
+	run_script(test);
+	event_base_dispatch(test->base);
+	ck_assert(test->ended);
+	event_free(stuck);
+	event_free(test->next_octet);
+	bufferevent_free(test->server);
+	event_base_loop(test->base, EVLOOP_NONBLOCK); /* to free the pair */
+	event_base_free(test->base);
+}
+
+static struct store *open_store(void)
+{
+	char maildir[128];
+	const struct store_settings settings = {
+		.maildir = maildir,
+		.state_dir = maildir,
+		.hostname = "laptop",
+		.server = "mx.example.org",
+	};
+	struct store *store;
+
+	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
+	store = store_open(&settings);
+	ck_assert_ptr_nonnull(store);
+	return store;
+}
+
+START_TEST(test_script)
+{
+	const struct script *script = &scripts[_i / PACES];
+	struct test test = {.script = script,
+			    .step = script->steps,
+			    .pace = (enum pace)(_i % PACES)};
+
+	test.store = open_store();
+	fault_disk_full = script->disk_full;
+	run_test(&test);
+	ck_assert_msg(test.result.end == script->end, "%s: ended with %d, %s",
+		      script->name, test.result.end, test.text);
+	ck_assert_msg(strstr(test.text, script->text) != NULL, "%s: \"%s\"",
+		      script->name, test.text);
+	ck_assert_uint_eq(test.result.left, script->left);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), script->stored);
+	ck_assert_uint_eq(temp_count("Maildir/tmp", "", NULL), 0);
+	ck_assert_msg(test.step->wait == NULL && test.step->say == NULL,
+		      "%s: the script is not at its end", script->name);
+	store_free(&test.store);
+}
+END_TEST
+
+static Suite *server_conn_suite(void)
+{
+	Suite *suite = suite_create("server-conn");
+	TCase *tc = tcase_create("scripts");
+
+	tcase_add_checked_fixture(tc, temp_dir_make, temp_dir_remove);
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, test_script, 0,
+			    (int)N_ELEMENTS(scripts) * PACES);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
+
+int main(void)
+{
+	return test_run(server_conn_suite());
+}

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: MIT */
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "fault.h"
+#include "log.h"
+#include "store.h"
+
+static struct store *try_open(void)
+{
+	static char maildir[128];
+	const struct store_settings settings = {
+		.maildir = maildir,
+		.state_dir = maildir,
+		.hostname = "laptop.example.org",
+		.server = "mx.example.org",
+	};
+
+	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
+	return store_open(&settings);
+}
+
+static struct store *open_store(void)
+{
+	struct store *store = try_open();
+
+	ck_assert_ptr_nonnull(store);
+	return store;
+}
+
+static struct store_message *begin(struct store *store, const char *id)
+{
+	const struct store_envelope env = {
+		.id = rst_str(id),
+		.mail_from = RST_STR("sender@example.net"),
+		.rcpt_to = RST_STR("me@example.org"),
+	};
+
+	return store_begin(store, &env);
+}
+
+static enum rst_verdict put(struct store *store, const char *id,
+			    struct rst_str octets)
+{
+	struct store_message *msg = begin(store, id);
+	enum rst_verdict verdict;
+
+	store_octets(msg, octets);
+	store_end(msg);
+	store_commit(store, &msg, 1);
+	verdict = store_verdict(msg);
+	store_message_free(&msg);
+	return verdict;
+}
+
+#define NEW "Maildir/new"
+#define TMP "Maildir/tmp"
+
+/* The message below our three trace fields; to be freed. */
+static char *stored_body(const char *id, size_t *n_r)
+{
+	char path[1024], *octets, *body;
+	unsigned int lines = 0;
+	size_t n;
+
+	ck_assert_uint_eq(temp_count(NEW, id, path), 1);
+	octets = temp_read(path, &n);
+	body = octets;
+	while (lines < 7) {
+		body = memchr(body, '\n', n - (size_t)(body - octets));
+		ck_assert_ptr_nonnull(body);
+		body++;
+		lines++;
+	}
+	*n_r = n - (size_t)(body - octets);
+	memmove(octets, body, *n_r);
+	return octets;
+}
+
+#define OCTETS(literal) RST_STR(literal)
+
+static const struct {
+	struct rst_str in, out;
+} conversions[] = {
+	{OCTETS(""), OCTETS("")},
+	{OCTETS("a: b\r\n\r\nc\r\n"), OCTETS("a: b\n\nc\n")},
+	{OCTETS("\r\n"), OCTETS("\n")},
+	{OCTETS("\r"), OCTETS("\r")},
+	{OCTETS("\n"), OCTETS("\n")},
+	{OCTETS("a\rb"), OCTETS("a\rb")},
+	{OCTETS("a\nb\r\n"), OCTETS("a\nb\n")},
+	{OCTETS("\r\r\n"), OCTETS("\r\n")},
+	{OCTETS("\r\r\r"), OCTETS("\r\r\r")},
+	{OCTETS("\n\r"), OCTETS("\n\r")},
+	{OCTETS("\r\n\r"), OCTETS("\n\r")},
+	{OCTETS("a\0b\r\n\0"), OCTETS("a\0b\n\0")},
+	{OCTETS("From x\r\n.\r\n..\r\n\xff\xfe"),
+	 OCTETS("From x\n.\n..\n\xff\xfe")},
+};
+
+static void check_body(const char *id, struct rst_str want)
+{
+	size_t n;
+	char *body = stored_body(id, &n);
+
+	ck_assert_uint_eq(n, want.n);
+	ck_assert_int_eq(memcmp(body, want.p, n), 0);
+	free(body);
+}
+
+/* Whole, cut once at every octet, and octet by octet. */
+START_TEST(test_conversion)
+{
+	struct rst_str in = conversions[_i].in;
+	struct store *store = open_store();
+	struct store_message *msg;
+	char id[32];
+	size_t cut, i;
+
+	for (cut = 0; cut <= in.n + 1; cut++) {
+		(void)snprintf(id, sizeof(id), "cut-%zu", cut);
+		msg = begin(store, id);
+		if (cut <= in.n) {
+			store_octets(msg, (struct rst_str){in.p, cut});
+			store_octets(msg,
+				     (struct rst_str){in.p + cut, in.n - cut});
+		}
+		for (i = 0; cut > in.n && i < in.n; i++)
+			store_octets(msg, (struct rst_str){in.p + i, 1});
+		store_end(msg);
+		store_commit(store, &msg, 1);
+		ck_assert_int_eq(store_verdict(msg), RST_VERDICT_OK);
+		store_message_free(&msg);
+		check_body(id, conversions[_i].out);
+	}
+	store_free(&store);
+}
+END_TEST
+
+/* Larger than our buffer, with a CRLF across its end. */
+START_TEST(test_large)
+{
+	enum {
+		SIZE = 300000
+	};
+	char *in = rst_malloc(SIZE), *out = rst_malloc(SIZE);
+	struct store *store = open_store();
+	size_t i, n = 0;
+
+	for (i = 0; i < SIZE; i++)
+		in[i] = i % 3 == 0 ? '\r' : i % 3 == 1 ? '\n' : 'x';
+	for (i = 0; i < SIZE; i++) {
+		if (in[i] != '\r')
+			out[n++] = in[i];
+	}
+	ck_assert_int_eq(put(store, "big", (struct rst_str){in, SIZE}),
+			 RST_VERDICT_OK);
+	check_body("big", (struct rst_str){out, n});
+	store_free(&store);
+	free(in);
+	free(out);
+}
+END_TEST
+
+START_TEST(test_trace)
+{
+	static const char want[] = "Return-Path: <sender@example.net>\n"
+				   "Delivered-To: <me@example.org>\n"
+				   "Received: from mx.example.org\n"
+				   "\tby laptop.example.org (Restante) with "
+				   "ESMTPS\n"
+				   "\tid T1\n"
+				   "\tfor <me@example.org>;\n\t";
+	struct store *store = open_store();
+	char path[1024], *octets;
+	struct stat st;
+	size_t n;
+
+	put(store, "T1", RST_STR("Subject: x\r\n\r\n"));
+	ck_assert_uint_eq(temp_count(NEW, "restante=T1", path), 1);
+	octets = temp_read(path, &n);
+	ck_assert_int_eq(strncmp(octets, want, strlen(want)), 0);
+	ck_assert_ptr_nonnull(strstr(octets, "\nSubject: x\n\n"));
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+	free(octets);
+	store_free(&store);
+}
+END_TEST
+
+/* An envelope adds no lines, whoever let it through. */
+START_TEST(test_nasty_envelope)
+{
+	const struct store_envelope env = {
+		.id = RST_STR("../../etc/x"),
+		.mail_from = RST_STR("a\r\nX-Evil: 1\n"),
+		.rcpt_to = RST_STR("b\r\n\r\nbody\0"),
+	};
+	struct store *store = open_store();
+	struct store_message *msg = store_begin(store, &env);
+	char path[1024], *octets;
+	size_t n;
+
+	store_octets(msg, RST_STR("x\r\n"));
+	store_end(msg);
+	store_commit(store, &msg, 1);
+	ck_assert_int_eq(store_verdict(msg), RST_VERDICT_OK);
+	store_message_free(&msg);
+	ck_assert_uint_eq(temp_count(NEW, ",restante=", path), 1);
+	octets = temp_read(path, &n);
+	ck_assert_ptr_null(strstr(octets, "\nX-Evil"));
+	ck_assert_ptr_null(strstr(octets, "\n\n"));
+	ck_assert_ptr_nonnull(strstr(octets, "Return-Path: <a??X-Evil: 1?>\n"));
+	free(octets);
+	store_free(&store);
+}
+END_TEST
+
+START_TEST(test_seen_twice)
+{
+	struct store *store = open_store();
+	struct store_message *msg;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ck_assert_int_eq(put(store, "twice", RST_STR("x")),
+				 RST_VERDICT_OK);
+		msg = begin(store, "twice");
+		ck_assert(store_decided(msg));
+		ck_assert(store_repeated(msg));
+		ck_assert_int_eq(store_verdict(msg), RST_VERDICT_OK);
+		store_message_free(&msg);
+		store_free(&store); /* and again after a restart */
+		store = open_store();
+	}
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 1);
+	store_forget(store, RST_STR("twice"));
+	ck_assert_int_eq(put(store, "twice", RST_STR("x")), RST_VERDICT_OK);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 2);
+	/* without an id nothing is known of a message */
+	put(store, "", RST_STR("x"));
+	put(store, "", RST_STR("x"));
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 4);
+	store_free(&store);
+}
+END_TEST
+
+START_TEST(test_same_id_in_one_commit)
+{
+	struct store *store = open_store();
+	struct store_message *msgs[] = {begin(store, "a"), begin(store, "a"),
+					begin(store, "b")};
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		store_end(msgs[i]);
+	store_commit(store, msgs, 3);
+	for (i = 0; i < 3; i++) {
+		ck_assert_int_eq(store_verdict(msgs[i]), RST_VERDICT_OK);
+		ck_assert_int_eq(store_repeated(msgs[i]), i == 1);
+		store_message_free(&msgs[i]);
+	}
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 2);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	store_free(&store);
+}
+END_TEST
+
+START_TEST(test_given_up)
+{
+	struct store *store = open_store();
+	struct store_message *msg = begin(store, "a");
+
+	store_octets(msg, RST_STR("half"));
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 1);
+	store_message_free(&msg);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	ck_assert_int_eq(put(store, "a", RST_STR("whole")), RST_VERDICT_OK);
+	store_free(&store);
+}
+END_TEST
+
+/* A reader has moved it, and the seen-log was lost with the power. */
+START_TEST(test_found_by_name)
+{
+	struct store *store = open_store();
+	char path[1024], moved[1024], log[1024];
+	struct store_message *msg;
+
+	put(store, "a", RST_STR("x"));
+	put(store, "b", RST_STR("x"));
+	store_free(&store);
+	ck_assert_uint_eq(temp_count(NEW, "=a", path), 1);
+	(void)snprintf(moved, sizeof(moved), "%s/Maildir/cur/%s:2,FS", temp_dir,
+		       strrchr(path, '/') + 1);
+	ck_assert_int_eq(rename(path, moved), 0);
+	(void)snprintf(log, sizeof(log), "%s/Maildir/restante.seen", temp_dir);
+	ck_assert_int_eq(unlink(log), 0);
+	temp_write("Maildir/cur/somebody.elses", "x", 1);
+	temp_write("Maildir/tmp/somebody.elses", "x", 1);
+	temp_write("Maildir/tmp/1.M2P3Q4.host,restante=c", "x", 1);
+
+	store = open_store();
+	msg = begin(store, "a");
+	ck_assert(store_decided(msg));
+	store_message_free(&msg);
+	msg = begin(store, "b");
+	ck_assert(store_decided(msg));
+	store_message_free(&msg);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 1);
+	ck_assert_uint_eq(temp_count(TMP, "somebody", NULL), 1);
+	store_free(&store);
+}
+END_TEST
+
+START_TEST(test_lock)
+{
+	struct store *store = open_store();
+
+	ck_assert_ptr_null(try_open());
+	store_free(&store);
+	store = open_store();
+	store_free(&store);
+}
+END_TEST
+
+START_TEST(test_two_directories)
+{
+	char maildir[128], state[128];
+	const struct store_settings settings = {
+		.maildir = maildir,
+		.state_dir = state,
+		.hostname = "laptop",
+		.server = "::1",
+	};
+	struct store *store;
+
+	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
+	(void)snprintf(state, sizeof(state), "%s/state", temp_dir);
+	store = store_open(&settings);
+	ck_assert_ptr_nonnull(store);
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	ck_assert_uint_eq(temp_count("state", "restante.seen", NULL), 1);
+	ck_assert_uint_eq(temp_count("Maildir", "restante.seen", NULL), 0);
+	/* the other program has another state directory, and no luck */
+	ck_assert_ptr_null(try_open());
+	store_free(&store);
+}
+END_TEST
+
+START_TEST(test_no_maildir)
+{
+	temp_write("Maildir", "a file", 6);
+	ck_assert_ptr_null(try_open());
+}
+END_TEST
+
+/* A real full disk, as far as one can be had without root. */
+START_TEST(test_no_room)
+{
+	struct rlimit small = {100000, RLIM_INFINITY};
+	struct rlimit large = {RLIM_INFINITY, RLIM_INFINITY};
+	char *octets = rst_calloc(1, 200000);
+	struct rst_str large_one = {octets, 200000};
+	struct store *store = open_store();
+
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+	ck_assert_int_eq(put(store, "a", large_one), RST_VERDICT_TEMPFAIL);
+	ck_assert_int_eq(put(store, "a", large_one), RST_VERDICT_TEMPFAIL);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	ck_assert_int_eq(put(store, "b", RST_STR("x")), RST_VERDICT_OK);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &large), 0);
+	ck_assert_int_eq(put(store, "a", large_one), RST_VERDICT_OK);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 2);
+	store_free(&store);
+	free(octets);
+}
+END_TEST
+
+/* ---- each step of storing stopped, or failing */
+
+static const char *const ids[] = {"one", "two", "three", "four"};
+
+/* What was answered 250, in memory that outlives a crash. */
+static bool *answered;
+
+/* Two messages alone, two in one commit, and a good end. */
+static void deliver_all(void)
+{
+	struct store *store = try_open();
+	struct store_message *msgs[2];
+	size_t i;
+
+	if (store == NULL) /* the program ends then, and is started again */
+		return;
+	for (i = 0; i < 2; i++) {
+		if (put(store, ids[i], RST_STR("x\r\n")) == RST_VERDICT_OK)
+			answered[i] = true;
+	}
+	for (i = 0; i < 2; i++) {
+		msgs[i] = begin(store, ids[2 + i]);
+		store_octets(msgs[i], RST_STR("x\r\n"));
+		store_end(msgs[i]);
+	}
+	store_commit(store, msgs, 2);
+	for (i = 0; i < 2; i++) {
+		if (store_verdict(msgs[i]) == RST_VERDICT_OK)
+			answered[2 + i] = true;
+		store_message_free(&msgs[i]);
+	}
+	store_free(&store);
+}
+
+static void check_all_once(void)
+{
+	size_t i;
+
+	for (i = 0; i < 4; i++) {
+		ck_assert(answered[i]);
+		check_body(ids[i], RST_STR("x\n")); /* there is one of it */
+	}
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+}
+
+static void share_answered(void)
+{
+	answered = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(answered, MAP_FAILED);
+}
+
+static void start_over(void)
+{
+	temp_dir_remove();
+	temp_dir_make();
+	memset(answered, 0, 4096);
+}
+
+START_TEST(test_crash)
+{
+	bool crashed = true;
+	int step;
+	size_t i;
+
+	share_answered();
+	for (step = 1; crashed; step++) {
+		start_over();
+		crashed = fault_crashes(step, deliver_all);
+		for (i = 0; i < 4; i++) {
+			if (answered[i])
+				check_body(ids[i], RST_STR("x\n"));
+		}
+		deliver_all(); /* the server sends again */
+		check_all_once();
+	}
+	ck_assert_int_gt(step, 20);
+}
+END_TEST
+
+START_TEST(test_step_fails)
+{
+	int step, last = 0;
+	size_t i;
+
+	share_answered();
+	for (step = 1; step <= last || last == 0; step++) {
+		start_over();
+		fault_set(0, step, ENOSPC);
+		deliver_all();
+		if (fault_step < step)
+			last = step;
+		fault_set(0, 0, 0);
+		for (i = 0; i < 4; i++) {
+			if (answered[i])
+				check_body(ids[i], RST_STR("x\n"));
+		}
+		deliver_all();
+		check_all_once();
+	}
+	ck_assert_int_gt(last, 20);
+}
+END_TEST
+
+/* All failing for a while, and then none, in one life of the program. */
+START_TEST(test_recovers)
+{
+	struct store *store = open_store();
+	int step;
+
+	for (step = 1; step <= 5; step++) {
+		fault_set(0, step, EIO);
+		ck_assert_int_eq(put(store, "a", RST_STR("x\r\n")),
+				 RST_VERDICT_TEMPFAIL);
+		ck_assert_int_eq(put(store, "a", RST_STR("x\r\n")),
+				 RST_VERDICT_OK);
+		check_body("a", RST_STR("x\n"));
+		store_forget(store, RST_STR("a"));
+		temp_dir_remove();
+		store_free(&store);
+		temp_dir_make();
+		store = open_store();
+	}
+	store_free(&store);
+}
+END_TEST
+
+/* Without an id the server's next try would be a second copy. */
+START_TEST(test_step_fails_without_id)
+{
+	struct store *store = open_store();
+	int step;
+
+	for (step = 1; step <= 4; step++) {
+		fault_set(0, step, EIO);
+		ck_assert_int_eq(put(store, "", RST_STR("x")),
+				 RST_VERDICT_TEMPFAIL);
+		ck_assert_uint_eq(temp_count(NEW, "", NULL), 0);
+		ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	}
+	store_free(&store);
+}
+END_TEST
+
+static Suite *store_suite(void)
+{
+	Suite *suite = suite_create("store");
+	TCase *tc = tcase_create("store");
+
+	tcase_add_checked_fixture(tc, temp_dir_make, temp_dir_remove);
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, test_conversion, 0,
+			    (int)N_ELEMENTS(conversions));
+	tcase_add_test(tc, test_large);
+	tcase_add_test(tc, test_trace);
+	tcase_add_test(tc, test_nasty_envelope);
+	tcase_add_test(tc, test_seen_twice);
+	tcase_add_test(tc, test_same_id_in_one_commit);
+	tcase_add_test(tc, test_given_up);
+	tcase_add_test(tc, test_found_by_name);
+	tcase_add_test(tc, test_lock);
+	tcase_add_test(tc, test_two_directories);
+	tcase_add_test(tc, test_no_maildir);
+	tcase_add_test(tc, test_no_room);
+	tcase_add_test(tc, test_crash);
+	tcase_add_test(tc, test_step_fails);
+	tcase_add_test(tc, test_recovers);
+	tcase_add_test(tc, test_step_fails_without_id);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
+
+int main(void)
+{
+	return test_run(store_suite());
+}
