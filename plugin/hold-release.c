@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "ioloop.h"
+#include "mail-user.h"
+#include "hold-lmtp.h"
+#include "hold-mailbox.h"
+#include "hold-message.h"
+#include "hold-release.h"
+#include "hold-store.h"
+#include "restante-settings.h"
+
+/* tombstones are durable one by one; files go in batches */
+#define EXPUNGE_BATCH 100
+
+bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
+		     struct rst_hold_store *store, struct rst_held *held,
+		     const char *refused, const char **reply_r)
+{
+	const struct rst_lmtp_mail mail = {
+		.mail_from = held->mail_from,
+		.rcpt_to = held->rcpt_to,
+		.input = held->input,
+		.refused = refused,
+	};
+
+	if (!rst_lmtp_deliver(lmtp, &mail, reply_r)) {
+		e_error(user->event,
+			"Fallback delivery failed, still held: id=%s uid=%u: "
+			"%s",
+			held->id, held->uid, *reply_r);
+		return FALSE;
+	}
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	if (rst_hold_store_commit(store, reply_r) < 0) {
+		e_error(user->event,
+			"Delivered to the mailbox, but still held: id=%s "
+			"uid=%u: %s",
+			held->id, held->uid, *reply_r);
+		return FALSE;
+	}
+	e_info(user->event, "delivered to the mailbox: id=%s uid=%u", held->id,
+	       held->uid);
+	return TRUE;
+}
+
+static bool is_wanted(const struct rst_release *release,
+		      const struct rst_held *held)
+{
+	if (release->leased != NULL &&
+	    release->leased(held->id, release->context))
+		return FALSE;
+	switch (release->what) {
+	case RST_RELEASE_ALL:
+		return TRUE;
+	case RST_RELEASE_EXPIRED:
+		return rst_hold_due(release->set, held->received) <=
+		       ioloop_time;
+	case RST_RELEASE_ONE:
+		return strcmp(held->id, release->id) == 0;
+	}
+	i_unreached();
+}
+
+static int expunge_batch(struct rst_hold_store *store, unsigned int *pending,
+			 const char **error_r)
+{
+	if (++*pending < EXPUNGE_BATCH)
+		return 0;
+	*pending = 0;
+	return rst_hold_store_expunge(store, error_r);
+}
+
+static int release_each(struct rst_release *release, struct rst_lmtp *lmtp,
+			struct rst_hold_store *store, const char **error_r)
+{
+	unsigned int pending = 0;
+	struct rst_held *held;
+	const char *reply;
+	bool ok;
+	int ret;
+
+	while ((ret = rst_hold_store_next(store, &held, error_r)) > 0) {
+
+		if (!is_wanted(release, held))
+			continue;
+		T_BEGIN
+		{
+			ok = rst_release_one(release->user, lmtp, store, held,
+					     NULL, &reply);
+		}
+		T_END;
+		if (!ok) {
+			release->failed++;
+			/* then the others will not fare better */
+			if (!rst_lmtp_is_up(lmtp))
+				break;
+			continue;
+		}
+		release->delivered++;
+		if (expunge_batch(store, &pending, error_r) < 0)
+			return -1;
+	}
+	return ret < 0 ? -1 : rst_hold_store_expunge(store, error_r);
+}
+
+int rst_release_run(struct rst_release *release, struct rst_hold_store *store,
+		    const char **error_r)
+{
+	uint32_t position = rst_hold_store_position(store);
+	struct rst_lmtp *lmtp;
+	int ret;
+
+	io_loop_time_refresh();
+	lmtp = rst_lmtp_new(release->user->event, release->set->release_socket);
+	rst_hold_store_seek(store, 0);
+	ret = release_each(release, lmtp, store, error_r);
+	rst_hold_store_seek(store, position);
+	rst_lmtp_free(&lmtp);
+	return ret;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Fallback delivery: held mail goes to the normal mailbox.
+ */
+#ifndef HOLD_RELEASE_H
+#define HOLD_RELEASE_H
+
+struct mail_user;
+struct rst_held;
+struct rst_hold_store;
+struct rst_lmtp;
+struct rst_settings;
+
+enum rst_release_what {
+	RST_RELEASE_ALL,
+	RST_RELEASE_EXPIRED, /**< whose hold time is over */
+	RST_RELEASE_ONE,
+};
+
+/** Is this message leased to somebody, and so not to be released? */
+typedef bool rst_release_leased_func(const char *id, void *context);
+
+struct rst_release {
+	struct mail_user *user;
+	const struct rst_settings *set;
+	enum rst_release_what what;
+	const char *id;                  /**< of RST_RELEASE_ONE */
+	rst_release_leased_func *leased; /**< NULL: nothing is */
+	void *context;
+
+	unsigned int delivered, failed; /**< counted up */
+};
+
+/**
+ * Deliver what is asked for, in the order LMTP's 250, tombstone, expunge. What
+ * fails stays, is logged, and does not stop the rest. The store's position is
+ * the same afterwards.
+ *
+ * @return 0, or -1: error_r: the hold itself cannot be read or written
+ */
+int rst_release_run(struct rst_release *release, struct rst_hold_store *store,
+		    const char **error_r);
+
+/**
+ * Deliver one message that has been read, and bury it; the expunge is the
+ * caller's.
+ *
+ * @param refused what its client said, or NULL
+ * @param reply_r why not, on the data stack
+ * @return whether it has been delivered and has a durable tombstone
+ */
+bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
+		     struct rst_hold_store *store, struct rst_held *held,
+		     const char *refused, const char **reply_r);
+
+#endif

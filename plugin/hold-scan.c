@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "array.h"
+#include "mail-storage-service.h"
+#include "mail-user.h"
+#include "str.h"
+#include "strescape.h"
+#include "hold-mailbox.h"
+#include "hold-scan.h"
+#include "hold-user.h"
+
+struct hold_scan {
+	struct mail_storage_service_ctx *storage;
+	pool_t pool;
+	ARRAY_TYPE(const_string) users;
+	unsigned int next;
+};
+
+int hold_scan_start(struct mail_storage_service_ctx *storage,
+		    struct hold_scan **scan_r, const char **error_r)
+{
+	pool_t pool = pool_alloconly_create("hold scan", 4096);
+	struct hold_scan *scan = p_new(pool, struct hold_scan, 1);
+	const char *name;
+	int ret;
+
+	scan->pool = pool;
+	scan->storage = storage;
+	p_array_init(&scan->users, pool, 64);
+	*scan_r = scan;
+	mail_storage_service_all_init_mask(storage, "");
+	while ((ret = mail_storage_service_all_next(storage, &name)) > 0) {
+		name = p_strdup(pool, name);
+		array_push_back(&scan->users, &name);
+	}
+	if (ret == 0)
+		return 0;
+	*error_r = "the userdb cannot list its users";
+	hold_scan_free(scan_r);
+	return -1;
+}
+
+void hold_scan_free(struct hold_scan **scan)
+{
+	pool_t pool;
+
+	if (*scan == NULL)
+		return;
+	pool = (*scan)->pool;
+	*scan = NULL;
+	pool_unref(&pool);
+}
+
+static void append_line(string_t *lines, const char *name,
+			const struct rst_hold_status *status)
+{
+	str_append(lines, "HOLDS\t");
+	str_append_tabescaped(lines, name);
+	str_printfa(lines, "\t%u\t%" PRIuUOFF_T "\t%s\n", status->messages,
+		    status->octets, dec2str(status->due));
+}
+
+/* Also one who is not enrolled any more may still have mail in the hold. */
+static void look_at(struct hold_scan *scan, const char *name, string_t *lines)
+{
+	struct rst_hold_status status;
+	struct rst_user user;
+	const char *error;
+	int ret;
+
+	ret = rst_user_open(scan->storage, name, &user, &error);
+	if (ret < 0)
+		i_error("User %s cannot be looked up: %s", name, error);
+	if (ret <= 0)
+		return;
+	if (rst_hold_mailbox_peek(user.user, &user.set, &status, &error) < 0)
+		e_error(user.user->event, "The hold cannot be read: %s", error);
+	else if (status.messages > 0)
+		append_line(lines, name, &status);
+	rst_user_close(&user);
+}
+
+bool hold_scan_next(struct hold_scan *scan, string_t *lines)
+{
+	if (scan->next < array_count(&scan->users)) {
+		const char *const *name = array_idx(&scan->users, scan->next++);
+
+		look_at(scan, *name, lines);
+		return TRUE;
+	}
+	str_printfa(lines, "END\t%u\n", scan->next);
+	return FALSE;
+}

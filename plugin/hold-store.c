@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The mailbox is looked at through a view: a transaction and one mail in it.
+ * No sync may happen while it is open, so whatever syncs closes it first, and
+ * the next read opens it again, after the uid it had come to.
+ */
+#include "lib.h"
+#include "array.h"
+#include "file-lock.h"
+#include "ioloop.h"
+#include "mail-storage.h"
+#include "mail-user.h"
+#include "seq-range-array.h"
+#include "hold-mailbox.h"
+#include "hold-store.h"
+#include "hold-tombstone.h"
+#include "restante-settings.h"
+
+/* A tombstone outlives its message by this: time to restore a backup, and for
+   Postfix to try again. */
+#define KEEP_SECS (7 * 24 * 3600)
+
+struct rst_hold_store {
+	struct mail_user *user;
+	const struct rst_settings *set;
+	struct mailbox *box;
+	struct file_lock *lock;
+	struct rst_tombstones *tombstones;
+
+	/* the view; NULL: closed */
+	struct mailbox_transaction_context *trans;
+	struct mail *mail;
+	uint32_t next_seq, last_seq;
+	struct rst_held held;
+
+	uint32_t position;
+	ARRAY_TYPE(seq_range) fresh;  /* buried, tombstone not committed */
+	ARRAY_TYPE(seq_range) buried; /* to be expunged */
+};
+
+static const char *box_error(struct rst_hold_store *store)
+{
+	return t_strdup(mailbox_get_last_internal_error(store->box, NULL));
+}
+
+/* ---- opening */
+
+static int open_tombstones(struct rst_hold_store *store, const char **error_r)
+{
+	const char *dir;
+
+	if (rst_hold_mailbox_dir(store->box, &dir, error_r) < 0)
+		return -1;
+	return rst_tombstones_open(dir, ioloop_time,
+				   store->set->hold_time_secs + KEEP_SECS,
+				   &store->tombstones, error_r);
+}
+
+static int lock_and_open(struct rst_hold_store *store, const char **error_r)
+{
+	int ret;
+
+	ret = rst_hold_mailbox_lock(store->box, &store->lock, error_r);
+	if (ret > 0 && open_tombstones(store, error_r) < 0)
+		ret = -1;
+	return ret;
+}
+
+int rst_hold_store_open(struct mail_user *user, const struct rst_settings *set,
+			struct rst_hold_store **store_r, const char **error_r)
+{
+	struct rst_hold_store *store;
+	struct mailbox *box;
+	int ret;
+
+	*store_r = NULL;
+	ret = rst_hold_mailbox_open(user, set, 0, set->enrolled, &box, error_r);
+	if (ret <= 0)
+		return ret < 0 ? -1 : 1;
+	store = i_new(struct rst_hold_store, 1);
+	store->user = user;
+	store->set = set;
+	store->box = box;
+	i_array_init(&store->fresh, 16);
+	i_array_init(&store->buried, 64);
+	ret = lock_and_open(store, error_r);
+	if (ret <= 0)
+		rst_hold_store_close(&store);
+	*store_r = store;
+	return ret;
+}
+
+static void close_view(struct rst_hold_store *store)
+{
+	rst_held_clear(&store->held);
+	if (store->mail != NULL)
+		mail_free(&store->mail);
+	/* nothing was changed in it but the cache */
+	if (store->trans != NULL)
+		(void)mailbox_transaction_commit(&store->trans);
+}
+
+void rst_hold_store_close(struct rst_hold_store **_store)
+{
+	struct rst_hold_store *store = *_store;
+
+	if (store == NULL)
+		return;
+	*_store = NULL;
+	close_view(store);
+	rst_tombstones_close(&store->tombstones);
+	if (store->lock != NULL)
+		file_lock_free(&store->lock);
+	mailbox_free(&store->box);
+	array_free(&store->fresh);
+	array_free(&store->buried);
+	i_free(store);
+}
+
+/* ---- reading */
+
+static int open_view(struct rst_hold_store *store, const char **error_r)
+{
+	rst_held_clear(&store->held);
+	if (store->mail != NULL)
+		return 0;
+	if (mailbox_sync(store->box, 0) < 0) {
+		*error_r = box_error(store);
+		return -1;
+	}
+	mailbox_get_seq_range(store->box, store->position + 1, (uint32_t)-1,
+			      &store->next_seq, &store->last_seq);
+	store->trans = mailbox_transaction_begin(store->box, 0, __func__);
+	store->mail =
+		mail_alloc(store->trans,
+			   MAIL_FETCH_STREAM_HEADER | MAIL_FETCH_STREAM_BODY |
+				   MAIL_FETCH_RECEIVED_DATE,
+			   NULL);
+	return 0;
+}
+
+/* @return whether it is to be given out */
+static bool read_current(struct rst_hold_store *store)
+{
+	const char *error;
+	int ret;
+
+	ret = rst_held_read(store->mail, store->user->username, &store->held,
+			    &error);
+	if (ret < 0)
+		e_error(store->user->event,
+			"Held message uid=%u cannot be read and stays: %s",
+			store->mail->uid, error);
+	if (ret <= 0)
+		return FALSE;
+	if (!rst_tombstones_has(store->tombstones, store->held.id))
+		return TRUE;
+	seq_range_array_add(&store->buried, store->held.uid);
+	rst_held_clear(&store->held);
+	return FALSE;
+}
+
+int rst_hold_store_next(struct rst_hold_store *store, struct rst_held **held_r,
+			const char **error_r)
+{
+	bool found = FALSE;
+
+	if (open_view(store, error_r) < 0)
+		return -1;
+	/* next_seq is 0 where no message has such a uid */
+	while (!found && store->next_seq != 0 &&
+	       store->next_seq <= store->last_seq) {
+		mail_set_seq(store->mail, store->next_seq++);
+		store->position = store->mail->uid;
+		found = read_current(store);
+	}
+	*held_r = &store->held;
+	return found ? 1 : 0;
+}
+
+int rst_hold_store_get(struct rst_hold_store *store, uint32_t uid,
+		       struct rst_held **held_r, const char **error_r)
+{
+	if (open_view(store, error_r) < 0)
+		return -1;
+	*held_r = &store->held;
+	if (!mail_set_uid(store->mail, uid))
+		return 0;
+	return rst_held_read(store->mail, store->user->username, &store->held,
+			     error_r);
+}
+
+uint32_t rst_hold_store_position(const struct rst_hold_store *store)
+{
+	return store->position;
+}
+
+void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid)
+{
+	close_view(store);
+	store->position = uid;
+}
+
+/* ---- removing */
+
+void rst_hold_store_bury(struct rst_hold_store *store, const char *id,
+			 const unsigned char key[RST_KEY_SIZE], uint32_t uid)
+{
+	rst_tombstones_add(store->tombstones, id, key, ioloop_time);
+	seq_range_array_add(&store->fresh, uid);
+}
+
+int rst_hold_store_commit(struct rst_hold_store *store, const char **error_r)
+{
+	int ret = rst_tombstones_commit(store->tombstones, error_r);
+
+	if (ret == 0)
+		seq_range_array_merge(&store->buried, &store->fresh);
+	array_clear(&store->fresh);
+	return ret;
+}
+
+static int expunge_uids(struct rst_hold_store *store)
+{
+	struct mailbox_transaction_context *trans;
+	struct seq_range_iter iter;
+	struct mail *mail;
+	unsigned int n = 0;
+	uint32_t uid;
+
+	trans = mailbox_transaction_begin(store->box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	seq_range_array_iter_init(&iter, &store->buried);
+	while (seq_range_array_iter_nth(&iter, n++, &uid))
+		if (mail_set_uid(mail, uid))
+			mail_expunge(mail);
+	mail_free(&mail);
+	if (mailbox_transaction_commit(&trans) < 0)
+		return -1;
+	return mailbox_sync(store->box, 0);
+}
+
+int rst_hold_store_expunge(struct rst_hold_store *store, const char **error_r)
+{
+	if (array_count(&store->buried) == 0)
+		return 0;
+	close_view(store);
+	if (expunge_uids(store) < 0) {
+		*error_r = box_error(store);
+		return -1;
+	}
+	if (rst_hold_mailbox_fsync(store->box, error_r) < 0)
+		return -1;
+	array_clear(&store->buried);
+	return 0;
+}
+
+bool rst_hold_store_is_buried(const struct rst_hold_store *store,
+			      const char *id)
+{
+	return rst_tombstones_has(store->tombstones, id);
+}
+
+int rst_hold_store_status(struct rst_hold_store *store,
+			  struct rst_hold_status *status_r,
+			  const char **error_r)
+{
+	close_view(store);
+	return rst_hold_mailbox_status(store->box, store->set, status_r,
+				       error_r);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * One user's hold while somebody empties it: locked, read in order of arrival,
+ * and messages removed from it for good.
+ */
+#ifndef HOLD_STORE_H
+#define HOLD_STORE_H
+
+#include "hold-message.h"
+
+struct mail_user;
+struct rst_hold_status;
+struct rst_settings;
+struct rst_hold_store;
+
+/**
+ * Lock and open the hold of user.
+ *
+ * @param set     lives as long as the store
+ * @param store_r NULL where the user has no hold mailbox and is not enrolled
+ * @return 1; 0: somebody else has the lock; -1: error_r
+ */
+int rst_hold_store_open(struct mail_user *user, const struct rst_settings *set,
+			struct rst_hold_store **store_r, const char **error_r);
+/** What is buried and not yet expunged will be by the next who opens it. */
+void rst_hold_store_close(struct rst_hold_store **store);
+
+/**
+ * The next message after the one given last, by uid. One with a tombstone is
+ * passed over, and one that cannot be read, which is logged and stays.
+ *
+ * @param held_r cleared by the next call of any function here
+ * @return 1; 0: no more; -1: error_r
+ */
+int rst_hold_store_next(struct rst_hold_store *store, struct rst_held **held_r,
+			const char **error_r);
+/** Read one message again. @return 1; 0: it is not there any more; -1 */
+int rst_hold_store_get(struct rst_hold_store *store, uint32_t uid,
+		       struct rst_held **held_r, const char **error_r);
+/** Uid of the message given last by _next; 0: none. */
+uint32_t rst_hold_store_position(const struct rst_hold_store *store);
+/** Go on after uid, with what has come in meanwhile. */
+void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid);
+
+/** A tombstone, written by the next commit. The expunge comes after that. */
+void rst_hold_store_bury(struct rst_hold_store *store, const char *id,
+			 const unsigned char key[RST_KEY_SIZE], uint32_t uid);
+/** Make the tombstones durable: from here on the messages are never given out
+    again. @return 0, or -1: error_r, and none of them is buried */
+int rst_hold_store_commit(struct rst_hold_store *store, const char **error_r);
+/** Remove durably what is buried. @return 0, or -1: error_r */
+int rst_hold_store_expunge(struct rst_hold_store *store, const char **error_r);
+/** Has a message of this id left already? */
+bool rst_hold_store_is_buried(const struct rst_hold_store *store,
+			      const char *id);
+
+int rst_hold_store_status(struct rst_hold_store *store,
+			  struct rst_hold_status *status_r,
+			  const char **error_r);
+
+#endif
