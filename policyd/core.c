@@ -22,6 +22,7 @@
 #include "log.h"
 #include "notes.h"
 #include "policy-service.h"
+#include "privileges.h"
 #include "sessions.h"
 #include "tls.h"
 #include "workers.h"
@@ -116,7 +117,9 @@ static void on_stop(evutil_socket_t signal_number, short what, void *arg)
 static bool read_new_certificate(const struct conf *conf, char **pem,
 				 size_t *len, char *error, size_t error_size)
 {
+	privileges_read_begin();
 	*pem = certificate_read(conf, len, error, error_size);
+	privileges_read_end();
 	return *pem != NULL &&
 	       tls_check(*pem, *len, conf->hostname, error, error_size);
 }
@@ -135,12 +138,14 @@ static void on_hup(evutil_socket_t signal_number, short what, void *arg)
 		  "restart",
 		  NULL, NULL);
 	if (read_new_certificate(core->setup->conf, &pem, &len, error,
-				 sizeof(error)))
+				 sizeof(error))) {
 		workers_set_pem(core->workers, (struct rst_str){pem, len});
-	else
+		log_short(LOG_NOTICE, "new certificate in use", NULL, NULL);
+	} else {
 		log_short(LOG_ERR,
 			  "new certificate not used, the old one stays",
 			  "error", error);
+	}
 	certificate_free(&pem, len);
 }
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "certificate.h"
-#include "check.h"
+#include "conf-check.h"
 #include "conf.h"
 #include "core.h"
 #include "listen.h"
@@ -87,7 +87,7 @@ static void fill_standard_fds(void)
 	int fd;
 
 	do {
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		(void)close(fd);
@@ -214,7 +214,6 @@ static int serve(const struct conf *conf, bool foreground)
 	(void)signal(SIGPIPE, SIG_IGN);
 	fill_standard_fds();
 	log_open("core", true);
-	raise_descriptor_limit();
 	ret = read_certificate(conf, &pem, &len);
 	setup.pem = (struct rst_str){pem, len};
 	if (ret == EX_OK)
@@ -224,8 +223,10 @@ static int serve(const struct conf *conf, bool foreground)
 			ret = EX_OSERR;
 		log_open("core", false);
 	}
-	if (ret == EX_OK)
+	if (ret == EX_OK) {
+		raise_descriptor_limit();
 		ret = core_run(&setup);
+	}
 	certificate_free(&pem, len);
 	free(listen_fds);
 	return ret;

@@ -1,12 +1,45 @@
 /* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
 #include "privileges.h"
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+static bool put_aside;
+
+#define READ_RIGHT (1U << CAP_DAC_READ_SEARCH)
+
+static bool set_rights(unsigned int permitted, unsigned int in_force)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	memset(data, 0, sizeof(data));
+	data[0].permitted = permitted;
+	data[0].effective = in_force;
+	return syscall(SYS_capset, &header, data) == 0;
+}
+
+static bool become(const struct passwd *pw)
+{
+	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
+	    prctl(PR_SET_KEEPCAPS, 1) < 0 || setuid(pw->pw_uid) < 0)
+		return false;
+	if (pw->pw_uid == 0)
+		return true;
+	put_aside = set_rights(READ_RIGHT, 0);
+	/* a service manager may have taken it away before */
+	return put_aside || set_rights(0, 0);
+}
 
 bool privileges_drop(const char *user, char *error, size_t error_size)
 {
@@ -21,11 +54,21 @@ bool privileges_drop(const char *user, char *error, size_t error_size)
 			       errno == 0 ? "not found" : strerror(errno));
 		return false;
 	}
-	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
-	    setuid(pw->pw_uid) < 0) {
-		(void)snprintf(error, error_size, "cannot become it: %s",
-			       strerror(errno));
-		return false;
-	}
-	return true;
+	if (become(pw))
+		return true;
+	(void)snprintf(error, error_size, "cannot become it: %s",
+		       strerror(errno));
+	return false;
+}
+
+void privileges_read_begin(void)
+{
+	if (put_aside)
+		(void)set_rights(READ_RIGHT, READ_RIGHT);
+}
+
+void privileges_read_end(void)
+{
+	if (put_aside)
+		(void)set_rights(READ_RIGHT, 0);
 }

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "test-util.h"
 
 #define REQUEST(recipient)                                                       \
@@ -25,6 +26,20 @@ static struct {
 	bool free_inside;
 	uint32_t id;
 } t;
+
+void log_short(int level, const char *message, const char *key,
+	       const char *value)
+{
+	(void)level;
+	(void)message;
+	(void)key;
+	(void)value;
+}
+
+void log_errno(const char *message, const char *key, const char *value)
+{
+	log_short(LOG_ERR, message, key, value);
+}
 
 static void on_decide(struct policy_conn *conn,
 		      const struct rst_policy_ask *ask, void *ctx)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /** What the parts of -t share. */
-#ifndef POLICYD_CHECK_PRIVATE_H
-#define POLICYD_CHECK_PRIVATE_H
+#ifndef POLICYD_CONF_CHECK_PRIVATE_H
+#define POLICYD_CONF_CHECK_PRIVATE_H
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /** restante-policyd -t: would it work, and if not, what is to be done? */
-#ifndef POLICYD_CHECK_H
-#define POLICYD_CHECK_H
+#ifndef POLICYD_CONF_CHECK_H
+#define POLICYD_CONF_CHECK_H
 
 #include "conf.h"
 

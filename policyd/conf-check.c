@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "check.h"
+#include "conf-check.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "certificate.h"
-#include "check-private.h"
+#include "conf-check-private.h"
 #include "listen.h"
 #include "privileges.h"
 #include "tls.h"
@@ -79,7 +79,8 @@ static void check_user(const struct conf *conf)
 		check_ok("user", conf->user, NULL);
 }
 
-static void check_tls(const struct conf *conf)
+/** @return whether the files could be read */
+static bool check_tls(const struct conf *conf)
 {
 	char error[512] = "";
 	size_t len = 0;
@@ -98,18 +99,24 @@ static void check_tls(const struct conf *conf)
 	else
 		check_ok("tls_certificate", conf->tls_certificate, NULL);
 	certificate_free(&pem, len);
+	return len > 0;
 }
 
 /* As the user that it will have become: SIGHUP reads the files again. */
 static void check_reload(const struct conf *conf)
 {
-	if (access(conf->tls_key, R_OK) == 0 &&
-	    access(conf->tls_certificate, R_OK) == 0)
-		check_ok("tls_key", conf->tls_key, NULL);
-	else
-		check_ok("tls_key", conf->tls_key,
-			 "readable by root only: a new certificate needs a "
-			 "restart, a reload will not do");
+	char error[512] = "";
+	size_t len = 0;
+	char *pem;
+
+	privileges_read_begin();
+	pem = certificate_read(conf, &len, error, sizeof(error));
+	privileges_read_end();
+	check_ok("tls_key", conf->tls_key,
+		 pem != NULL ? NULL
+			     : "readable by root only: a new certificate will "
+			       "need a restart, a reload will not do");
+	certificate_free(&pem, len);
 }
 
 static bool answers(const struct conf_listen *l)
@@ -163,13 +170,13 @@ static void check_listen(const struct conf_listen *l, bool running)
 int check_run(const struct conf *conf)
 {
 	char error[256] = "";
-	bool running = false;
+	bool running = false, tls_read;
 	unsigned int i;
 
 	errors = 0;
 	check_hostname(conf);
 	check_user(conf);
-	check_tls(conf);
+	tls_read = check_tls(conf);
 	(void)check_policy_socket(conf, &running);
 	for (i = 0; i < conf->listen_count; i++)
 		check_listen(&conf->listen[i], running);
@@ -178,7 +185,8 @@ int check_run(const struct conf *conf)
 	if (getpwnam(conf->user) != NULL &&
 	    !privileges_drop(conf->user, error, sizeof(error)))
 		check_error("user", conf->user, error, NULL);
-	check_reload(conf);
+	if (tls_read)
+		check_reload(conf);
 	check_auth_socket(conf);
 	check_hold_socket(conf);
 	return errors == 0 ? EX_OK : EX_CONFIG;

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "check-private.h"
+#include "conf-check-private.h"
 #include "clock.h"
 #include "restante/auth.h"
 #include "restante/hold.h"

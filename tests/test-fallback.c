@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* restante-hold is played here: jobs are answered by hand. */
+#include "fallback.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "hold-job.h"
+#include "log.h"
+#include "test-util.h"
+
+#define CONCURRENCY 2
+
+struct hold_job {
+	enum hold_job_type type;
+	hold_job_func *event;
+	void *ctx;
+	bool live;
+	char user[32];
+};
+
+static struct {
+	struct event_base *base;
+	struct fallback *fallback;
+	struct hold_job jobs[32];
+	unsigned int count;
+	char held[256];
+} t;
+
+void log_line(int level, const struct rst_logline *line)
+{
+	(void)level;
+	(void)line;
+}
+
+struct hold_job *hold_job_start(struct event_base *base, const char *path,
+				enum hold_job_type type, struct rst_str user,
+				hold_job_func *event, void *ctx)
+{
+	struct hold_job *job = &t.jobs[t.count++];
+
+	(void)base;
+	ck_assert_str_eq(path, "/hold");
+	ck_assert_uint_lt(t.count, N_ELEMENTS(t.jobs));
+	*job = (struct hold_job){type, event, ctx, true, ""};
+	(void)snprintf(job->user, sizeof(job->user), "%.*s", (int)user.n,
+		       user.p);
+	return job;
+}
+
+void hold_job_free(struct hold_job **job)
+{
+	if (*job != NULL)
+		(*job)->live = false;
+	*job = NULL;
+}
+
+static void on_held(struct rst_str user, void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &t);
+	strncat(t.held, user.p, user.n);
+	strcat(t.held, " ");
+}
+
+static void turn(void)
+{
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_NONBLOCK), 0);
+}
+
+/* Job 0 is the walk. */
+static void begin(void)
+{
+	const struct fallback_config config = {.hold_socket = "/hold",
+					       .concurrency = CONCURRENCY,
+					       .reconcile_ms = 86400000,
+					       .held = on_held,
+					       .ctx = &t};
+
+	memset(&t, 0, sizeof(t));
+	t.base = event_base_new();
+	t.fallback = fallback_new(t.base, &config);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	ck_assert_int_eq(t.jobs[0].type, HOLD_JOB_SCAN);
+}
+
+static void finish(void)
+{
+	unsigned int i;
+
+	fallback_free(&t.fallback);
+	for (i = 0; i < t.count; i++)
+		ck_assert(!t.jobs[i].live);
+	event_base_free(t.base);
+}
+
+static struct rst_hold_event event_of(enum rst_hold_event_type type)
+{
+	return (struct rst_hold_event){.type = type,
+				       .user = RST_STR(""),
+				       .code = RST_STR(""),
+				       .text = RST_STR("")};
+}
+
+static void answer(unsigned int i, const struct rst_hold_event *ev)
+{
+	ck_assert(t.jobs[i].live);
+	t.jobs[i].event(ev, "lost", t.jobs[i].ctx);
+}
+
+static void released(unsigned int i, uint64_t failed, int64_t due)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_RELEASED);
+
+	ev.failed = failed;
+	ev.due = due;
+	answer(i, &ev);
+	ck_assert(!t.jobs[i].live);
+}
+
+static void refused(unsigned int i, const char *code)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_REFUSED);
+
+	ev.code = rst_str(code);
+	answer(i, &ev);
+	ck_assert(!t.jobs[i].live);
+}
+
+START_TEST(test_walk)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_USER);
+
+	begin();
+	ev.user = RST_STR("late");
+	ev.messages = 1;
+	ev.due = 1;
+	answer(0, &ev);
+	ev.user = RST_STR("early");
+	ev.due = clock_wall_secs() + 3600;
+	answer(0, &ev);
+	ev.user = RST_STR("empty");
+	ev.messages = 0;
+	ev.due = 0;
+	answer(0, &ev);
+	ck_assert_str_eq(t.held, "late early ");
+	ck_assert_uint_eq(t.count, 1);
+	ev = event_of(RST_HOLD_SCANNED);
+	answer(0, &ev);
+	ck_assert(!t.jobs[0].live);
+	ck_assert_uint_eq(t.count, 2);
+	ck_assert_int_eq(t.jobs[1].type, HOLD_JOB_EXPIRED);
+	ck_assert_str_eq(t.jobs[1].user, "late");
+	released(1, 0, 0);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	finish();
+}
+END_TEST
+
+START_TEST(test_walk_fails)
+{
+	begin();
+	if (_i == 0)
+		answer(0, NULL);
+	else
+		refused(0, RST_HOLD_NO_TEMP);
+	ck_assert(!t.jobs[0].live);
+	turn();
+	/* not at once */
+	ck_assert_uint_eq(t.count, 1);
+	finish();
+}
+END_TEST
+
+START_TEST(test_few_at_once)
+{
+	begin();
+	fallback_note(t.fallback, RST_STR("a"), 1);
+	fallback_note(t.fallback, RST_STR("b"), 2);
+	fallback_note(t.fallback, RST_STR("c"), 3);
+	fallback_note(t.fallback, RST_STR("d"), 0); /* not said */
+	turn();
+	ck_assert_uint_eq(t.count, 1 + CONCURRENCY);
+	released(1, 0, 0);
+	ck_assert_uint_eq(t.count, 2 + CONCURRENCY);
+	ck_assert_str_eq(t.jobs[3].user, "c");
+	released(2, 0, 0);
+	released(3, 0, 0);
+	turn();
+	ck_assert_uint_eq(t.count, 4);
+	finish();
+}
+END_TEST
+
+START_TEST(test_not_while_swept)
+{
+	begin();
+	fallback_note(t.fallback, RST_STR("a"), 1);
+	fallback_note(t.fallback, RST_STR("a"), 1);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	finish();
+}
+END_TEST
+
+/* What comes after: nothing may start again at once, however it ended. */
+START_TEST(test_no_spinning)
+{
+	begin();
+	fallback_note(t.fallback, RST_STR("a"), 1);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	switch (_i) {
+	case 0:
+		answer(1, NULL);
+		break;
+	case 1:
+		refused(1, RST_HOLD_NO_BUSY);
+		break;
+	case 2:
+		refused(1, RST_HOLD_NO_TEMP);
+		break;
+	case 3:
+		refused(1, RST_HOLD_NO_USER);
+		break;
+	case 4:
+		refused(1, RST_HOLD_NO_ENROLLED);
+		break;
+	case 5:
+		released(1, 1, 1);
+		break;
+	case 6:
+		released(1, 0, 1);
+		break;
+	case 7:
+		released(1, 0, clock_wall_secs() + 3600);
+		break;
+	default:
+		released(1, 0, 0);
+		break;
+	}
+	ck_assert(!t.jobs[1].live);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	finish();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("fallback");
+	TCase *tcase = tcase_create("fallback");
+
+	tcase_add_test(tcase, test_walk);
+	tcase_add_loop_test(tcase, test_walk_fails, 0, 2);
+	tcase_add_test(tcase, test_few_at_once);
+	tcase_add_test(tcase, test_not_while_swept);
+	tcase_add_loop_test(tcase, test_no_spinning, 0, 9);
+	suite_add_tcase(suite, tcase);
+	return test_run(suite);
+}
