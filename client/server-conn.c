@@ -254,8 +254,9 @@ static void receiver_event(struct server_conn *conn,
 		break;
 	case RST_RECEIVER_SUMMARY:
 		log_summary(ev);
+		if (!conn->announced) /* later ones count what is on the way */
+			conn->announced_messages = ev->messages;
 		conn->announced = true;
-		conn->announced_messages = conn->answered + ev->messages;
 		break;
 	case RST_RECEIVER_FORGET:
 		forget(conn, ev->id);
