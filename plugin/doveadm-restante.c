@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * doveadm restante status|list|push|release: the operator's view of the hold,
+ * and the same fallback delivery that the service does.
+ */
+#include "lib.h"
+#include "array.h"
+#include "doveadm-mail.h"
+#include "doveadm-print.h"
+#include "mail-user.h"
+#include "doveadm-restante.h"
+#include "hold-mailbox.h"
+#include "hold-message.h"
+#include "hold-release.h"
+#include "hold-store.h"
+#include "restante-note.h"
+#include "restante-settings.h"
+
+#include <unistd.h>
+
+const char *doveadm_restante_plugin_version = DOVECOT_ABI_VERSION;
+
+struct restante_cmd_context {
+	struct doveadm_mail_cmd_context ctx;
+
+	bool all;
+	bool expired;
+};
+
+/* ---- what all commands need */
+
+static int failed(struct doveadm_mail_cmd_context *ctx, enum mail_error code,
+		  struct mail_user *user, const char *error)
+{
+	e_error(user->event, "%s", error);
+	doveadm_mail_failed_error(ctx, code);
+	return -1;
+}
+
+/*
+ * @return 1; 0: nothing to do for this one among many; -1: refused. Who is not
+ * enrolled any more may still have mail in the hold.
+ */
+static int get_user(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user, struct rst_settings *set_r,
+		    struct rst_hold_status *status_r)
+{
+	const char *error;
+
+	rst_settings_read(user, set_r);
+	if (rst_hold_mailbox_peek(user, set_r, status_r, &error) < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	if (set_r->enrolled || status_r->messages > 0)
+		return 1;
+	if (!ctx->iterate_single_user)
+		return 0;
+	return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
+		      "This user is not enrolled, no mail is held: set "
+		      "restante=yes in plugin {} or in the userdb");
+}
+
+static void print_time(time_t when)
+{
+	doveadm_print(when == 0 ? "-" : unixdate2str(when));
+}
+
+/* The sockets of policyd and LMTP are not the user's: rights are given up only
+   for the time being. */
+static void cmd_preinit(struct doveadm_mail_cmd_context *ctx)
+{
+	if (geteuid() == 0)
+		ctx->service_flags |= MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP;
+}
+
+static struct restante_cmd_context *cmd_alloc(void)
+{
+	struct restante_cmd_context *cmd =
+		doveadm_mail_cmd_alloc(struct restante_cmd_context);
+
+	cmd->ctx.v.preinit = cmd_preinit;
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	return cmd;
+}
+
+static void print_number_header(const char *name)
+{
+	doveadm_print_header(name, name,
+			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY |
+				     DOVEADM_PRINT_HEADER_FLAG_NUMBER);
+}
+
+/* ---- status */
+
+static void status_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
+			const char *const args[] ATTR_UNUSED)
+{
+	print_number_header("messages");
+	print_number_header("octets");
+	doveadm_print_header_simple("oldest");
+	doveadm_print_header_simple("due");
+}
+
+static int status_run(struct doveadm_mail_cmd_context *ctx,
+		      struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	doveadm_print_num(status.messages);
+	doveadm_print_num(status.octets);
+	print_time(status.oldest);
+	print_time(status.due);
+	return 0;
+}
+
+static struct doveadm_mail_cmd_context *status_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.v.init = status_init;
+	cmd->ctx.v.run = status_run;
+	return &cmd->ctx;
+}
+
+/* ---- list */
+
+static void list_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
+		      const char *const args[] ATTR_UNUSED)
+{
+	doveadm_print_header_simple("id");
+	doveadm_print_header_simple("arrived");
+	doveadm_print_header_simple("due");
+	print_number_header("size");
+	doveadm_print_header_simple("from");
+	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+}
+
+static void print_held(const struct rst_settings *set,
+		       const struct rst_held *held)
+{
+	doveadm_print(held->id);
+	print_time(held->arrived);
+	print_time(rst_hold_due(set, held->received));
+	doveadm_print_num(held->size);
+	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
+	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
+}
+
+/* Without the lock: a drain that runs meanwhile is not disturbed. */
+static int list_box(struct mailbox *box, struct mail_user *user,
+		    const struct rst_settings *set)
+{
+	struct mailbox_transaction_context *trans;
+	struct mailbox_status status;
+	struct rst_held held;
+	struct mail *mail;
+	const char *error;
+	uint32_t seq;
+	int ret = 0;
+
+	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	for (seq = 1; seq <= status.messages; seq++)
+		T_BEGIN
+		{
+			int found;
+
+			mail_set_seq(mail, seq);
+			found = rst_held_read(mail, user->username, &held,
+					      &error);
+			if (found > 0) {
+				print_held(set, &held);
+				rst_held_clear(&held);
+			} else if (found < 0) {
+				e_error(user->event,
+					"uid=%u cannot be read: %s", mail->uid,
+					error);
+				ret = -1;
+			}
+		}
+	T_END;
+	mail_free(&mail);
+	(void)mailbox_transaction_commit(&trans);
+	return ret;
+}
+
+static int list_run(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	struct mailbox *box;
+	const char *error;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	ret = rst_hold_mailbox_open(user, &set, 0, FALSE, &box, &error);
+	if (ret == 0)
+		return 0;
+	if (ret < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	ret = mailbox_sync(box, 0);
+	if (ret == 0)
+		ret = list_box(box, user, &set);
+	if (ret < 0)
+		doveadm_mail_failed_mailbox(ctx, box);
+	mailbox_free(&box);
+	return ret;
+}
+
+static struct doveadm_mail_cmd_context *list_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.v.init = list_init;
+	cmd->ctx.v.run = list_run;
+	return &cmd->ctx;
+}
+
+/* ---- push */
+
+static int push_run(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	if (*set.notify_socket == '\0')
+		return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
+			      "restante_notify_socket is empty: policyd is "
+			      "not told anything");
+	if (rst_note_send(&set, user->username, "", 0) < 0)
+		return failed(
+			ctx, MAIL_ERROR_TEMP, user,
+			t_strdup_printf("policyd is not listening on %s: %m",
+					set.notify_socket));
+	return 0;
+}
+
+static struct doveadm_mail_cmd_context *push_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.v.run = push_run;
+	return &cmd->ctx;
+}
+
+/* ---- release */
+
+static bool release_parse_arg(struct doveadm_mail_cmd_context *ctx, int c)
+{
+	struct restante_cmd_context *cmd =
+		container_of(ctx, struct restante_cmd_context, ctx);
+
+	switch (c) {
+	case 'a':
+		cmd->all = TRUE;
+		return TRUE;
+	case 'e':
+		cmd->expired = TRUE;
+		return TRUE;
+	default:
+		return FALSE;
+	}
+}
+
+static void release_init(struct doveadm_mail_cmd_context *ctx,
+			 const char *const args[])
+{
+	struct restante_cmd_context *cmd =
+		container_of(ctx, struct restante_cmd_context, ctx);
+	unsigned int ways = (cmd->all ? 1 : 0) + (cmd->expired ? 1 : 0) +
+			    (args[0] != NULL ? 1 : 0);
+
+	if (ways != 1)
+		doveadm_mail_help_name("restante release");
+	print_number_header("delivered");
+	print_number_header("failed");
+	print_number_header("held");
+	doveadm_print_header_simple("due");
+}
+
+static int release_ids(struct rst_release *release,
+		       struct rst_hold_store *store, const char *const ids[],
+		       bool *missing_r, const char **error_r)
+{
+	release->what = RST_RELEASE_ONE;
+	for (; *ids != NULL; ids++) {
+		unsigned int before = release->delivered + release->failed;
+
+		release->id = *ids;
+		if (rst_release_run(release, store, error_r) < 0)
+			return -1;
+		if (release->delivered + release->failed == before) {
+			e_error(release->user->event, "No such message: %s",
+				*ids);
+			*missing_r = TRUE;
+		}
+	}
+	return 0;
+}
+
+static int release_held(struct doveadm_mail_cmd_context *ctx,
+			struct rst_release *release,
+			struct rst_hold_store *store, bool *missing_r,
+			const char **error_r)
+{
+	struct restante_cmd_context *cmd =
+		container_of(ctx, struct restante_cmd_context, ctx);
+
+	if (!cmd->all && !cmd->expired)
+		return release_ids(release, store, ctx->args, missing_r,
+				   error_r);
+	release->what = cmd->all ? RST_RELEASE_ALL : RST_RELEASE_EXPIRED;
+	return rst_release_run(release, store, error_r);
+}
+
+static void print_release(const struct rst_release *release,
+			  const struct rst_hold_status *status)
+{
+	doveadm_print_num(release->delivered);
+	doveadm_print_num(release->failed);
+	doveadm_print_num(status->messages);
+	print_time(status->due);
+}
+
+static int release_nothing(struct doveadm_mail_cmd_context *ctx,
+			   struct mail_user *user)
+{
+	static const struct rst_release release;
+	static const struct rst_hold_status status;
+
+	print_release(&release, &status);
+	if (ctx->args[0] == NULL)
+		return 0;
+	return failed(ctx, MAIL_ERROR_NOTFOUND, user, "Nothing is held");
+}
+
+static int release_from(struct doveadm_mail_cmd_context *ctx,
+			struct mail_user *user, const struct rst_settings *set,
+			struct rst_hold_store *store)
+{
+	struct rst_release release = {.user = user, .set = set};
+	struct rst_hold_status status;
+	const char *error;
+	bool missing = FALSE;
+
+	if (release_held(ctx, &release, store, &missing, &error) < 0 ||
+	    rst_hold_store_status(store, &status, &error) < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	print_release(&release, &status);
+	if (release.failed > 0)
+		doveadm_mail_failed_error(ctx, MAIL_ERROR_TEMP);
+	else if (missing)
+		doveadm_mail_failed_error(ctx, MAIL_ERROR_NOTFOUND);
+	return release.failed > 0 || missing ? -1 : 0;
+}
+
+static int release_run(struct doveadm_mail_cmd_context *ctx,
+		       struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	struct rst_hold_store *store;
+	const char *error;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	if (status.messages == 0)
+		return release_nothing(ctx, user);
+	ret = rst_hold_store_open(user, &set, &store, &error);
+	if (ret < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	if (ret == 0)
+		return failed(ctx, MAIL_ERROR_INUSE, user,
+			      "This hold is being emptied at this moment: try "
+			      "again when the user's client has signed off");
+	ret = store == NULL ? release_nothing(ctx, user)
+			    : release_from(ctx, user, &set, store);
+	rst_hold_store_close(&store);
+	return ret;
+}
+
+static struct doveadm_mail_cmd_context *release_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.getopt_args = "ae";
+	cmd->ctx.v.parse_arg = release_parse_arg;
+	cmd->ctx.v.init = release_init;
+	cmd->ctx.v.run = release_run;
+	return &cmd->ctx;
+}
+
+/* clang-format off: these macros are whole lines of an initializer */
+static struct doveadm_cmd_ver2 restante_commands[] = {
+	{.name = "restante status",
+	 .mail_cmd = status_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante list",
+	 .mail_cmd = list_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante push",
+	 .mail_cmd = push_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante release",
+	 .mail_cmd = release_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "--all|--expired|<id> [...]",
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON DOVEADM_CMD_PARAM(
+		 'a', "all", CMD_PARAM_BOOL, 0)
+		 DOVEADM_CMD_PARAM('e', "expired", CMD_PARAM_BOOL, 0)
+			 DOVEADM_CMD_PARAM('\0', "id", CMD_PARAM_ARRAY,
+					   CMD_PARAM_FLAG_POSITIONAL)
+				 DOVEADM_CMD_PARAMS_END}};
+/* clang-format on */
+
+void doveadm_restante_plugin_init(struct module *module ATTR_UNUSED)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(restante_commands); i++)
+		doveadm_cmd_register_ver2(&restante_commands[i]);
+}
+
+void doveadm_restante_plugin_deinit(void)
+{
+}
