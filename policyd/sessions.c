@@ -149,7 +149,9 @@ static void begin_line(struct rst_logline *line, const char *message,
 		       const struct session *session)
 {
 	rst_logline_begin(line, message);
-	rst_logline_u64(line, "session", session->key);
+	/* the two together are what the worker's own lines have */
+	rst_logline_u64(line, "session", session->number);
+	rst_logline_i64(line, "worker", worker_pid(session->peer->worker));
 	if (session->user != NULL)
 		rst_logline_cstr(line, "user", session->user);
 	rst_logline_cstr(line, "remote", session->remote);

@@ -124,6 +124,11 @@ void worker_kill(struct worker *worker, const char *reason)
 	(void)kill(worker->pid, SIGKILL);
 }
 
+pid_t worker_pid(const struct worker *worker)
+{
+	return worker->pid;
+}
+
 static void on_message(const struct rst_ipc *msg, int fd, void *ctx)
 {
 	struct worker *worker = ctx;

@@ -49,6 +49,9 @@ void worker_send(struct worker *worker, const struct rst_ipc *msg, int fd);
     from the loop. */
 void worker_kill(struct worker *worker, const char *reason);
 
+/** For the log. */
+pid_t worker_pid(const struct worker *worker);
+
 /* For main(): the other end of what workers_new() starts. */
 
 /** What argv[1] is in a worker. */

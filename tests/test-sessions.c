@@ -92,6 +92,11 @@ void worker_kill(struct worker *worker, const char *reason)
 	say("%c:KILL ", worker->name);
 }
 
+pid_t worker_pid(const struct worker *worker)
+{
+	return worker->name;
+}
+
 ssize_t auth_conn_start(struct auth_conn *conn,
 			const struct rst_auth_request *request)
 {
