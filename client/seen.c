@@ -22,6 +22,7 @@ struct seen_entry {
 	TAILQ_ENTRY(seen_entry) link;  /* in the order of the log */
 	TAILQ_ENTRY(seen_entry) fresh; /* while its line is not durable */
 	bool logged;
+	bool forgotten; /* only what is logged can be */
 	int64_t time;
 	char id[RST_ID_MAX + 1];
 };
@@ -33,7 +34,7 @@ struct seen {
 	int dir_fd, fd;
 	void *tree; /* balanced: no choice of ids makes it slow */
 	struct entry_list entries, fresh;
-	size_t count;
+	size_t count;      /* not forgotten */
 	size_t lines;      /* in the file, dead ones too */
 	size_t compact_at; /* lines below which it is not tried */
 	off_t size;        /* of the whole lines; the next one goes there */
@@ -64,19 +65,23 @@ static struct seen_entry *find(const struct seen *seen, struct rst_str id)
 	return node == NULL ? NULL : *node;
 }
 
+/* An entry that is alive, be it new or known. */
 static struct seen_entry *add(struct seen *seen, struct rst_str id,
 			      int64_t time)
 {
 	struct seen_entry *entry = find(seen, id);
 
-	if (entry != NULL)
+	if (entry == NULL) {
+		entry = rst_calloc(1, sizeof(*entry));
+		entry_set_id(entry, id);
+		if (tsearch(entry, &seen->tree, entry_cmp) == NULL)
+			abort(); /* out of memory */
+		TAILQ_INSERT_TAIL(&seen->entries, entry, link);
+	} else if (!entry->forgotten) {
 		return entry;
-	entry = rst_calloc(1, sizeof(*entry));
-	entry_set_id(entry, id);
+	}
+	entry->forgotten = false;
 	entry->time = time;
-	if (tsearch(entry, &seen->tree, entry_cmp) == NULL)
-		abort(); /* out of memory */
-	TAILQ_INSERT_TAIL(&seen->entries, entry, link);
 	seen->count++;
 	return entry;
 }
@@ -87,8 +92,16 @@ static void drop(struct seen *seen, struct seen_entry *entry)
 	TAILQ_REMOVE(&seen->entries, entry, link);
 	if (!entry->logged)
 		TAILQ_REMOVE(&seen->fresh, entry, fresh);
-	seen->count--;
+	if (!entry->forgotten)
+		seen->count--;
 	free(entry);
+}
+
+static void set_forgotten(struct seen *seen, struct seen_entry *entry)
+{
+	if (!entry->forgotten)
+		seen->count--;
+	entry->forgotten = true;
 }
 
 /* One line, without its LF. @return false: it is none of ours */
@@ -103,7 +116,7 @@ static bool load_line(struct seen *seen, struct rst_str line)
 	if (rst_str_eq(line, RST_STR("-"))) {
 		entry = find(seen, id);
 		if (entry != NULL)
-			drop(seen, entry);
+			set_forgotten(seen, entry);
 		return true;
 	}
 	if (!rst_str_to_u64(line, &time) || time > INT64_MAX)
@@ -213,16 +226,19 @@ enum seen_state seen_find(const struct seen *seen, struct rst_str id)
 
 	if (entry == NULL)
 		return SEEN_UNKNOWN;
+	if (entry->forgotten)
+		return SEEN_FORGOTTEN;
 	return entry->logged ? SEEN_LOGGED : SEEN_NOTED;
 }
 
 void seen_note(struct seen *seen, struct rst_str id, int64_t time)
 {
-	struct seen_entry *entry;
+	struct seen_entry *entry = find(seen, id);
 
-	if (!rst_id_valid(id) || find(seen, id) != NULL)
+	if (!rst_id_valid(id) || (entry != NULL && !entry->forgotten))
 		return;
 	entry = add(seen, id, time < 0 ? 0 : time);
+	entry->logged = false;
 	TAILQ_INSERT_TAIL(&seen->fresh, entry, fresh);
 }
 
@@ -289,7 +305,28 @@ int seen_flush(struct seen *seen)
 	return 0;
 }
 
-/* A log with the live lines only, under another name. @return its size */
+/* Lines that an entry needs in a new file. */
+static unsigned int lines_needed(const struct seen *seen,
+				 const struct seen_entry *entry)
+{
+	if (!entry->logged)
+		return 0;
+	if (!entry->forgotten)
+		return 1;
+	return entry->time < seen->newest - SEEN_RECENT_SECS ? 0 : 2;
+}
+
+static size_t all_lines_needed(const struct seen *seen)
+{
+	const struct seen_entry *entry;
+	size_t lines = 0;
+
+	TAILQ_FOREACH(entry, &seen->entries, link)
+	lines += lines_needed(seen, entry);
+	return lines;
+}
+
+/* A log without dead lines, to a descriptor that is closed. @return size */
 static off_t write_copy(const struct seen *seen, int fd)
 {
 	FILE *file = fdopen(fd, "w");
@@ -302,8 +339,12 @@ static off_t write_copy(const struct seen *seen, int fd)
 	}
 	TAILQ_FOREACH(entry, &seen->entries, link)
 	{
-		if (entry->logged)
+		unsigned int lines = lines_needed(seen, entry);
+
+		if (lines > 0)
 			print_entry(file, entry);
+		if (lines > 1)
+			fprintf(file, "%s\t-\n", entry->id);
 	}
 	if (fflush(file) == 0 && fsync(fd) == 0)
 		size = ftello(file);
@@ -312,14 +353,15 @@ static off_t write_copy(const struct seen *seen, int fd)
 	return size;
 }
 
-static size_t count_logged(const struct seen *seen)
+static void drop_dead(struct seen *seen)
 {
-	const struct seen_entry *entry;
-	size_t count = seen->count;
+	struct seen_entry *entry, *next;
 
-	TAILQ_FOREACH(entry, &seen->fresh, fresh)
-	count--;
-	return count;
+	for (entry = TAILQ_FIRST(&seen->entries); entry != NULL; entry = next) {
+		next = TAILQ_NEXT(entry, link);
+		if (entry->logged && lines_needed(seen, entry) == 0)
+			drop(seen, entry);
+	}
 }
 
 static int compact(struct seen *seen)
@@ -345,19 +387,21 @@ static int compact(struct seen *seen)
 	close(seen->fd);
 	seen->fd = new_fd;
 	seen->size = size;
-	seen->lines = count_logged(seen);
+	drop_dead(seen);
+	seen->lines = all_lines_needed(seen);
 	return fsync(seen->dir_fd);
 }
 
+/* To count costs a walk, so after each one it grows by half before the next. */
 static void compact_if_worth(struct seen *seen)
 {
-	if (seen->lines < seen->compact_at || seen->count * 2 >= seen->lines)
+	if (seen->lines < seen->compact_at)
 		return;
-	seen->compact_at = COMPACT_MIN;
-	if (compact(seen) < 0) {
+	if (all_lines_needed(seen) * 2 < seen->lines && compact(seen) < 0)
 		log_errno("cannot compact the seen-log", "dir", seen->dir);
-		seen->compact_at = seen->lines * 2; /* not at every message */
-	}
+	seen->compact_at = seen->lines + seen->lines / 2;
+	if (seen->compact_at < COMPACT_MIN)
+		seen->compact_at = COMPACT_MIN;
 }
 
 void seen_forget(struct seen *seen, struct rst_str id)
@@ -366,16 +410,20 @@ void seen_forget(struct seen *seen, struct rst_str id)
 	char line[LINE_MAX_OCTETS];
 	int n;
 
-	if (entry == NULL)
+	if (entry == NULL || entry->forgotten)
 		return;
+	if (!entry->logged) {
+		drop(seen, entry);
+		return;
+	}
 	/* Not synced: if it gets lost, an id stays that will not be asked for
 	   again, and that is all. */
 	n = snprintf(line, sizeof(line), "%s\t-\n", entry->id);
-	if (entry->logged && write_end(seen, line, (size_t)n) == 0) {
+	if (write_end(seen, line, (size_t)n) == 0) {
 		seen->size += n;
 		seen->lines++;
 	}
-	drop(seen, entry);
+	set_forgotten(seen, entry);
 	compact_if_worth(seen);
 }
 

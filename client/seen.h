@@ -7,6 +7,10 @@
  * the server has promised never to send it again. Lines are only ever added;
  * when more than half of them are dead the file is written anew and renamed.
  * Whoever opens it holds the lock of the Maildir.
+ *
+ * An id that was taken back is dead only SEEN_RECENT_SECS before the newest
+ * line: until then it tells a file that was stored and forgotten from one
+ * whose line a crash has kept out of the log.
  */
 #ifndef CLIENT_SEEN_H
 #define CLIENT_SEEN_H
@@ -14,12 +18,15 @@
 #include "restante/envelope.h"
 
 #define SEEN_FILE "restante.seen"
+#define SEEN_RECENT_SECS 86400
 
 enum seen_state {
 	SEEN_UNKNOWN,
 	/** stored, but its line is not durable yet: not to be answered 250 */
 	SEEN_NOTED,
 	SEEN_LOGGED,
+	/** was stored, and taken back since */
+	SEEN_FORGOTTEN,
 };
 
 struct seen;
@@ -42,6 +49,7 @@ int seen_flush(struct seen *seen);
 void seen_forget(struct seen *seen, struct rst_str id);
 /** Unix time of the newest line; INT64_MIN: the log has never had one. */
 int64_t seen_newest(const struct seen *seen);
+/** Ids that are not forgotten. */
 size_t seen_count(const struct seen *seen);
 
 #endif

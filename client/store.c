@@ -17,7 +17,6 @@
 #include "seen.h"
 
 #define WRITE_SIZE 65536
-#define DAY_SECS 86400
 
 struct store {
 	struct maildir maildir;
@@ -81,7 +80,8 @@ static int lock_dirs(struct store *store, const struct store_settings *settings)
 
 static void note_found(struct rst_str id, int64_t time, void *ctx)
 {
-	seen_note(ctx, id, time);
+	if (seen_find(ctx, id) == SEEN_UNKNOWN)
+		seen_note(ctx, id, time);
 }
 
 /* What was renamed just before a crash is not in the log yet. Such a file is
@@ -89,7 +89,8 @@ static void note_found(struct rst_str id, int64_t time, void *ctx)
 static int find_unlogged(struct store *store)
 {
 	int64_t newest = seen_newest(store->seen);
-	int64_t since = newest < DAY_SECS ? 0 : newest - DAY_SECS;
+	int64_t since =
+		newest < SEEN_RECENT_SECS ? 0 : newest - SEEN_RECENT_SECS;
 
 	if (maildir_scan(&store->maildir, since, note_found, store->seen) < 0)
 		return -1;
@@ -306,6 +307,7 @@ struct store_message *store_begin(struct store *store,
 		msg->state = STATE_RENAMED;
 		msg->repeated = true;
 		break;
+	case SEEN_FORGOTTEN:
 	case SEEN_UNKNOWN:
 		msg->state = STATE_WRITING;
 		open_file(msg, env);
@@ -361,8 +363,9 @@ void store_end(struct store_message *msg)
 static void rename_file(struct store_message *msg)
 {
 	struct store *store = msg->store;
+	enum seen_state seen = seen_find(store->seen, msg->id);
 
-	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
+	if (seen == SEEN_NOTED || seen == SEEN_LOGGED) {
 		/* the same id twice at once: the first one counts */
 		(void)unlinkat(store->maildir.tmp_fd, msg->name, 0);
 		msg->repeated = true;

@@ -247,6 +247,28 @@ START_TEST(test_seen_twice)
 }
 END_TEST
 
+/* A file that was forgotten in order is none that a crash left. */
+START_TEST(test_forgotten_stays_so)
+{
+	struct store *store = open_store();
+	char *log;
+	size_t n;
+	int i;
+
+	put(store, "a", RST_STR("x"));
+	store_forget(store, RST_STR("a"));
+	for (i = 0; i < 3; i++) {
+		store_free(&store);
+		store = open_store();
+	}
+	log = temp_read(temp_path("Maildir/restante.seen"), &n);
+	ck_assert_ptr_nonnull(strstr(log, "a\t-\n"));
+	ck_assert_uint_lt(n, 20); /* two lines */
+	free(log);
+	store_free(&store);
+}
+END_TEST
+
 START_TEST(test_same_id_in_one_commit)
 {
 	struct store *store = open_store();
@@ -537,6 +559,7 @@ static Suite *store_suite(void)
 	tcase_add_test(tc, test_trace);
 	tcase_add_test(tc, test_nasty_envelope);
 	tcase_add_test(tc, test_seen_twice);
+	tcase_add_test(tc, test_forgotten_stays_so);
 	tcase_add_test(tc, test_same_id_in_one_commit);
 	tcase_add_test(tc, test_given_up);
 	tcase_add_test(tc, test_found_by_name);
