@@ -60,7 +60,7 @@ class Job:
 
     def held(self):
         output = subprocess.run(
-            ["doveadm", "-c", self.env["DOVECOT_CONF"], "-f", "tab",
+            [self.env["BIN_DIR"] + "/doveadm", "-f", "tab",
              "restante", "list", "-u", USER],
             capture_output=True, text=True, check=True).stdout.splitlines()
         if not output:
@@ -79,7 +79,7 @@ class Job:
         try:
             imap.login(USER, self.password)
             imap.select("INBOX", readonly=True)
-            _, data = imap.fetch("1:*", "(BODY.PEEK[])")
+            _, data = imap.uid("FETCH", "1:*", "(BODY.PEEK[])")
             return [part[1] for part in data if isinstance(part, tuple)]
         finally:
             imap.logout()

@@ -166,7 +166,7 @@ class Sandbox:
 
     def doveadm(self, *arguments, check=True):
         result = subprocess.run(
-            ["doveadm", "-c", self.env["DOVECOT_CONF"], *arguments],
+            [self.bin("doveadm"), *arguments],
             capture_output=True, text=True, timeout=60)
         if check:
             assert result.returncode == 0, result.stderr
