@@ -62,13 +62,16 @@ static void child_run(int fd, const char *host, const char *port)
 	size_t left = sizeof(answer);
 	ssize_t n;
 
+	/* the lock of the Maildir is not to outlive the parent in us */
+	if (dup2(fd, STDOUT_FILENO) < 0 || close_range(3, ~0U, 0) < 0)
+		_exit(1);
 	/* the parent's handlers would wake the parent */
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGUSR1, SIG_IGN);
 	alarm(TIMEOUT_SECS);
 	look_up(host, port, &answer);
-	while (left > 0 && (n = write(fd, p, left)) > 0) {
+	while (left > 0 && (n = write(STDOUT_FILENO, p, left)) > 0) {
 		p += n;
 		left -= (size_t)n;
 	}

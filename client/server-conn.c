@@ -54,9 +54,11 @@ struct server_conn {
 	enum phase phase;
 	struct rst_customer *customer;
 	struct rst_receiver *receiver;
-	bool over;   /* `ended` is to be called */
-	bool broken; /* the server broke the protocol */
-	bool silent; /* it has said nothing for too long */
+	bool pumping; /* a callback came from inside pump() */
+	bool paused;  /* not reading */
+	bool over;    /* `ended` is to be called */
+	bool broken;  /* the server broke the protocol */
+	bool silent;  /* it has said nothing for too long */
 
 	bool receiving; /* `current` is a message that has not ended */
 	struct message current;
@@ -383,8 +385,12 @@ static void flush_output(struct server_conn *conn)
 static void set_reading(struct server_conn *conn)
 {
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
+	bool paused = evbuffer_get_length(output) > OUTPUT_MAX;
 
-	if (evbuffer_get_length(output) > OUTPUT_MAX)
+	if (paused == conn->paused)
+		return;
+	conn->paused = paused;
+	if (paused)
 		bufferevent_disable(conn->bev, EV_READ);
 	else
 		bufferevent_enable(conn->bev, EV_READ);
@@ -463,6 +469,9 @@ static void pump(struct server_conn *conn)
 {
 	ssize_t taken;
 
+	if (conn->pumping)
+		return;
+	conn->pumping = true;
 	do { /* what has ended is committed when no more is there to be read */
 		taken = offer_input(conn);
 		if (taken < 0)
@@ -475,12 +484,12 @@ static void pump(struct server_conn *conn)
 	check_drained(conn);
 	flush_output(conn);
 	close_if_sent(conn);
-	if (conn->over) {
-		report_end(conn); /* which may free it */
-		return;
-	}
 	set_reading(conn);
-	set_timer(conn);
+	conn->pumping = false;
+	if (conn->over)
+		report_end(conn); /* which may free it */
+	else
+		set_timer(conn);
 }
 
 /* ---- callbacks */
