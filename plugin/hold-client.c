@@ -17,6 +17,7 @@
 #include "mail-user.h"
 #include "ostream.h"
 #include "str.h"
+#include "str-sanitize.h"
 #include "strescape.h"
 #include "restante/hold.h"
 #include "hold-client.h"
@@ -453,7 +454,7 @@ static int handle_line(struct hold_client *client, const unsigned char *data,
 	struct rst_str fields[RST_HOLD_FIELDS_MAX];
 	/* a copy: splitting unescapes in place, and the line may have to wait
 	 */
-	char *line = t_malloc_no0(len + 1);
+	char *line = t_malloc0(len + 1);
 	ssize_t count;
 	unsigned int i;
 
@@ -465,7 +466,11 @@ static int handle_line(struct hold_client *client, const unsigned char *data,
 		    rst_str_eq(fields[0], rst_str(commands[i].word)))
 			return commands[i].handle(client, fields);
 	}
-	return proto_failed(client, "not now, or not at all");
+	return proto_failed(
+		client, count < 0
+				? "malformed line"
+				: t_strdup_printf("%s: not now, or not at all",
+						  str_sanitize(line, 32)));
 }
 
 /* ---- input */

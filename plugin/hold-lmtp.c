@@ -6,6 +6,7 @@
 #include "istream-concat.h"
 #include "smtp-client.h"
 #include "smtp-client-connection.h"
+#include "smtp-client-private.h"
 #include "smtp-client-transaction.h"
 #include "str.h"
 #include "str-sanitize.h"
@@ -130,6 +131,17 @@ bool rst_lmtp_is_up(const struct rst_lmtp *lmtp)
 		       SMTP_CLIENT_CONNECTION_STATE_READY;
 }
 
+static void create_connection(struct rst_lmtp *lmtp)
+{
+	lmtp->conn = smtp_client_connection_create_unix(
+		lmtp->client, SMTP_PROTOCOL_LMTP, lmtp->socket_path, NULL);
+	/* When it cannot connect, Dovecot 2.3.19 looks for another address to
+	   try, of a Unix socket too, and panics as there is none: let it
+	   believe that it has tried the last one. */
+	if (lmtp->conn->ips_count == 0)
+		lmtp->conn->ips_count = 1;
+}
+
 static bool connect_to(struct rst_lmtp *lmtp)
 {
 	uid_t uid;
@@ -140,8 +152,7 @@ static bool connect_to(struct rst_lmtp *lmtp)
 	if (lmtp->conn != NULL)
 		smtp_client_connection_close(&lmtp->conn);
 	start_waiting(lmtp);
-	lmtp->conn = smtp_client_connection_create_unix(
-		lmtp->client, SMTP_PROTOCOL_LMTP, lmtp->socket_path, NULL);
+	create_connection(lmtp);
 	/* the socket is not the user's */
 	root = rst_root_enter(&uid);
 	smtp_client_connection_connect(lmtp->conn, on_login, lmtp);
