@@ -2,6 +2,12 @@
 /*
  * AWAY (a timer runs) -> DIALLING -> HANDSHAKE -> READY -> (fault) AWAY.
  * The delay doubles with each failure and starts anew at READY.
+ *
+ * After a reload or restart of Dovecot its old auth process stays, with the
+ * old configuration, for as long as somebody is connected ("auth clients
+ * should disconnect soon", auth_die()). So the connection is renewed every now
+ * and then, when no exchange is open; those that begin meanwhile are queued by
+ * the machine.
  */
 #include "auth-conn.h"
 
@@ -21,6 +27,10 @@
 /** Dovecot itself delays failures by some seconds. */
 #define REQUEST_TIMEOUT_MS 30000
 #define MAX_REQUESTS 1024
+#define RENEW_MS 30000
+/** With exchanges open all the time: at their cost after all. */
+#define RENEW_AT_LAST_MS 600000
+#define RENEW_RETRY_MS 1000
 
 struct auth_conn {
 	struct event_base *base;
@@ -33,9 +43,12 @@ struct auth_conn {
 	struct event *readable, *writable;
 	struct event *deadline; /* of the machine */
 	struct event *redial;
+	struct event *renew;
 	int64_t delay_ms;
-	bool ready;
-	bool complained; /* one log line an outage */
+	int64_t ready_ms;  /* since when */
+	unsigned int open; /* exchanges */
+	char *told;        /* mechanisms on offer; "": away */
+	bool complained;   /* one log line an outage */
 	size_t in_used;
 	char in[32768]; /* twice the longest line */
 };
@@ -50,6 +63,7 @@ static void close_connection(struct auth_conn *conn)
 	rst_auth_free(&conn->auth);
 	(void)close(conn->fd);
 	conn->in_used = 0;
+	conn->open = 0;
 }
 
 static void complain(struct auth_conn *conn, const char *error)
@@ -65,31 +79,47 @@ static void complain(struct auth_conn *conn, const char *error)
 	log_line(LOG_ERR, &line);
 }
 
+static void tell_mechanisms(struct auth_conn *conn, const char *mechanisms)
+{
+	free(conn->told);
+	conn->told = rst_strdup(mechanisms);
+	conn->calls->mechanisms(conn->told, conn->ctx);
+}
+
 static void lost(struct auth_conn *conn, const char *error)
 {
 	struct timeval delay = clock_timeval(conn->delay_ms);
-	bool was_ready = conn->ready;
 
 	complain(conn, error);
-	conn->ready = false;
 	close_connection(conn);
+	(void)event_del(conn->renew);
 	(void)event_add(conn->redial, &delay);
 	conn->delay_ms *= 2;
 	if (conn->delay_ms > MAX_DELAY_MS)
 		conn->delay_ms = MAX_DELAY_MS;
-	if (was_ready)
-		conn->calls->mechanisms("", conn->ctx);
+	if (conn->told[0] != '\0')
+		tell_mechanisms(conn, "");
+}
+
+static void schedule_renewal(struct auth_conn *conn, int64_t delay_ms)
+{
+	struct timeval delay = clock_timeval(delay_ms);
+
+	(void)event_add(conn->renew, &delay);
 }
 
 static void on_ready(struct auth_conn *conn)
 {
 	const char *mechanisms = rst_auth_mechanisms(conn->auth);
 
-	conn->ready = true;
 	conn->complained = false;
 	conn->delay_ms = FIRST_DELAY_MS;
+	conn->ready_ms = clock_ms();
+	schedule_renewal(conn, RENEW_MS);
+	if (strcmp(mechanisms, conn->told) == 0)
+		return; /* renewed */
 	log_short(LOG_INFO, "Dovecot auth is ready", "mechanisms", mechanisms);
-	conn->calls->mechanisms(mechanisms, conn->ctx);
+	tell_mechanisms(conn, mechanisms);
 }
 
 static void set_deadline(struct auth_conn *conn)
@@ -116,6 +146,17 @@ static void flush_output(struct auth_conn *conn)
 		(void)event_add(conn->writable, NULL);
 }
 
+static void on_event(struct auth_conn *conn, const struct rst_auth_event *ev)
+{
+	if (ev->type == RST_AUTH_READY) {
+		on_ready(conn);
+		return;
+	}
+	if (ev->type != RST_AUTH_CONTINUE)
+		conn->open--;
+	conn->calls->event(ev, conn->ctx);
+}
+
 static ssize_t take_input(struct auth_conn *conn)
 {
 	struct rst_auth_event ev;
@@ -128,10 +169,7 @@ static ssize_t take_input(struct auth_conn *conn)
 		if (taken > 0)
 			done += (size_t)taken;
 		while (rst_auth_next(conn->auth, &ev)) {
-			if (ev.type == RST_AUTH_READY)
-				on_ready(conn);
-			else
-				conn->calls->event(&ev, conn->ctx);
+			on_event(conn, &ev);
 		}
 	} while (taken > 0);
 	conn->in_used -= done;
@@ -183,20 +221,14 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	pump(conn);
 }
 
-static void on_dialled(int fd, int error, void *ctx)
+static void connected(struct auth_conn *conn, int fd)
 {
-	struct auth_conn *conn = ctx;
 	struct rst_auth_limits limits = {
 		.pid = (unsigned int)getpid(),
 		.handshake_timeout_ms = HANDSHAKE_TIMEOUT_MS,
 		.request_timeout_ms = REQUEST_TIMEOUT_MS,
 		.max_requests = MAX_REQUESTS};
 
-	dial_free(&conn->dial);
-	if (fd < 0) {
-		lost(conn, strerror(error));
-		return;
-	}
 	conn->fd = fd;
 	conn->auth = rst_auth_new(&limits, clock_ms());
 	conn->readable = event_new(conn->base, fd, EV_READ | EV_PERSIST,
@@ -207,6 +239,39 @@ static void on_dialled(int fd, int error, void *ctx)
 		abort();
 	flush_output(conn);
 	set_deadline(conn);
+}
+
+static void on_dialled(int fd, int error, void *ctx)
+{
+	struct auth_conn *conn = ctx;
+
+	dial_free(&conn->dial);
+	if (fd < 0)
+		lost(conn, strerror(error));
+	else
+		connected(conn, fd);
+}
+
+/* The old one is closed first: Dovecot refuses two with one CPID. */
+static void on_renew(evutil_socket_t unused, short what, void *arg)
+{
+	struct auth_conn *conn = arg;
+	int fd;
+
+	(void)unused;
+	(void)what;
+	if (conn->open > 0 && clock_ms() - conn->ready_ms < RENEW_AT_LAST_MS) {
+		schedule_renewal(conn, RENEW_RETRY_MS);
+		return;
+	}
+	if (conn->open > 0)
+		tell_mechanisms(conn, "");
+	close_connection(conn);
+	fd = dial_now(conn->path);
+	if (fd < 0)
+		lost(conn, strerror(errno));
+	else
+		connected(conn, fd);
 }
 
 static void on_redial(evutil_socket_t fd, short what, void *arg)
@@ -230,9 +295,12 @@ struct auth_conn *auth_conn_new(struct event_base *base, const char *path,
 	conn->calls = calls;
 	conn->ctx = ctx;
 	conn->delay_ms = FIRST_DELAY_MS;
+	conn->told = rst_strdup("");
+	conn->renew = evtimer_new(base, on_renew, conn);
 	conn->deadline = evtimer_new(base, on_deadline, conn);
 	conn->redial = evtimer_new(base, on_redial, conn);
-	if (conn->deadline == NULL || conn->redial == NULL)
+	if (conn->deadline == NULL || conn->redial == NULL ||
+	    conn->renew == NULL)
 		abort();
 	on_redial(-1, EV_TIMEOUT, conn);
 	return conn;
@@ -249,6 +317,8 @@ void auth_conn_free(struct auth_conn **_conn)
 	dial_free(&conn->dial);
 	event_free(conn->deadline);
 	event_free(conn->redial);
+	event_free(conn->renew);
+	free(conn->told);
 	free(conn);
 }
 
@@ -257,9 +327,11 @@ ssize_t auth_conn_start(struct auth_conn *conn,
 {
 	ssize_t id;
 
-	if (!conn->ready)
+	if (conn->told[0] == '\0' || conn->auth == NULL)
 		return RST_ETEMP;
 	id = rst_auth_start(conn->auth, request, clock_ms());
+	if (id > 0)
+		conn->open++;
 	flush_output(conn);
 	set_deadline(conn);
 	return id;
@@ -270,7 +342,7 @@ int auth_conn_continue(struct auth_conn *conn, uint32_t id,
 {
 	int ret;
 
-	if (!conn->ready)
+	if (conn->auth == NULL)
 		return RST_EPERM;
 	ret = rst_auth_continue(conn->auth, id, response, clock_ms());
 	flush_output(conn);
@@ -280,9 +352,10 @@ int auth_conn_continue(struct auth_conn *conn, uint32_t id,
 
 void auth_conn_cancel(struct auth_conn *conn, uint32_t id)
 {
-	if (!conn->ready)
+	if (conn->auth == NULL)
 		return;
 	rst_auth_cancel(conn->auth, id);
+	conn->open--;
 	flush_output(conn);
 	set_deadline(conn);
 }

@@ -21,8 +21,7 @@ struct dial {
 	void *ctx;
 };
 
-/** @return descriptor, or -1 with errno */
-static int try_connect(const char *path)
+int dial_now(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, saved;
@@ -46,7 +45,7 @@ static int try_connect(const char *path)
 static void on_timer(evutil_socket_t unused, short what, void *arg)
 {
 	struct dial *dial = arg;
-	int fd = try_connect(dial->path);
+	int fd = dial_now(dial->path);
 	int error = fd < 0 ? errno : 0;
 
 	(void)unused;

@@ -9,6 +9,10 @@
 
 struct dial;
 
+/** One attempt, now. @return connected and non-blocking, or -1: errno, EAGAIN
+    when the listener's queue is full */
+int dial_now(const char *path);
+
 /** @param fd connected and non-blocking, the callee's; -1: `error` is an
     errno. The dial may be freed here. */
 typedef void dial_func(int fd, int error, void *ctx);

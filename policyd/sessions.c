@@ -364,7 +364,8 @@ static void on_checked(const struct rst_hold_event *ev, const char *text,
 			rst_logline_cstr(&line, "error", text);
 		else
 			rst_logline_str(&line, "code", ev->code);
-		log_line(verdict == RST_VERDICT_REFUSED ? LOG_INFO : LOG_ERR,
+		log_line(verdict == RST_VERDICT_REFUSED ? LOG_INFO
+							: LOG_WARNING,
 			 &line);
 	}
 	hold_job_free(&session->check); /* and with it *ev */
