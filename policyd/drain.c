@@ -314,6 +314,8 @@ void drain_end(struct drain *drain, int64_t now_ms)
 		return;
 	drain->ended = true;
 	drain->end_ms = now_ms + drain->settings->close_ms;
+	/* no time to be patient with a hold that was lost just now */
+	drain->open_ms = now_ms;
 	drain->waiting = false;
 	drain->feeding = false;
 }
