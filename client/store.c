@@ -222,12 +222,17 @@ static void put_address(struct store_message *msg, struct rst_str address)
 {
 	size_t i;
 
-	put(msg, "<", 1);
 	for (i = 0; i < address.n; i++) {
 		unsigned char c = (unsigned char)address.p[i];
 
 		put(msg, c < 32 || c == 127 ? "?" : &address.p[i], 1);
 	}
+}
+
+static void put_path(struct store_message *msg, struct rst_str address)
+{
+	put(msg, "<", 1);
+	put_address(msg, address);
 	put(msg, ">", 1);
 }
 
@@ -253,7 +258,7 @@ static void put_trace(struct store_message *msg,
 	struct tm tm;
 
 	puts_str(msg, RST_STR("Return-Path: "));
-	put_address(msg, env->mail_from);
+	put_path(msg, env->mail_from);
 	puts_str(msg, RST_STR("\nDelivered-To: "));
 	put_address(msg, env->rcpt_to);
 	puts_str(msg, RST_STR("\nReceived: from "));
@@ -267,7 +272,7 @@ static void put_trace(struct store_message *msg,
 		puts_str(msg, msg->id);
 	}
 	puts_str(msg, RST_STR("\n\tfor "));
-	put_address(msg, env->rcpt_to);
+	put_path(msg, env->rcpt_to);
 	localtime_r(&now, &tm);
 	strftime(date, sizeof(date), ";\n\t%a, %d %b %Y %H:%M:%S %z\n", &tm);
 	puts_str(msg, rst_str(date));

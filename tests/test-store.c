@@ -167,7 +167,7 @@ END_TEST
 START_TEST(test_trace)
 {
 	static const char want[] = "Return-Path: <sender@example.net>\n"
-				   "Delivered-To: <me@example.org>\n"
+				   "Delivered-To: me@example.org\n"
 				   "Received: from mx.example.org\n"
 				   "\tby laptop.example.org (Restante) with "
 				   "ESMTPS\n"
