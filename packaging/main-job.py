@@ -69,7 +69,9 @@ class Job:
         return [dict(zip(names, line.split("\t"))) for line in output[1:]]
 
     def laptop(self):
-        if not self.maildir.is_dir():
+        # made one by one: before the last there can be no message
+        if not all((self.maildir / part).is_dir()
+                   for part in ("tmp", "new", "cur")):
             return []
         box = mailbox.Maildir(self.maildir, create=False)
         return [box[key] for key in box.keys()]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Each lands where it should, once."""
+import os
 import smtplib
 
 from conftest import DOMAIN, maildir_messages, wait_for
@@ -97,6 +98,10 @@ def add_user(sandbox, name, extra=""):
              if line.startswith("resident@")]
     with users.open("a") as out:
         out.write(line.replace("resident@", f"{name}@") + extra + "\n")
+    # Dovecot goes by the file's time, in whole seconds
+    wait_for(f"Dovecot to see {name}", lambda: sandbox.doveadm(
+        "user", f"{name}@{DOMAIN}", check=False).returncode == 0 or (
+            os.utime(users)))
 
 
 def test_utf8_recipient_is_refused_by_dovecot_itself(sandbox):

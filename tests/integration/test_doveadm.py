@@ -20,8 +20,8 @@ def test_status_and_list(sandbox):
     entries = listing(sandbox, "list", "-u", f"traveller0@{DOMAIN}")
     assert len({entry["id"] for entry in entries}) == 3
     for entry in entries:
-        assert entry["from"] == "sender@remote.test"
-        assert entry["to"] == f"traveller0@{DOMAIN}"
+        assert entry["from"] == "<sender@remote.test>"
+        assert entry["to"] == f"<traveller0@{DOMAIN}>"
         assert int(entry["size"]) > 0
     # nothing of the content
     assert "listed-" not in json.dumps(entries)

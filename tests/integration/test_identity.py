@@ -106,9 +106,11 @@ def test_odd_messages_are_identical(identity):
     messages = dict(odd_messages())
     messages["dkim"], record = signed_message(sandbox.dir)
     assert len(messages) >= 50
-    for data in messages.values():
-        sandbox.send([f"traveller0@{DOMAIN}"], data)
-        sandbox.send([f"resident@{DOMAIN}"], data)
+    both = [f"traveller0@{DOMAIN}", f"resident@{DOMAIN}"]
+    for n, data in enumerate(messages.values()):
+        # in one LMTP transaction one of them may be a copy of the other
+        for recipients in ([both] if n % 2 else [both[:1], both[1:]]):
+            sandbox.send(recipients, data)
     sandbox.wait_held("traveller0", len(messages), 120)
     maildir = sandbox.collect("traveller0")
     # raw, as the storage format has it: IMAP would change NULs

@@ -67,7 +67,8 @@ def test_hold_service_missing(sandbox):
     binary = sandbox.dir / "bin" / "restante-hold"
     target = os.readlink(binary)
     binary.unlink()
-    subprocess.run(["pkill", "-f", str(binary)])
+    master = (sandbox.dir / "run/dovecot/master.pid").read_text().strip()
+    subprocess.run(["pkill", "-KILL", "-P", master, "-x", "restante-hold"])
     try:
         send_numbered(sandbox, "traveller2", 3)
         client = sandbox.client("traveller2", None, "--once")
