@@ -465,6 +465,26 @@ START_TEST(test_takeover_chain)
 }
 END_TEST
 
+/* The first closes late, when the third already waits for the second. */
+START_TEST(test_takeover_late_close)
+{
+	begin_with(1);
+	opened(&t.a, 1, "bob");
+	registered(&t.a, 2, "bob");
+	hear(&t.a, RST_IPC_HOLD_OPEN, 2, 0);
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	answer_dial(true);
+	registered(&t.b, 3, "bob");
+	t.said[0] = '\0';
+	hear(&t.b, RST_IPC_HOLD_OPEN, 3, 0);
+	hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	expect("");
+	hear(&t.a, RST_IPC_CLOSED, 2, 0);
+	expect("dial(bob) ");
+	finish();
+}
+END_TEST
+
 START_TEST(test_takeover_while_dialling)
 {
 	begin();
@@ -642,6 +662,7 @@ int main(void)
 	tcase_add_test(tcase, test_takeover_closed_first);
 	tcase_add_test(tcase, test_takeover_time);
 	tcase_add_test(tcase, test_takeover_chain);
+	tcase_add_test(tcase, test_takeover_late_close);
 	tcase_add_test(tcase, test_takeover_while_dialling);
 	tcase_add_test(tcase, test_two_users);
 	tcase_add_test(tcase, test_held);
