@@ -474,6 +474,7 @@ START_TEST(test_takeover_late_close)
 	hear(&t.a, RST_IPC_HOLD_OPEN, 2, 0);
 	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
 	answer_dial(true);
+	t.said[0] = '\0';
 	registered(&t.b, 3, "bob");
 	t.said[0] = '\0';
 	hear(&t.b, RST_IPC_HOLD_OPEN, 3, 0);
