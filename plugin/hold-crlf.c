@@ -6,6 +6,7 @@
 struct crlf_istream {
 	struct istream_private istream;
 
+	uoff_t size; /* UOFF_T_MAX: not known */
 	/* the CR of the LF that comes next has been written */
 	bool cr_written;
 };
@@ -64,19 +65,28 @@ static ssize_t crlf_read(struct istream_private *stream)
 	return (ssize_t)written;
 }
 
+static int crlf_get_size(struct istream_private *stream, bool exact ATTR_UNUSED,
+			 uoff_t *size_r)
+{
+	struct crlf_istream *crlf =
+		container_of(stream, struct crlf_istream, istream);
+
+	*size_r = crlf->size;
+	return crlf->size == UOFF_T_MAX ? 0 : 1;
+}
+
 struct istream *rst_crlf_istream(struct istream *input, uoff_t size)
 {
 	struct crlf_istream *crlf = i_new(struct crlf_istream, 1);
-	struct istream *stream;
 
 	crlf->istream.max_buffer_size = input->real_stream->max_buffer_size;
 	crlf->istream.read = crlf_read;
+	crlf->istream.get_size = crlf_get_size;
+	crlf->size = size;
 	crlf->istream.istream.blocking = input->blocking;
 	crlf->istream.istream.seekable = FALSE;
-	stream = i_stream_create(&crlf->istream, input, i_stream_get_fd(input),
-				 0);
-	crlf->istream.cached_stream_size = size;
-	return stream;
+	return i_stream_create(&crlf->istream, input, i_stream_get_fd(input),
+			       0);
 }
 
 int rst_crlf_size(struct istream *input, uoff_t *size_r)

@@ -20,7 +20,7 @@
 #define OLD_SHARE 4
 
 struct tombstone {
-	const char *id;
+	char *id;
 	unsigned char key[RST_KEY_SIZE];
 	time_t time;
 };
@@ -31,7 +31,7 @@ struct rst_tombstones {
 	char *path;
 	int fd;
 	uoff_t size; /* of the whole lines that are in the file */
-	HASH_TABLE(const char *, struct tombstone *) by_id;
+	HASH_TABLE(char *, struct tombstone *) by_id;
 	ARRAY(struct tombstone *) added; /* not committed */
 };
 
@@ -152,7 +152,7 @@ static string_t *all_lines(struct rst_tombstones *t)
 	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_id);
 	string_t *text = str_new(default_pool, 1024);
 	struct tombstone *tombstone;
-	const char *id;
+	char *id;
 
 	while (hash_table_iterate(iter, t->by_id, &id, &tombstone))
 		T_BEGIN

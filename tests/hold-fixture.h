@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Tests on a real mailbox of Dovecot's, in a temporary directory, without a
+ * server. A suite calls hold_fixture_init() in main(), and adds hold_setup and
+ * hold_teardown as checked fixture.
+ */
+#ifndef HOLD_FIXTURE_H
+#define HOLD_FIXTURE_H
+
+#include "lib.h"
+#include "ioloop.h"
+#include "istream.h"
+#include "mail-storage.h"
+#include "mail-user.h"
+#include "master-service.h"
+#include "test-mail-storage-common.h"
+#include "unlink-directory.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "plugin/hold-mailbox.h"
+#include "plugin/hold-message.h"
+#include "plugin/hold-save.h"
+#include "plugin/hold-store.h"
+#include "plugin/restante-settings.h"
+/* lib.h's and test-util.h's do the same */
+#undef N_ELEMENTS
+#include "test-util.h"
+
+static const char *const hold_drivers[] = {"sdbox", "maildir"};
+
+struct hold_fixture {
+	char dir[32];
+	struct test_mail_storage_ctx *ctx;
+	struct rst_settings set;
+};
+
+static struct hold_fixture hold_fixture;
+
+static inline void hold_fixture_init(int *argc, char **argv[])
+{
+	master_service = master_service_init(
+		"test-restante",
+		MASTER_SERVICE_FLAG_STANDALONE |
+			MASTER_SERVICE_FLAG_DONT_SEND_STATS |
+			MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS |
+			MASTER_SERVICE_FLAG_NO_SSL_INIT |
+			MASTER_SERVICE_FLAG_NO_INIT_DATASTACK_FRAME,
+		argc, argv, "");
+}
+
+static inline void hold_setup(void)
+{
+	i_strocpy(hold_fixture.dir, "/tmp/restante-test.XXXXXX",
+		  sizeof(hold_fixture.dir));
+	ck_assert_ptr_nonnull(mkdtemp(hold_fixture.dir));
+	ck_assert_int_eq(chdir(hold_fixture.dir), 0);
+	hold_fixture.ctx = test_mail_storage_init();
+}
+
+/** @param fields more userdb fields, NULL-terminated; or NULL */
+static inline struct mail_user *hold_user(const char *driver,
+					  const char *const *fields)
+{
+	static const char *const enrolled[] = {
+		"restante=yes", "restante_hold_mailbox=Held", NULL};
+	struct test_mail_storage_settings set = {
+		.driver = driver,
+		.extra_input = fields == NULL ? enrolled : fields,
+	};
+
+	test_mail_storage_init_user(hold_fixture.ctx, &set);
+	rst_settings_read(hold_fixture.ctx->user, &hold_fixture.set);
+	return hold_fixture.ctx->user;
+}
+
+static inline void hold_teardown(void)
+{
+	const char *error;
+
+	if (hold_fixture.ctx->user != NULL)
+		test_mail_storage_deinit_user(hold_fixture.ctx);
+	test_mail_storage_deinit(&hold_fixture.ctx);
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(unlink_directory(hold_fixture.dir,
+					  UNLINK_DIRECTORY_FLAG_RMDIR, &error),
+			 1);
+}
+
+/** Save a message; @return its id, on the data stack */
+static inline const char *hold_put(const char *trace, const void *data,
+				   size_t size)
+{
+	struct rst_delivery delivery = {
+		.trace = trace,
+		.mail_from = "a@example.org",
+		.rcpt_to = "b+x@example.test",
+		.mail_params = "",
+		.rcpt_params = "",
+		.arrived = {.tv_sec = 1700000000, .tv_usec = 5},
+	};
+	struct rst_saved saved;
+	struct mailbox *box;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	delivery.input = i_stream_create_from_data(data, size);
+	ck_assert_msg(rst_hold_save(box, &delivery, &saved, &error) == 0, "%s",
+		      error);
+	i_stream_unref(&delivery.input);
+	mailbox_free(&box);
+	return saved.id;
+}
+
+static inline struct rst_hold_store *hold_open(void)
+{
+	struct rst_hold_store *store;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_store_open(hold_fixture.ctx->user,
+					     &hold_fixture.set, &store, &error),
+			 1);
+	return store;
+}
+
+#endif

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+#include "hold-fixture.h"
+
+#include "hex-binary.h"
+#include "str.h"
+
+#include <sys/wait.h>
+
+#define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
+
+#define TRACE                                \
+	"Return-Path: <a@example.org>\r\n"   \
+	"Delivered-To: b+x@example.test\r\n" \
+	"Received: from x\r\n\tby y with LMTP;\r\n"
+#define TRACE_LEFT "Received: from x\r\n\tby y with LMTP;\r\n"
+#define HEADER "From: a\r\nSubject: s\r\n\r\n"
+
+/* What is delivered, and what leaves the hold. */
+struct message {
+	const char *trace;
+	struct rst_str sent;
+	struct rst_str left;
+};
+
+#define BOTH(trace, cut, text)                               \
+	{                                                    \
+		trace, {trace text, sizeof(trace text) - 1}, \
+		{                                            \
+			cut text, sizeof(cut text) - 1       \
+		}                                            \
+	}
+
+static const struct message messages[] = {
+	BOTH(TRACE, TRACE_LEFT, HEADER "plain\r\n"),
+	BOTH(TRACE, TRACE_LEFT, HEADER "\0nul\0\r\n\0"),
+	BOTH(TRACE, TRACE_LEFT, HEADER ".\r\n..\r\nFrom x\r\n"),
+	BOTH(TRACE, TRACE_LEFT, HEADER "bare\rcr\r\r\n\r\r\r\n\r."),
+	BOTH(TRACE, TRACE_LEFT, HEADER "no line end"),
+	BOTH(TRACE, TRACE_LEFT, HEADER),
+	BOTH(TRACE, TRACE_LEFT, ""),
+	BOTH(TRACE, TRACE_LEFT, "\r\n"),
+	BOTH(TRACE, TRACE_LEFT, " folded\r\n" HEADER "x\r\n"),
+	/* the sender's own, which are not ours to cut */
+	BOTH(TRACE, TRACE_LEFT,
+	     "Return-Path: <x>\r\nDelivered-To: y\r\n" HEADER "x\r\n"),
+	BOTH(TRACE, TRACE_LEFT,
+	     "X-Restante-Envelope: v=1; id=evil\r\n" HEADER "x\r\n"),
+	/* Return-Path folded, nothing else */
+	BOTH("Return-Path:\r\n <a@example.org>\r\n", "", HEADER "x\r\n"),
+	/* dovecot-lda: nothing on top */
+	BOTH("", "", "Return-Path: <x>\r\n" HEADER "x\r\n"),
+	BOTH("", "", ""),
+	/* LF that stands alone cannot be kept: Dovecot stores LF for both */
+	{TRACE, RST_STR(TRACE "a\nb\r\n\n"),
+	 RST_STR(TRACE_LEFT "a\r\nb\r\n\r\n")},
+	/* nor a CR that is the very last octet */
+	{TRACE, RST_STR(TRACE "a\r"), RST_STR(TRACE_LEFT "a")},
+	/* another user's stored copy */
+	{TRACE,
+	 RST_STR("Return-Path: <a@example.org>\n"
+		 "Delivered-To: b+x@example.test\n"
+		 "Received: from x\n\tby y with LMTP;\nS: x\n\na\rb\r\nc\n"),
+	 RST_STR(TRACE_LEFT "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+};
+
+#define N_MESSAGES ((int)N_ELEMENTS(messages))
+
+static string_t *read_all(struct istream *input)
+{
+	string_t *text = t_str_new(1024);
+	const unsigned char *data;
+	size_t size;
+
+	while (i_stream_read_more(input, &data, &size) > 0) {
+		str_append_data(text, data, size);
+		i_stream_skip(input, size);
+	}
+	ck_assert_int_eq(input->stream_errno, 0);
+	return text;
+}
+
+static struct rst_held *must_next(struct rst_hold_store *store)
+{
+	struct rst_held *held;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_store_next(store, &held, &error), 1);
+	return held;
+}
+
+static void must_end(struct rst_hold_store *store)
+{
+	struct rst_held *held;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_store_next(store, &held, &error), 0);
+}
+
+static unsigned int count_held(void)
+{
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_peek(hold_fixture.ctx->user,
+					       &hold_fixture.set, &status,
+					       &error),
+			 0);
+	return status.messages;
+}
+
+START_TEST(test_octets)
+{
+	const struct message *message = &messages[_i / N_DRIVERS];
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *id;
+	string_t *text;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	id = hold_put(message->trace, message->sent.p, message->sent.n);
+	store = hold_open();
+	held = must_next(store);
+	ck_assert_str_eq(held->id, id);
+	ck_assert_str_eq(held->mail_from, "a@example.org");
+	ck_assert_str_eq(held->rcpt_to, "b+x@example.test");
+	ck_assert_int_eq(held->arrived, 1700000000);
+	ck_assert_int_eq(held->received, 1700000000);
+	text = read_all(held->input);
+	ck_assert_uint_eq(held->size, str_len(text));
+	ck_assert_uint_eq(str_len(text), message->left.n);
+	ck_assert_mem_eq(str_data(text), message->left.p, message->left.n);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+START_TEST(test_large)
+{
+	string_t *body = str_new(default_pool, 5 * 1024 * 1024), *text;
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	unsigned int i;
+
+	hold_user(hold_drivers[_i], NULL);
+	str_append(body, TRACE HEADER);
+	for (i = 0; i < 200000; i++)
+		str_printfa(body, "line %u%s", i, i % 7 == 0 ? "\r\n" : "\r ");
+	hold_put(TRACE, str_data(body), str_len(body));
+	store = hold_open();
+	held = must_next(store);
+	text = read_all(held->input);
+	str_delete(body, 0, strlen(TRACE) - strlen(TRACE_LEFT));
+	ck_assert_uint_eq(held->size, str_len(body));
+	ck_assert(str_equals(text, body));
+	rst_hold_store_close(&store);
+	str_free(&body);
+}
+END_TEST
+
+/* ---- K */
+
+static void get_key(const char *trace, struct rst_str text,
+		    unsigned char key_r[RST_KEY_SIZE])
+{
+	struct rst_delivery delivery = {
+		.input = i_stream_create_from_data(text.p, text.n),
+		.trace = trace,
+		.rcpt_to = "b@example.test",
+	};
+	struct rst_trace found;
+	const char *error;
+
+	ck_assert_int_eq(rst_trace_find(&delivery, &found, &error), 0);
+	ck_assert_int_eq(rst_delivery_key(&delivery, &found, key_r, &error), 0);
+	i_stream_unref(&delivery.input);
+}
+
+/* However a message gets here, its key is that of what the sender sent. */
+static const struct {
+	const char *trace;
+	struct rst_str text;
+} same_key[] = {
+	{"", RST_STR("S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{TRACE, RST_STR(TRACE "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\r\nS: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\nS: x\n\na\rb\r\nc\n")},
+	{"", RST_STR("S: x\n\na\rb\r\r\nc\n")},
+};
+
+START_TEST(test_same_key)
+{
+	unsigned char first[RST_KEY_SIZE], key[RST_KEY_SIZE];
+
+	get_key(same_key[0].trace, same_key[0].text, first);
+	get_key(same_key[_i].trace, same_key[_i].text, key);
+	ck_assert_mem_eq(first, key, RST_KEY_SIZE);
+	get_key("", RST_STR("S: y\r\n\r\na\rb\r\r\nc\r\n"), key);
+	ck_assert_mem_ne(first, key, RST_KEY_SIZE);
+}
+END_TEST
+
+START_TEST(test_key_is_sha256)
+{
+	/* printf 'b@example.test\0S: x\n\n' | sha256sum */
+	static const char want[] = "a5bba74b93f57d5e52b8fae3b7732b7a"
+				   "76fbee9315d49950a82e197be990a32b";
+	unsigned char key[RST_KEY_SIZE];
+
+	get_key("", RST_STR("S: x\r\n\r\n"), key);
+	ck_assert_str_eq(binary_to_hex(key, sizeof(key)), want);
+}
+END_TEST
+
+static const struct {
+	const char *trace;
+	const char *text;
+	unsigned int lines, own_lines;
+	size_t octets;
+	bool lf;
+} traces[] = {
+	{NULL, "S: x\r\n", 0, 0, 0, FALSE},
+	{"", "S: x\r\n", 0, 0, 0, FALSE},
+	{TRACE, TRACE "S: x\r\n", 4, 2, sizeof(TRACE) - 1, FALSE},
+	{"Return-Path:\r\n <a>\r\nX: y\r\n", "Return-Path:\n <a>\nX: y\nS: x\n",
+	 3, 2, 23, TRUE},
+	{"return-path: <a>\r\n", "return-path: <a>\r\n", 1, 1, 18, FALSE},
+	{"X: y\r\nReturn-Path: <a>\r\n", "X: y\r\nReturn-Path: <a>\r\n\r\n", 2,
+	 0, 24, FALSE},
+	/* Sieve or another plugin has changed it: nothing is ours */
+	{TRACE, "X: y\r\n" TRACE "S: x\r\n", 0, 0, 0, FALSE},
+	{TRACE, "Return-Path: <a@example.org>\r\n", 0, 0, 0, FALSE},
+	{TRACE, "", 0, 0, 0, FALSE},
+};
+
+START_TEST(test_trace)
+{
+	struct rst_delivery delivery = {
+		.input = i_stream_create_from_data(traces[_i].text,
+						   strlen(traces[_i].text)),
+		.trace = traces[_i].trace,
+	};
+	struct rst_trace trace;
+	const char *error;
+
+	ck_assert_int_eq(rst_trace_find(&delivery, &trace, &error), 0);
+	ck_assert_uint_eq(trace.lines, traces[_i].lines);
+	ck_assert_uint_eq(trace.own_lines, traces[_i].own_lines);
+	ck_assert_uint_eq(trace.octets, traces[_i].octets);
+	ck_assert_int_eq(trace.lf, traces[_i].lf);
+	i_stream_unref(&delivery.input);
+}
+END_TEST
+
+/* ---- leaving */
+
+#define MESSAGE TRACE HEADER "x\r\n"
+
+static const char *put_one(void)
+{
+	return hold_put(TRACE, MESSAGE, strlen(MESSAGE));
+}
+
+START_TEST(test_status)
+{
+	struct rst_hold_status status;
+	const char *error;
+
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_uint_eq(count_held(), 0);
+	put_one();
+	put_one();
+	ck_assert_int_eq(rst_hold_mailbox_peek(hold_fixture.ctx->user,
+					       &hold_fixture.set, &status,
+					       &error),
+			 0);
+	ck_assert_uint_eq(status.messages, 2);
+	ck_assert_uint_gt(status.octets, 2 * strlen(MESSAGE));
+	ck_assert_int_eq(status.oldest, 1700000000);
+	ck_assert_int_eq(status.due, 1700000000 + 14 * 24 * 3600);
+}
+END_TEST
+
+START_TEST(test_remove)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error, *kept;
+
+	hold_user(hold_drivers[_i], NULL);
+	put_one();
+	kept = put_one();
+	store = hold_open();
+	held = must_next(store);
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	/* goes on behind it */
+	ck_assert_str_eq(must_next(store)->id, kept);
+	must_end(store);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_held(), 1);
+}
+END_TEST
+
+/* A crash between tombstone and expunge. */
+START_TEST(test_tombstone)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error, *kept, *id;
+
+	hold_user(hold_drivers[_i], NULL);
+	id = put_one();
+	kept = put_one();
+	store = hold_open();
+	held = must_next(store);
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_held(), 2);
+
+	store = hold_open();
+	ck_assert(rst_hold_store_is_buried(store, id));
+	ck_assert(!rst_hold_store_is_buried(store, kept));
+	ck_assert_str_eq(must_next(store)->id, kept);
+	must_end(store);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_held(), 1);
+}
+END_TEST
+
+/* A crash before the tombstone is on disk. */
+START_TEST(test_not_committed)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error, *id;
+
+	hold_user(hold_drivers[_i], NULL);
+	id = put_one();
+	store = hold_open();
+	held = must_next(store);
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	rst_hold_store_close(&store);
+	store = hold_open();
+	ck_assert(!rst_hold_store_is_buried(store, id));
+	ck_assert_str_eq(must_next(store)->id, id);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+START_TEST(test_more)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error, *first, *second;
+	uint32_t uid;
+
+	hold_user(hold_drivers[_i], NULL);
+	first = put_one();
+	store = hold_open();
+	held = must_next(store);
+	uid = held->uid;
+	must_end(store);
+	second = put_one();
+	rst_hold_store_seek(store, rst_hold_store_position(store));
+	ck_assert_str_eq(must_next(store)->id, second);
+	must_end(store);
+	ck_assert_int_eq(rst_hold_store_get(store, uid, &held, &error), 1);
+	ck_assert_str_eq(held->id, first);
+	ck_assert_int_eq(rst_hold_store_get(store, 99, &held, &error), 0);
+	rst_hold_store_seek(store, 0);
+	ck_assert_str_eq(must_next(store)->id, first);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+/* ---- what others have put there */
+
+static void save_foreign(const char *text)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail_save_context *save;
+	struct istream *input;
+	struct mailbox *box;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	input = i_stream_create_from_data(text, strlen(text));
+	trans = mailbox_transaction_begin(
+		box, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
+	save = mailbox_save_alloc(trans);
+	ck_assert_int_eq(mailbox_save_begin(&save, input), 0);
+	while (i_stream_read(input) != -1)
+		ck_assert_int_eq(mailbox_save_continue(save), 0);
+	ck_assert_int_eq(mailbox_save_continue(save), 0);
+	ck_assert_int_eq(mailbox_save_finish(&save), 0);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	i_stream_unref(&input);
+	mailbox_free(&box);
+}
+
+static const char *const foreign[] = {
+	("Return-Path: <x>\r\n" HEADER "whole\r\n"),
+	"\r\n",
+	"no line end",
+	("X-Restante-Envelope: v=2; id=x\r\n" HEADER),
+	"X-Restante-Envelope: v=1; id=../x; t=1.0; from=; to=; skip=0\r\n",
+	"X-Restante-Envelope: v=1",
+};
+
+START_TEST(test_foreign)
+{
+	const char *text = foreign[_i / N_DRIVERS];
+	struct rst_hold_store *store;
+	struct rst_held *held;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	save_foreign(text);
+	store = hold_open();
+	held = must_next(store);
+	ck_assert(rst_id_valid(rst_str(held->id)));
+	ck_assert_str_eq(held->mail_from, "");
+	ck_assert_str_eq(held->rcpt_to, "testuser");
+	ck_assert_uint_eq(held->size, strlen(text));
+	ck_assert_str_eq(str_c(read_all(held->input)), text);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+/* ---- the lock */
+
+START_TEST(test_lock)
+{
+	struct rst_hold_store *store, *second;
+	const char *error;
+	int status;
+	pid_t pid;
+
+	hold_user(hold_drivers[_i], NULL);
+	store = hold_open();
+	/* fcntl() locks keep out other processes only */
+	pid = fork();
+	if (pid == 0)
+		_exit(rst_hold_store_open(hold_fixture.ctx->user,
+					  &hold_fixture.set, &second,
+					  &error) == 0
+			      ? 0
+			      : 1);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	/* a delivery does not need it */
+	put_one();
+	rst_hold_store_close(&store);
+	store = hold_open();
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("hold-store");
+	TCase *tc = tcase_create("store"), *plain = tcase_create("delivery");
+
+	tcase_add_checked_fixture(tc, hold_setup, hold_teardown);
+	tcase_add_loop_test(tc, test_octets, 0, N_MESSAGES * N_DRIVERS);
+	tcase_add_loop_test(tc, test_large, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_status, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_remove, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_tombstone, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_foreign, 0,
+			    (int)N_ELEMENTS(foreign) * N_DRIVERS);
+	tcase_add_loop_test(tc, test_lock, 0, N_DRIVERS);
+	suite_add_tcase(s, tc);
+
+	tcase_add_loop_test(plain, test_same_key, 0, (int)N_ELEMENTS(same_key));
+	tcase_add_test(plain, test_key_is_sha256);
+	tcase_add_loop_test(plain, test_trace, 0, (int)N_ELEMENTS(traces));
+	suite_add_tcase(s, plain);
+	return s;
+}
+
+int main(int argc, char *argv[])
+{
+	hold_fixture_init(&argc, &argv);
+	return test_run(suite());
+}

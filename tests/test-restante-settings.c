@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "hold-fixture.h"
+
+#define DAYS (24 * 3600)
+
+static const struct {
+	const char *field;
+	struct rst_settings want; /* NULL strings: the default */
+} cases[] = {
+	{"x=y", {.hold_time_secs = 14 * DAYS}},
+	{"restante=yes", {.enrolled = TRUE, .hold_time_secs = 14 * DAYS}},
+	{"restante=1", {.enrolled = TRUE, .hold_time_secs = 14 * DAYS}},
+	{"restante=no", {.hold_time_secs = 14 * DAYS}},
+	{"restante=", {.hold_time_secs = 14 * DAYS}},
+	/* in doubt the mail is delivered */
+	{"restante=perhaps", {.hold_time_secs = 14 * DAYS}},
+	{"restante_bypass=yes", {.bypass = TRUE, .hold_time_secs = 14 * DAYS}},
+	{"restante_bypass=no", {.hold_time_secs = 14 * DAYS}},
+	{"restante_bypass=perhaps",
+	 {.bypass = TRUE, .hold_time_secs = 14 * DAYS}},
+	{"restante_hold_time=3d", {.hold_time_secs = 3 * DAYS}},
+	{"restante_hold_time=90s", {.hold_time_secs = 90}},
+	{"restante_hold_time=0", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_time=14", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_time=-1d", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_time=99999999999d", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_quota=1G",
+	 {.hold_time_secs = 14 * DAYS, .hold_quota = 1024 * 1024 * 1024}},
+	{"restante_hold_quota=much", {.hold_time_secs = 14 * DAYS}},
+	{"restante_max_size=10M",
+	 {.hold_time_secs = 14 * DAYS, .max_size = 10 * 1024 * 1024}},
+	{"restante_max_size=0", {.hold_time_secs = 14 * DAYS}},
+	{"restante_on_error=deliver",
+	 {.hold_time_secs = 14 * DAYS, .on_error = RST_ON_ERROR_DELIVER}},
+	{"restante_on_error=tempfail", {.hold_time_secs = 14 * DAYS}},
+	{"restante_on_error=drop", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_mailbox=Away/Box",
+	 {.hold_time_secs = 14 * DAYS, .hold_mailbox = "Away/Box"}},
+	{"restante_hold_mailbox=inbox", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_mailbox=", {.hold_time_secs = 14 * DAYS}},
+	{"restante_notify_socket=/x",
+	 {.hold_time_secs = 14 * DAYS, .notify_socket = "/x"}},
+	{"restante_notify_socket=",
+	 {.hold_time_secs = 14 * DAYS, .notify_socket = ""}},
+	{"restante_release_socket=/y/z",
+	 {.hold_time_secs = 14 * DAYS, .release_socket = "/y/z"}},
+	{"base_dir=/run/d",
+	 {.hold_time_secs = 14 * DAYS,
+	  .release_socket = "/run/d/lmtp-release"}},
+};
+
+START_TEST(test_settings)
+{
+	const char *const fields[] = {cases[_i].field, NULL};
+	const struct rst_settings *want = &cases[_i].want;
+	const struct rst_settings *got = &hold_fixture.set;
+
+	hold_user("sdbox", fields);
+	ck_assert_int_eq(got->enrolled, want->enrolled);
+	ck_assert_int_eq(got->bypass, want->bypass);
+	ck_assert_uint_eq(got->hold_time_secs, want->hold_time_secs);
+	ck_assert_uint_eq(got->hold_quota, want->hold_quota);
+	ck_assert_uint_eq(got->max_size, want->max_size);
+	ck_assert_int_eq(got->on_error, want->on_error);
+	ck_assert_str_eq(got->hold_mailbox, want->hold_mailbox == NULL
+						    ? "Restante/Held"
+						    : want->hold_mailbox);
+	ck_assert_str_eq(got->notify_socket, want->notify_socket == NULL
+						     ? "/run/restante/notify"
+						     : want->notify_socket);
+	if (want->release_socket != NULL)
+		ck_assert_str_eq(got->release_socket, want->release_socket);
+	else
+		ck_assert_ptr_nonnull(
+			strstr(got->release_socket, "/lmtp-release"));
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("restante-settings");
+	TCase *tc = tcase_create("settings");
+
+	tcase_add_checked_fixture(tc, hold_setup, hold_teardown);
+	tcase_add_loop_test(tc, test_settings, 0, (int)N_ELEMENTS(cases));
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(int argc, char *argv[])
+{
+	hold_fixture_init(&argc, &argv);
+	return test_run(suite());
+}
