@@ -18,7 +18,8 @@ const char *check_mend_connect(int error, const char *missing,
 /** Connected, and gives up after some seconds; -1: errno. */
 int check_dial(const char *path, int type);
 
-bool check_policy_socket(const struct conf *conf, bool *running_r);
+/** @return whether the daemon is running */
+bool check_policy_socket(const struct conf *conf);
 void check_notify_socket(const struct conf *conf, bool running);
 void check_auth_socket(const struct conf *conf);
 void check_hold_socket(const struct conf *conf);

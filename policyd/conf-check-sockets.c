@@ -104,12 +104,11 @@ static void check_policy_directory(const char *path)
 	free(dir);
 }
 
-bool check_policy_socket(const struct conf *conf, bool *running_r)
+bool check_policy_socket(const struct conf *conf)
 {
 	const char *path = conf->policy_socket, *problem;
 	int fd = check_dial(path, SOCK_STREAM);
 
-	*running_r = fd >= 0;
 	if (fd < 0 && (errno == ENOENT || errno == ECONNREFUSED)) {
 		check_policy_directory(path);
 		return false;

@@ -170,14 +170,14 @@ static void check_listen(const struct conf_listen *l, bool running)
 int check_run(const struct conf *conf)
 {
 	char error[256] = "";
-	bool running = false, tls_read;
+	bool running, tls_read;
 	unsigned int i;
 
 	errors = 0;
 	check_hostname(conf);
 	check_user(conf);
 	tls_read = check_tls(conf);
-	(void)check_policy_socket(conf, &running);
+	running = check_policy_socket(conf);
 	for (i = 0; i < conf->listen_count; i++)
 		check_listen(&conf->listen[i], running);
 	check_notify_socket(conf, running);
