@@ -179,6 +179,43 @@ static void restrain_input(struct client_conn *conn)
 }
 
 /* @return octets moved */
+static void free_line(const void *data, size_t len, void *arg)
+{
+	(void)data;
+	(void)len;
+	free(arg);
+}
+
+/*
+ * fetchmail reads one line of a TLS record and then waits in select() for the
+ * next record: each line is an element of its own in the queue, which libevent
+ * makes a record of its own.
+ */
+static int write_lines(struct evbuffer *output, const char *data, size_t len)
+{
+	while (len > 0) {
+		const char *lf = memchr(data, '\n', len);
+		size_t n = lf == NULL ? len : (size_t)(lf - data) + 1;
+		char *line = rst_str_dup((struct rst_str){data, n});
+
+		if (evbuffer_add_reference(output, line, n, free_line, line) <
+		    0)
+			return -1;
+		data += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int write_output(struct client_conn *conn, const char *data, size_t len)
+{
+	struct evbuffer *output = bufferevent_get_output(conn->bev);
+
+	if (conn->drain != NULL && !drain_extended(conn->drain))
+		return write_lines(output, data, len);
+	return evbuffer_add(output, data, len);
+}
+
 static size_t flush_output(struct client_conn *conn)
 {
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
@@ -195,7 +232,7 @@ static size_t flush_output(struct client_conn *conn)
 		return 0;
 	if (len == 0)
 		return 0;
-	if (bufferevent_write(conn->bev, data, len) < 0)
+	if (write_output(conn, data, len) < 0)
 		abort(); /* out of memory */
 	if (conn->drain != NULL)
 		drain_sent(conn->drain, len);

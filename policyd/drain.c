@@ -257,6 +257,11 @@ void drain_sent(struct drain *drain, size_t n)
 	rst_push_sent(drain->push, n);
 }
 
+bool drain_extended(const struct drain *drain)
+{
+	return drain->extended;
+}
+
 const char *drain_over(const struct drain *drain)
 {
 	return drain->over ? drain->over_text : NULL;

@@ -55,6 +55,8 @@ ssize_t drain_recv(struct drain *drain, const char *buf, size_t len,
 		   int64_t now_ms);
 const char *drain_output(const struct drain *drain, size_t *len_r);
 void drain_sent(struct drain *drain, size_t n);
+/** Does the client know XRESTANTE? Not before it has answered EHLO. */
+bool drain_extended(const struct drain *drain);
 /** The conversation has ended, and why (valid until _free); else NULL. */
 const char *drain_over(const struct drain *drain);
 /** Tell the client to go away; then it is over. */
