@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "certificate.h"
@@ -120,13 +121,25 @@ static void make_directory_of(const char *path)
 	free(dir);
 }
 
+/* The workers of a daemon that was killed let go of the address as soon as they
+   notice: give them a moment. */
+static int listen_tcp_soon(const struct conf_listen *l)
+{
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+	int fd, tries = 100;
+
+	while ((fd = listen_tcp(l)) < 0 && errno == EADDRINUSE && --tries > 0)
+		(void)nanosleep(&pause, NULL);
+	return fd;
+}
+
 static int open_sockets(const struct conf *conf, struct core_setup *setup,
 			int *listen_fds)
 {
 	unsigned int i;
 
 	for (i = 0; i < conf->listen_count; i++) {
-		listen_fds[i] = listen_tcp(&conf->listen[i]);
+		listen_fds[i] = listen_tcp_soon(&conf->listen[i]);
 		if (listen_fds[i] < 0)
 			return refuse("listen", conf->listen[i].text,
 				      strerror(errno));

@@ -30,8 +30,10 @@
 
 struct network {
 	struct event_base *base;
-	struct ipc_conn *core; /* NULL: it has gone */
-	struct acceptor *acceptor;
+	struct ipc_conn *core;     /* NULL: it has gone */
+	struct acceptor *acceptor; /* NULL: nobody comes in any more */
+	const int *listen_fds;
+	unsigned int listen_count;
 	struct tls_server *tls;
 	struct event *terminated, *stop_timer;
 
@@ -146,6 +148,17 @@ static void on_accepted(int fd, const struct client_conn_peer *peer, void *ctx)
 
 /* ---- the end */
 
+/* At once: whoever is started in our place wants the addresses. */
+static void stop_listening(struct network *net)
+{
+	unsigned int i;
+
+	acceptor_free(&net->acceptor);
+	for (i = 0; i < net->listen_count; i++)
+		(void)close(net->listen_fds[i]);
+	net->listen_count = 0;
+}
+
 static void stop(struct network *net, const char *text)
 {
 	struct timeval tv = clock_timeval(STOP_MS);
@@ -154,7 +167,7 @@ static void stop(struct network *net, const char *text)
 	if (net->stopping)
 		return;
 	net->stopping = true;
-	acceptor_stop(net->acceptor);
+	stop_listening(net);
 	for (slot = 0; slot < net->max; slot++) {
 		if (net->conns[slot] != NULL)
 			client_conn_dismiss(net->conns[slot], text);
@@ -283,6 +296,8 @@ static void network_init(struct network *net, int ipc_fd, const int *listen_fds,
 	net->settings.close_ms = CLOSE_MS;
 	net->settings.drain.close_ms = CLOSE_MS;
 	net->mechanisms = rst_strdup("");
+	net->listen_fds = listen_fds;
+	net->listen_count = count;
 	net->acceptor =
 		acceptor_new(net->base, listen_fds, count, on_accepted, net);
 	net->terminated = evsignal_new(net->base, SIGTERM, on_terminated, net);

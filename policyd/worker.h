@@ -11,7 +11,7 @@
  *
  * @param ipc_fd the pair to the core: CONFIG, TLS and MECHANISMS come first
  * @param listen_fds listening TCP sockets, bound and non-blocking; shared
- *        with the other workers
+ *        with the other workers; closed as soon as we are to end
  * @return exit status of the process
  */
 int worker_run(int ipc_fd, const int *listen_fds, unsigned int count);
