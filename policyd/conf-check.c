@@ -85,10 +85,12 @@ static bool check_tls(const struct conf *conf)
 	char error[512] = "";
 	size_t len = 0;
 	char *pem = certificate_read(conf, &len, error, sizeof(error));
+	bool is_key = access(conf->tls_certificate, R_OK) == 0;
 
 	if (pem == NULL)
-		check_error("tls_certificate", conf->tls_certificate, error,
-			    "name the files of the certificate and its key");
+		check_error(is_key ? "tls_key" : "tls_certificate",
+			    is_key ? conf->tls_key : conf->tls_certificate,
+			    error, "name a PEM file that can be read");
 	else if (!certificate_loads(pem, len, error, sizeof(error)))
 		check_error("tls_certificate", conf->tls_certificate, error,
 			    "it must be PEM, certificate first, and the key "
