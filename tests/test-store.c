@@ -479,6 +479,7 @@ START_TEST(test_crash)
 		check_all_once();
 	}
 	ck_assert_int_gt(step, 20);
+	munmap(answered, 4096);
 }
 END_TEST
 
@@ -503,6 +504,7 @@ START_TEST(test_step_fails)
 		check_all_once();
 	}
 	ck_assert_int_gt(last, 20);
+	munmap(answered, 4096);
 }
 END_TEST
 
