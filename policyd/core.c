@@ -27,7 +27,8 @@
 #include "tls.h"
 #include "workers.h"
 
-#define TAKEOVER_MS 5000
+/** A newer sign-in should not wait for longer than it notices. */
+#define TAKEOVER_MS 1000
 
 struct core {
 	const struct core_setup *setup;

@@ -17,7 +17,8 @@ struct sessions;
 struct sessions_config {
 	const char *hold_socket; /**< borrowed */
 	unsigned int max_per_worker;
-	/** how long a replaced session may take to close its hold */
+	/** how long a replaced session may take to close its hold, before
+	    it is cut off */
 	int64_t takeover_ms;
 };
 

@@ -6,8 +6,10 @@
 #include "sessions.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "hold-dial.h"
@@ -40,7 +42,7 @@ static struct {
 	bool auth_away;
 	struct hold_dial dials[16];
 	unsigned int dial_count;
-	struct hold_job jobs[16];
+	struct hold_job jobs[64];
 	unsigned int job_count;
 } t;
 
@@ -236,14 +238,18 @@ static void registered(struct worker *worker, uint64_t session,
 	answer_check(RST_HOLD_OPENED, "");
 }
 
-static void answer_dial(bool ok)
+static void answer_dial_with(int fd)
 {
 	struct hold_dial *dial = &t.dials[t.dial_count - 1];
 
 	ck_assert(dial->live);
-	dial->done(ok ? dup(STDIN_FILENO) : -1, ok ? 0 : ECONNREFUSED,
-		   dial->ctx);
+	dial->done(fd, fd >= 0 ? 0 : ECONNREFUSED, dial->ctx);
 	ck_assert(!dial->live);
+}
+
+static void answer_dial(bool ok)
+{
+	answer_dial_with(ok ? dup(STDIN_FILENO) : -1);
 }
 
 static void opened(struct worker *worker, uint64_t session, const char *user)
@@ -255,10 +261,10 @@ static void opened(struct worker *worker, uint64_t session, const char *user)
 	t.said[0] = '\0';
 }
 
-static void begin_with(int64_t takeover_ms)
+static void begin_with(int64_t takeover_ms, unsigned int max_per_worker)
 {
 	const struct sessions_config config = {.hold_socket = "/hold",
-					       .max_per_worker = 3,
+					       .max_per_worker = max_per_worker,
 					       .takeover_ms = takeover_ms};
 
 	memset(&t, 0, sizeof(t));
@@ -270,7 +276,7 @@ static void begin_with(int64_t takeover_ms)
 
 static void begin(void)
 {
-	begin_with(1000000);
+	begin_with(1000000, 3);
 }
 
 static void finish(void)
@@ -434,7 +440,7 @@ END_TEST
 
 START_TEST(test_takeover_time)
 {
-	begin_with(1);
+	begin_with(1, 3);
 	opened(&t.a, 1, "bob");
 	registered(&t.b, 1, "bob");
 	t.said[0] = '\0';
@@ -468,7 +474,7 @@ END_TEST
 /* The first closes late, when the third already waits for the second. */
 START_TEST(test_takeover_late_close)
 {
-	begin_with(1);
+	begin_with(1, 3);
 	opened(&t.a, 1, "bob");
 	registered(&t.a, 2, "bob");
 	hear(&t.a, RST_IPC_HOLD_OPEN, 2, 0);
@@ -498,6 +504,79 @@ START_TEST(test_takeover_while_dialling)
 	expect("a1:DISMISS b1:ATRN_DONE=0#2(bob) ");
 	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
 	expect("dial(bob) ");
+	finish();
+}
+END_TEST
+
+/*
+ * A worker that hangs, or lies about having closed its descriptor: what it
+ * wrote in time is read by the service, and nothing after it.
+ */
+START_TEST(test_cut_off)
+{
+	char buf[16];
+	int fds[2], workers;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	begin_with(1, 3);
+	registered(&t.a, 1, "bob");
+	t.said[0] = '\0';
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	workers = dup(fds[0]);
+	answer_dial_with(fds[0]);
+	ck_assert_int_eq(write(workers, "ACK\n", 4), 4);
+	t.said[0] = '\0';
+	if (_i == 0) {
+		registered(&t.b, 1, "bob");
+		t.said[0] = '\0';
+		hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
+		ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+		expect("dial(bob) ");
+		/* late, and of no use */
+		hear(&t.a, RST_IPC_HOLD_CLOSED, 1, 0);
+	} else if (_i == 1) {
+		hear(&t.a, RST_IPC_HOLD_CLOSED, 1, 0);
+	} else {
+		hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	}
+	ck_assert_int_eq(write(workers, "late\n", 5), -1);
+	ck_assert_int_eq(read(fds[1], buf, sizeof(buf)), 4);
+	ck_assert_int_eq(read(fds[1], buf, sizeof(buf)), 0);
+	expect("");
+	(void)close(workers);
+	(void)close(fds[1]);
+	finish();
+}
+END_TEST
+
+/* After an outage all come back together: the hold is asked about some of them
+   at a time, and nobody is forgotten. */
+START_TEST(test_many_checks)
+{
+	const uint64_t many = 40;
+	unsigned int asked, i;
+	uint64_t n;
+
+	begin_with(1000000, 100);
+	for (n = 1; n <= many; n++) {
+		sign_in(&t.a, n, "bob");
+		hear(&t.a, RST_IPC_ATRN, n, 2);
+		t.said[0] = '\0';
+	}
+	asked = t.job_count;
+	ck_assert_uint_lt(asked, many);
+	/* of those that wait, one leaves; of those that are asked about, one */
+	hear(&t.a, RST_IPC_CLOSED, many, 0);
+	hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	ck_assert_uint_eq(t.job_count, asked + 1);
+	hear(&t.a, RST_IPC_ATRN, many - 1, 3);
+	ck_assert_ptr_nonnull(strstr(t.said, "a:KILL "));
+	for (i = 1; i < t.job_count; i++) {
+		ck_assert(t.jobs[i].live);
+		t.jobs[i].event(NULL, "no answer", t.jobs[i].ctx);
+	}
+	ck_assert_uint_eq(t.job_count, many - 1);
 	finish();
 }
 END_TEST
@@ -665,6 +744,8 @@ int main(void)
 	tcase_add_test(tcase, test_takeover_chain);
 	tcase_add_test(tcase, test_takeover_late_close);
 	tcase_add_test(tcase, test_takeover_while_dialling);
+	tcase_add_loop_test(tcase, test_cut_off, 0, 3);
+	tcase_add_test(tcase, test_many_checks);
 	tcase_add_test(tcase, test_two_users);
 	tcase_add_test(tcase, test_held);
 	tcase_add_loop_test(tcase, test_forged, 0, N_ELEMENTS(forged));
