@@ -662,7 +662,7 @@ static void dismiss(struct client_conn *conn, const char *text)
 {
 	set_reason(conn, "dismissed", text);
 	if (conn->phase == PHASE_PUSH)
-		drain_dismiss(conn->drain, text);
+		drain_dismiss(conn->drain, text, conn->now_ms);
 	else if (conn->phase == PHASE_SIGN_IN && conn->provider != NULL)
 		rst_provider_close(conn->provider, text);
 	else if (conn->phase == PHASE_HANDSHAKE)

@@ -127,7 +127,8 @@ static void on_opened(struct drain *drain, const struct rst_hold_event *ev,
 static bool wants_push(struct drain *drain, const struct lease *lease,
 		       int64_t now_ms)
 {
-	if (drain->state != HOLD_OPEN || drain->ended || drain->over)
+	if (drain->state != HOLD_OPEN || drain->ended || drain->over ||
+	    drain->leaving)
 		return false;
 	if (lease != NULL)
 		return lease->state == LEASE_WAITING &&

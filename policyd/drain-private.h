@@ -43,6 +43,10 @@ struct drain {
 	bool ready;    /* EHLO was answered */
 	bool extended; /* and this is how it goes */
 	bool quitting;
+	bool leaving; /* dismissed: no more messages */
+	bool told_to_leave;
+	int64_t leave_ms; /* when the client is told, whatever it still owes */
+	char leave_text[256];
 	bool over;
 	char over_text[256];
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "drain-private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ void drain_settings_init(struct drain_settings *settings)
 		.reopen_min_ms = 1000,
 		.reopen_max_ms = 60 * 1000,
 		.commit_delay_ms = 100,
+		.leave_ms = 700,
 		.close_ms = 5000,
 	};
 }
@@ -113,7 +115,7 @@ static void settle_open(struct drain *drain, int64_t now_ms)
 			say_bye(drain, now_ms);
 		return;
 	}
-	if (drain->more && !rst_hold_draining(hold)) {
+	if (drain->more && !drain->leaving && !rst_hold_draining(hold)) {
 		drain->more = false;
 		rst_hold_more(hold, now_ms);
 	}
@@ -128,7 +130,8 @@ static bool open_due(const struct drain *drain, int64_t now_ms)
 {
 	if (drain->ended)
 		return has_untold(drain) && now_ms >= drain->open_ms;
-	return drain->ready && !drain->over && now_ms >= drain->open_ms &&
+	return drain->ready && !drain->over && !drain->leaving &&
+	       now_ms >= drain->open_ms &&
 	       (drain->wanted ||
 		(drain->retry_ms >= 0 && now_ms >= drain->retry_ms));
 }
@@ -185,6 +188,16 @@ static void settle(struct drain *drain, int64_t now_ms)
 	}
 }
 
+static bool leave_if_due(struct drain *drain, int64_t now_ms)
+{
+	if (!drain->leaving || drain->told_to_leave ||
+	    (rst_push_unanswered(drain->push) > 0 && now_ms < drain->leave_ms))
+		return false;
+	drain->told_to_leave = true;
+	rst_push_dismiss(drain->push, drain->leave_text);
+	return true;
+}
+
 void drain_work(struct drain *drain, int64_t now_ms)
 {
 	int64_t deadline = rst_push_deadline(drain->push);
@@ -197,6 +210,8 @@ void drain_work(struct drain *drain, int64_t now_ms)
 		while (drain_take_push_event(drain, now_ms))
 			moved = true;
 		if (drain_take_hold_event(drain, now_ms))
+			moved = true;
+		if (leave_if_due(drain, now_ms))
 			moved = true;
 	} while (moved);
 	settle(drain, now_ms);
@@ -215,7 +230,7 @@ static int64_t open_deadline(const struct drain *drain)
 {
 	if (drain->ended)
 		return has_untold(drain) ? drain->open_ms : -1;
-	if (!drain->ready || drain->over)
+	if (!drain->ready || drain->over || drain->leaving)
 		return -1;
 	if (drain->wanted || drain->retry_ms < 0)
 		return drain->wanted ? drain->open_ms : -1;
@@ -228,6 +243,8 @@ int64_t drain_deadline(const struct drain *drain)
 	int64_t deadline =
 		drain->ended ? drain->end_ms : rst_push_deadline(drain->push);
 
+	if (drain->leaving && !drain->told_to_leave && !drain->ended)
+		deadline = earlier(deadline, drain->leave_ms);
 	if (drain->state == HOLD_NONE)
 		deadline = earlier(deadline, open_deadline(drain));
 	if (drain->hold != NULL && !drain->waiting)
@@ -267,9 +284,15 @@ const char *drain_over(const struct drain *drain)
 	return drain->over ? drain->over_text : NULL;
 }
 
-void drain_dismiss(struct drain *drain, const char *text)
+void drain_dismiss(struct drain *drain, const char *text, int64_t now_ms)
 {
-	rst_push_dismiss(drain->push, text);
+	if (drain->leaving)
+		return;
+	drain->leaving = true;
+	drain->leave_ms = now_ms + drain->settings->leave_ms;
+	(void)snprintf(drain->leave_text, sizeof(drain->leave_text), "%s",
+		       text);
+	drain->waiting = false;
 }
 
 void drain_held(struct drain *drain)

@@ -23,6 +23,9 @@ struct drain_settings {
 	int64_t reopen_min_ms; /**< hold not to be had; doubles up to ... */
 	int64_t reopen_max_ms;
 	int64_t commit_delay_ms; /**< how long an acknowledgement may wait */
+	/** how long a client that is to be dismissed may take to decide about
+	    what is on its way */
+	int64_t leave_ms;
 	int64_t close_ms; /**< how long the last ones may take at the end */
 };
 
@@ -59,8 +62,12 @@ void drain_sent(struct drain *drain, size_t n);
 bool drain_extended(const struct drain *drain);
 /** The conversation has ended, and why (valid until _free); else NULL. */
 const char *drain_over(const struct drain *drain);
-/** Tell the client to go away; then it is over. */
-void drain_dismiss(struct drain *drain, const char *text);
+/**
+ * Tell the client to go away; then it is over. No other message is begun; what
+ * is on its way may still be acknowledged for settings->leave_ms: it is on the
+ * client's disk, most likely, and would come to the next one a second time.
+ */
+void drain_dismiss(struct drain *drain, const char *text, int64_t now_ms);
 
 /* ---- from the core */
 

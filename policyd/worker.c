@@ -20,8 +20,9 @@
 /** A session's number is its slot in the table, below a serial number. */
 #define SLOT_BITS 20
 #define SLOT_MASK ((1U << SLOT_BITS) - 1)
-/** The core kills after five seconds: be done before. */
-#define CLOSE_MS 4000
+/** The core kills after five seconds: be done before. What is on its way is
+    waited for until then, for a second at most (drain_settings_init()). */
+#define CLOSE_MS 3500
 #define STOP_MS 4500
 #define LOG_INTERVAL_MS 60000
 /** Of what the kernel takes without sending it: a larger backlog would only

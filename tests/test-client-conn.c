@@ -146,6 +146,7 @@ static void setup(void)
 	stage.settings.drain.retry_min_ms = 30;
 	stage.settings.drain.reopen_min_ms = 10;
 	stage.settings.drain.commit_delay_ms = 10;
+	stage.settings.drain.leave_ms = 30;
 	stage.settings.drain.close_ms = 150;
 }
 
@@ -643,6 +644,32 @@ START_TEST(test_dismissed)
 }
 END_TEST
 
+/* What is on its way may be decided about; nothing more is begun. */
+START_TEST(test_dismissed_in_time)
+{
+	stage.settings.drain.leave_ms = PATIENCE_MS;
+	begin_push();
+	hold_says(MSG("1") MSG("2"));
+	client_hears("body2");
+	client_says("250 a\r\n250 b\r\n250 c\r\n");
+	hold_hears("ACK\tid1\n");
+	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Newer sign-in");
+	hold_says(MSG("3") "END\t3\n");
+	core_says(RST_IPC_HELD, 0, RST_VERDICT_OK, "");
+	turns(5);
+	ck_assert(!has_said(&stage.client, "XRESTANTE CLOSE"));
+	client_says("250 a\r\n250 b\r\n250 c\r\n");
+	client_hears("XRESTANTE CLOSE Newer sign-in\r\n");
+	ck_assert(!has_said(&stage.client, "MAIL"));
+	hold_hears("ACK\tid2\n");
+	hold_hears("BYE\n");
+	hold_says("GONE\tid1\nGONE\tid2\nDONE\nBYE\n");
+	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	peer_close(&stage.client);
+	(void)core_hears(RST_IPC_CLOSED);
+}
+END_TEST
+
 START_TEST(test_dismissed_signing_in)
 {
 	sign_in();
@@ -917,6 +944,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_refused);
 	tcase_add_test(tc, test_nothing_acked_early);
 	tcase_add_test(tc, test_dismissed);
+	tcase_add_test(tc, test_dismissed_in_time);
 	tcase_add_test(tc, test_dismissed_signing_in);
 	tcase_add_test(tc, test_no_mechanisms);
 	tcase_add_test(tc, test_sign_in_refused);
