@@ -246,13 +246,16 @@ END_TEST
 
 START_TEST(test_never_answered)
 {
+	char octet;
+
 	begin(1);
 	t.later = true;
 	put(REQUEST("a"), strlen(REQUEST("a")));
-	/* returns when the one timer has run */
 	while (t.asks == 0)
 		turn();
-	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	/* the timer may have run already, where everything takes long */
+	while (recv(t.peer, &octet, 1, MSG_PEEK) < 0)
+		turn();
 	check_answer(DUNNO);
 	finish();
 }
