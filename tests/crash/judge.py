@@ -175,7 +175,7 @@ def doveadm_copies(doveadm, user, mailbox=HOLD, place="hold"):
     result = subprocess.run(
         [*doveadm, "-f", "pager", "fetch", "-u", user, "uid text", "mailbox",
          mailbox, "all"],
-        capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+        capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
     if result.returncode == 68 or b"doesn't exist" in result.stderr:
         return []            # no such mailbox yet
     if result.returncode != 0:
