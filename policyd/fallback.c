@@ -16,6 +16,8 @@
 #define MAX_NOTED 200000
 /** The wall clock may be set: look at it this often at least. */
 #define MAX_SLEEP_SECS 60
+/** Set by more than this: what the timetable says may be nonsense. */
+#define MAX_STEP_SECS 60
 /** of a walk that failed; doubled up to the maximum */
 #define FIRST_SCAN_DELAY_MS 1000
 #define MAX_SCAN_DELAY_MS (600 * 1000)
@@ -37,6 +39,8 @@ struct fallback {
 	struct hold_job *scan;
 	int64_t scan_delay_ms;
 	bool scan_complained;
+	bool scan_again;
+	int64_t clock_offset; /* of the wall clock, from the monotonic one */
 };
 
 static void run_due(struct fallback *fallback);
@@ -126,6 +130,35 @@ static void on_sweep_event(const struct rst_hold_event *ev, const char *text,
 	run_due(fallback);
 }
 
+static int64_t clock_offset(void)
+{
+	return clock_wall_secs() - clock_ms() / 1000;
+}
+
+/*
+ * When messages are due was written down with them, in wall-clock time, and
+ * stays true. But delays after a failure were counted from a clock that was
+ * wrong, perhaps by a month: the walk finds what they have put off.
+ */
+static void watch_clock(struct fallback *fallback)
+{
+	int64_t offset = clock_offset();
+	int64_t step = offset - fallback->clock_offset;
+	struct rst_logline line;
+
+	if (step >= -MAX_STEP_SECS && step <= MAX_STEP_SECS)
+		return;
+	fallback->clock_offset = offset;
+	rst_logline_begin(&line, "the clock was set, looking through the "
+				 "holds");
+	rst_logline_i64(&line, "secs", step);
+	log_line(LOG_NOTICE, &line);
+	if (fallback->scan != NULL)
+		fallback->scan_again = true;
+	else
+		event_active(fallback->scan_timer, EV_TIMEOUT, 0);
+}
+
 static void start_sweep(struct fallback *fallback, struct rst_str user)
 {
 	struct sweep *sweep = rst_calloc(1, sizeof(*sweep));
@@ -145,6 +178,7 @@ static void run_due(struct fallback *fallback)
 	struct timeval delay;
 	struct rst_str user;
 
+	watch_clock(fallback);
 	while (fallback->running < fallback->config.concurrency &&
 	       rst_timetable_take(fallback->timetable, now, &user))
 		start_sweep(fallback, user);
@@ -220,7 +254,9 @@ static void scan_done(struct fallback *fallback,
 	log_line(LOG_INFO, &line);
 	fallback->scan_complained = false;
 	fallback->scan_delay_ms = FIRST_SCAN_DELAY_MS;
-	schedule_scan(fallback, fallback->config.reconcile_ms);
+	schedule_scan(fallback,
+		      fallback->scan_again ? 0 : fallback->config.reconcile_ms);
+	fallback->scan_again = false;
 	run_due(fallback);
 }
 
@@ -255,6 +291,7 @@ static void on_scan_time(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	(void)event_del(fallback->scan_timer);
 	fallback->scan = hold_job_start(
 		fallback->base, fallback->config.hold_socket, HOLD_JOB_SCAN,
 		RST_STR(""), on_scan_event, fallback);
@@ -269,6 +306,7 @@ struct fallback *fallback_new(struct event_base *base,
 	fallback->config = *config;
 	fallback->timetable = rst_timetable_new();
 	fallback->scan_delay_ms = FIRST_SCAN_DELAY_MS;
+	fallback->clock_offset = clock_offset();
 	LIST_INIT(&fallback->sweeps);
 	fallback->due_timer = evtimer_new(base, on_due, fallback);
 	fallback->scan_timer = evtimer_new(base, on_scan_time, fallback);

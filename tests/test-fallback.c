@@ -11,6 +11,7 @@
 #include "test-util.h"
 
 #define CONCURRENCY 2
+#define DAY (24 * 3600)
 
 struct hold_job {
 	enum hold_job_type type;
@@ -26,7 +27,20 @@ static struct {
 	struct hold_job jobs[32];
 	unsigned int count;
 	char held[256];
+	int64_t clock; /* by how much it was set */
 } t;
+
+/** In the place of the C library's. */
+time_t time(time_t *now_r)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	now.tv_sec += t.clock;
+	if (now_r != NULL)
+		*now_r = now.tv_sec;
+	return now.tv_sec;
+}
 
 void log_line(int level, const struct rst_logline *line)
 {
@@ -248,6 +262,103 @@ START_TEST(test_no_spinning)
 }
 END_TEST
 
+static const struct {
+	int64_t step;
+	const char *due; /* of "soon", in half a day, and "later", in 20 days */
+	bool walk;
+} steps[] = {
+	{10, "", false},
+	{-10, "", false},
+	{DAY, "soon ", true},
+	{-DAY, "", true},
+	{30 * DAY, "soon later ", true},
+	{-30 * DAY, "", true},
+};
+
+/* @return names of those that are swept, in order, but for the first jobs */
+static const char *swept(unsigned int from)
+{
+	static char names[256];
+	unsigned int i;
+
+	names[0] = '\0';
+	for (i = from; i < t.count; i++) {
+		if (t.jobs[i].type == HOLD_JOB_EXPIRED) {
+			strcat(names, t.jobs[i].user);
+			strcat(names, " ");
+		}
+	}
+	return names;
+}
+
+static void walk_done(unsigned int i)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
+
+	ck_assert_int_eq(t.jobs[i].type, HOLD_JOB_SCAN);
+	answer(i, &ev);
+}
+
+/* What the wall clock says is due, and no more; the holds are looked through,
+   once. */
+START_TEST(test_clock_is_set)
+{
+	int64_t now = clock_wall_secs();
+	unsigned int i, walks = 0;
+
+	begin();
+	walk_done(0);
+	fallback_note(t.fallback, RST_STR("later"), now + 20 * DAY);
+	fallback_note(t.fallback, RST_STR("soon"), now + DAY / 2);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	t.clock = steps[_i].step;
+	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
+	turn();
+	turn();
+	ck_assert_str_eq(swept(1), steps[_i].due);
+	for (i = 1; i < t.count; i++)
+		walks += t.jobs[i].type == HOLD_JOB_SCAN;
+	ck_assert_uint_eq(walks, steps[_i].walk);
+	finish();
+}
+END_TEST
+
+/* What failed under a wrong clock was put off to a time of that clock. */
+START_TEST(test_clock_is_put_right)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_USER);
+	int64_t now = clock_wall_secs();
+
+	begin();
+	walk_done(0);
+	fallback_note(t.fallback, RST_STR("soon"), now + DAY / 2);
+	t.clock = 30 * DAY;
+	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	refused(1, RST_HOLD_NO_TEMP);
+	/* once more, while that walk is still going on */
+	t.clock = 0;
+	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	walk_done(2);
+	turn();
+	ck_assert_uint_eq(t.count, 4);
+	ev.user = RST_STR("soon");
+	ev.due = now + DAY / 2;
+	ev.messages = 1;
+	answer(3, &ev);
+	walk_done(3);
+	t.clock = DAY / 2 + 1;
+	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
+	turn();
+	ck_assert_str_eq(swept(4), "soon ");
+	finish();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("fallback");
@@ -258,6 +369,8 @@ int main(void)
 	tcase_add_test(tcase, test_few_at_once);
 	tcase_add_test(tcase, test_not_while_swept);
 	tcase_add_loop_test(tcase, test_no_spinning, 0, 9);
+	tcase_add_loop_test(tcase, test_clock_is_set, 0, N_ELEMENTS(steps));
+	tcase_add_test(tcase, test_clock_is_put_right);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
