@@ -147,11 +147,19 @@ static void set(struct conf *conf, enum conf_setting which, const char *value,
 
 /* ---- the file */
 
+/* NULL: it is not known. Empty is no better, and not the root directory. */
+static const char *home_dir(void)
+{
+	const char *home = getenv("HOME");
+
+	return home != NULL && *home != '\0' ? home : NULL;
+}
+
 /* In a file a relative path would depend on where we are started. */
 static void set_path(enum conf_setting which, const char *value,
 		     const char *origin)
 {
-	const char *home = getenv("HOME");
+	const char *home = home_dir();
 	char *path;
 
 	if (value[0] == '~' && value[1] == '/' && home != NULL) {
@@ -252,7 +260,7 @@ static void read_file(const char *path, bool must_exist)
 
 static char *usual_path(void)
 {
-	const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	const char *xdg = getenv("XDG_CONFIG_HOME"), *home = home_dir();
 
 	if (xdg != NULL && xdg[0] == '/')
 		return path_join(xdg, "restante/restante.conf");
@@ -274,7 +282,7 @@ static void set_default_hostname(struct conf *conf)
 
 static void set_default_maildir(struct conf *conf)
 {
-	const char *home = getenv("HOME");
+	const char *home = home_dir();
 	char *path;
 
 	if (home == NULL)

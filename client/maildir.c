@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,36 +65,19 @@ static int make_dirs(const struct maildir *maildir)
 			return -1;
 		}
 	}
-	if (made && fsync(maildir->fd) < 0) {
+	if (made && path_sync_dir(maildir->fd) < 0) {
 		log_dir_errno("cannot sync directory", maildir, "");
 		return -1;
 	}
 	return 0;
 }
 
-/* A new Maildir must itself outlive a power cut. */
-static int make_root(const char *path, int *fd_r)
-{
-	bool made = mkdir(path, 0700) == 0;
-	int up, ret;
-
-	if (!made && errno != EEXIST)
-		return -1;
-	*fd_r = open_dir(AT_FDCWD, path);
-	if (*fd_r < 0 || !made)
-		return *fd_r < 0 ? -1 : 0;
-	up = open_dir(*fd_r, "..");
-	if (up < 0)
-		return -1;
-	ret = fsync(up);
-	close(up);
-	return ret;
-}
-
 int maildir_open(struct maildir *maildir, const char *path)
 {
 	*maildir = (struct maildir){rst_strdup(path), -1, -1, -1};
-	if (make_root(path, &maildir->fd) < 0) {
+	if (path_make_dir(path) == 0)
+		maildir->fd = open_dir(AT_FDCWD, path);
+	if (maildir->fd < 0) {
 		log_errno("cannot open the Maildir", "path", path);
 		return -1;
 	}
@@ -234,16 +218,14 @@ char *maildir_host(const char *hostname)
 }
 
 void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
-		  struct rst_str id)
+		  struct rst_str id, int64_t secs)
 {
 	static unsigned int count;
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (now.tv_sec < 0)
-		now.tv_sec = 0;
 	(void)snprintf(name_r, MAILDIR_NAME_SIZE,
-		       "%lld.M%ldP%dQ%u.%.*s" MARK "%.*s",
-		       (long long)now.tv_sec, now.tv_nsec / 1000, (int)getpid(),
-		       ++count, HOST_MAX, host, (int)id.n, id.p);
+		       "%" PRId64 ".M%ldP%dQ%u.%.*s" MARK "%.*s", secs,
+		       now.tv_nsec / 1000, (int)getpid(), ++count, HOST_MAX,
+		       host, (int)id.n, id.p);
 }

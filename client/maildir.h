@@ -37,9 +37,11 @@ void maildir_clean(struct maildir *maildir);
  */
 int maildir_lock(const char *dir);
 
-/** A new name. @param host as sanitized by maildir_host() */
+/** A new name.
+    @param host as sanitized by maildir_host()
+    @param secs since 1970, not less than 0 */
 void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
-		  struct rst_str id);
+		  struct rst_str id, int64_t secs);
 /** Other octets than letters, digits, '.', '-' become '_'; cut at 64. */
 char *maildir_host(const char *hostname);
 

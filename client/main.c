@@ -156,9 +156,8 @@ static int run(const struct conf *conf, bool once)
 		.server = conf->host,
 	};
 	char error[TLS_ERROR_SIZE];
-	struct store *store;
 	struct tls *tls;
-	int status = EX_TEMPFAIL;
+	int status;
 
 	if (!check_password(conf))
 		return EX_CONFIG;
@@ -171,10 +170,7 @@ static int run(const struct conf *conf, bool once)
 				      NULL);
 		return EX_CONFIG;
 	}
-	store = store_open(&store_settings);
-	if (store != NULL)
-		status = registration_run(conf, tls, store, once);
-	store_free(&store);
+	status = registration_run(conf, tls, &store_settings, once);
 	tls_free(&tls);
 	return status;
 }

@@ -2,8 +2,12 @@
 #include "path.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "restante/str.h"
 
@@ -16,4 +20,28 @@ char *path_join(const char *dir, const char *name)
 	(void)snprintf(path, size, "%s/%s", dir, name);
 	errno = saved;
 	return path;
+}
+
+int path_sync_dir(int fd)
+{
+	if (fsync(fd) == 0)
+		return 0;
+	return errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS ? 0
+									 : -1;
+}
+
+int path_make_dir(const char *path)
+{
+	char *above;
+	int fd, ret;
+
+	if (mkdir(path, 0700) < 0)
+		return errno == EEXIST ? 0 : -1;
+	above = path_join(path, "..");
+	fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret = fd < 0 ? -1 : path_sync_dir(fd);
+	if (fd >= 0)
+		close(fd);
+	free(above);
+	return ret;
 }

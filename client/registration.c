@@ -25,19 +25,29 @@
 /* Sent away: two machines of one user would drive each other out. */
 #define DISMISSED_MS 5000
 #define DISMISSED_STEADY_MS 600000
+/* How often it is asked whether there is room again. */
+#define ROOM_MS 1000
 
-/* WAITING (timer) -> DIALLING (dial) -> CONNECTED (conn) -> WAITING */
+/*
+ * WAITING (timer) -> DIALLING (dial) -> CONNECTED (conn) -> WAITING
+ *                    ^                                  `-> NO_ROOM
+ *                    `------------------------------------- (store == NULL,
+ *                                                            room_timer)
+ */
 struct registration {
 	const struct conf *conf;
 	struct tls *tls;
+	const struct store_settings *store_settings;
 	struct store *store;
 	bool once;
 	struct event_base *base;
 	struct event *timer;
+	struct event *room_timer; /* is there room? */
 	struct event *signals[3];
 	struct dial *dial;
 	struct server_conn *conn;
 	struct backoff backoff;
+	struct backoff room_backoff; /* of room that was none in the end */
 	int64_t connected_ms;
 	bool stopping;
 	int status;
@@ -67,15 +77,21 @@ static void leave(struct registration *reg, int status)
 	event_base_loopbreak(reg->base);
 }
 
-static void wait_then_dial(struct registration *reg, int64_t ms)
+static void set_timer(struct event *timer, int64_t ms)
 {
 	const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+
+	evtimer_add(timer, &wait);
+}
+
+static void wait_then_dial(struct registration *reg, int64_t ms)
+{
 	struct rst_logline line;
 
 	rst_logline_begin(&line, "next try");
 	rst_logline_i64(&line, "secs", (ms + 999) / 1000);
 	log_line(LOG_INFO, &line);
-	evtimer_add(reg->timer, &wait);
+	set_timer(reg->timer, ms);
 }
 
 static void failed(struct registration *reg)
@@ -108,10 +124,15 @@ static void log_end(const struct server_conn_result *result, bool once)
 	switch (result->end) {
 	case SERVER_CONN_FINISHED:
 	case SERVER_CONN_STOPPED:
+	case SERVER_CONN_ROOM_AGAIN:
 		rst_logline_begin(&line, "signed out");
 		break;
 	case SERVER_CONN_DISMISSED:
 		rst_logline_begin(&line, "sent away by the server");
+		break;
+	case SERVER_CONN_NO_ROOM:
+		level = LOG_ERR;
+		rst_logline_begin(&line, "left the mail at the server");
 		break;
 	case SERVER_CONN_LOST:
 		rst_logline_begin(&line, "lost connection");
@@ -130,6 +151,22 @@ static void log_end(const struct server_conn_result *result, bool once)
 	log_line(level, &line);
 }
 
+/* A second; longer when there seemed to be room and it was of no use. */
+static int64_t room_wait_ms(struct registration *reg)
+{
+	int64_t ms = backoff_next_ms(&reg->room_backoff, chance());
+
+	return ms < ROOM_MS ? ROOM_MS : ms;
+}
+
+static void wait_for_room(struct registration *reg)
+{
+	store_free(&reg->store);
+	log_short(LOG_WARNING, "waiting for a disk that can be written to",
+		  "maildir", reg->store_settings->maildir);
+	set_timer(reg->room_timer, room_wait_ms(reg));
+}
+
 static void wait_after(struct registration *reg,
 		       const struct server_conn_result *result)
 {
@@ -140,6 +177,12 @@ static void wait_after(struct registration *reg,
 	    lasted >= (dismissed ? DISMISSED_STEADY_MS : STEADY_MS))
 		backoff_reset(&reg->backoff);
 	switch (result->end) {
+	case SERVER_CONN_NO_ROOM:
+		wait_for_room(reg);
+		break;
+	case SERVER_CONN_ROOM_AGAIN:
+		wait_then_dial(reg, room_wait_ms(reg) - ROOM_MS);
+		break;
 	case SERVER_CONN_REFUSED:
 	case SERVER_CONN_FINISHED: /* a plain ODMR server: it is polled */
 		wait_then_dial(reg, backoff_refused_ms(chance()));
@@ -156,13 +199,17 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 	struct registration *reg = ctx;
 
 	log_end(result, reg->once);
+	/* what is stored before it is full again is worth the next try */
+	if (result->stored > 0 &&
+	    (result->left == 0 || result->end == SERVER_CONN_NO_ROOM))
+		backoff_reset(&reg->room_backoff);
+	server_conn_free(&reg->conn); /* before its store */
 	if (reg->once)
 		leave(reg, once_status(result));
 	else if (reg->stopping)
 		leave(reg, EX_OK);
 	else
 		wait_after(reg, result);
-	server_conn_free(&reg->conn);
 }
 
 /* ---- the beginning */
@@ -180,6 +227,7 @@ static void connect_server(struct registration *reg, struct bufferevent *bev,
 		.idle_timeout_ms = IDLE_TIMEOUT_MS,
 		.once = reg->once,
 		.once_timeout_ms = ONCE_TIMEOUT_MS,
+		.room_interval_ms = reg->once ? 0 : ROOM_MS,
 		.close_timeout_ms = CLOSE_TIMEOUT_MS,
 		.half_close = tls_half_close,
 	};
@@ -263,6 +311,28 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	start_dial(arg);
 }
 
+static void try_store(struct registration *reg)
+{
+	if (store_probe(reg->store_settings) < 0) {
+		set_timer(reg->room_timer, ROOM_MS);
+		return;
+	}
+	reg->store = store_open(reg->store_settings);
+	if (reg->store == NULL) { /* which was logged */
+		set_timer(reg->room_timer, room_wait_ms(reg));
+		return;
+	}
+	log_short(LOG_INFO, "the disk can be written to again", NULL, NULL);
+	start_dial(reg);
+}
+
+static void on_room_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	try_store(arg);
+}
+
 /* ---- signals */
 
 static void on_stop(evutil_socket_t sig, short what, void *arg)
@@ -289,7 +359,8 @@ static void on_dial_now(evutil_socket_t sig, short what, void *arg)
 		return;
 	log_short(LOG_INFO, "told to dial now", NULL, NULL);
 	backoff_reset(&reg->backoff);
-	start_dial(reg);
+	if (reg->store != NULL)
+		start_dial(reg);
 }
 
 static void set_up(struct registration *reg)
@@ -300,6 +371,7 @@ static void set_up(struct registration *reg)
 	if (reg->base == NULL)
 		abort(); /* nothing works */
 	reg->timer = evtimer_new(reg->base, on_timer, reg);
+	reg->room_timer = evtimer_new(reg->base, on_room_timer, reg);
 	reg->signals[0] = evsignal_new(reg->base, SIGTERM, on_stop, reg);
 	reg->signals[1] = evsignal_new(reg->base, SIGINT, on_stop, reg);
 	reg->signals[2] = evsignal_new(reg->base, SIGUSR1, on_dial_now, reg);
@@ -316,18 +388,25 @@ static void tear_down(struct registration *reg)
 	for (i = 0; i < 3; i++)
 		event_free(reg->signals[i]);
 	event_free(reg->timer);
+	event_free(reg->room_timer);
 	event_base_free(reg->base);
 }
 
 int registration_run(const struct conf *conf, struct tls *tls,
-		     struct store *store, bool once)
+		     const struct store_settings *store_settings, bool once)
 {
-	struct registration reg = {
-		.conf = conf, .tls = tls, .store = store, .once = once};
+	struct registration reg = {.conf = conf,
+				   .tls = tls,
+				   .store_settings = store_settings,
+				   .once = once};
 
+	reg.store = store_open(store_settings);
+	if (reg.store == NULL)
+		return EX_TEMPFAIL;
 	set_up(&reg);
 	start_dial(&reg);
 	event_base_dispatch(reg.base);
 	tear_down(&reg);
+	store_free(&reg.store);
 	return reg.status;
 }

@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "path.h"
 
 /* lines of which more than half may be dead before that is worth a rewrite */
 #define COMPACT_MIN 256
 #define LINE_MAX_OCTETS (RST_ID_MAX + 32)
+#define COPY_FILE SEEN_FILE ".new"
 
 struct seen_entry {
 	TAILQ_ENTRY(seen_entry) link;  /* in the order of the log */
@@ -38,7 +40,9 @@ struct seen {
 	size_t lines;      /* in the file, dead ones too */
 	size_t compact_at; /* lines below which it is not tried */
 	off_t size;        /* of the whole lines; the next one goes there */
-	int64_t newest;
+	int64_t newest;    /* time of all lines */
+	bool damaged;
+	bool dir_dirty; /* the file's name is not durable */
 };
 
 static int entry_cmp(const void *a, const void *b)
@@ -65,22 +69,15 @@ static struct seen_entry *find(const struct seen *seen, struct rst_str id)
 	return node == NULL ? NULL : *node;
 }
 
-/* An entry that is alive, be it new or known. */
 static struct seen_entry *add(struct seen *seen, struct rst_str id,
 			      int64_t time)
 {
-	struct seen_entry *entry = find(seen, id);
+	struct seen_entry *entry = rst_calloc(1, sizeof(*entry));
 
-	if (entry == NULL) {
-		entry = rst_calloc(1, sizeof(*entry));
-		entry_set_id(entry, id);
-		if (tsearch(entry, &seen->tree, entry_cmp) == NULL)
-			abort(); /* out of memory */
-		TAILQ_INSERT_TAIL(&seen->entries, entry, link);
-	} else if (!entry->forgotten) {
-		return entry;
-	}
-	entry->forgotten = false;
+	entry_set_id(entry, id);
+	if (tsearch(entry, &seen->tree, entry_cmp) == NULL)
+		abort(); /* out of memory */
+	TAILQ_INSERT_TAIL(&seen->entries, entry, link);
 	entry->time = time;
 	seen->count++;
 	return entry;
@@ -97,31 +94,36 @@ static void drop(struct seen *seen, struct seen_entry *entry)
 	free(entry);
 }
 
+/* From now on, which is when the newest line was written, it ages. */
 static void set_forgotten(struct seen *seen, struct seen_entry *entry)
 {
 	if (!entry->forgotten)
 		seen->count--;
 	entry->forgotten = true;
+	if (entry->time < seen->newest)
+		entry->time = seen->newest;
 }
 
 /* One line, without its LF. @return false: it is none of ours */
 static bool load_line(struct seen *seen, struct rst_str line)
 {
-	struct rst_str id;
 	struct seen_entry *entry;
+	struct rst_str id;
 	uint64_t time;
 
 	if (!rst_str_split(&line, '\t', &id) || !rst_id_valid(id))
 		return false;
+	entry = find(seen, id);
 	if (rst_str_eq(line, RST_STR("-"))) {
-		entry = find(seen, id);
 		if (entry != NULL)
 			set_forgotten(seen, entry);
 		return true;
 	}
-	if (!rst_str_to_u64(line, &time) || time > INT64_MAX)
+	if (!rst_str_to_u64(line, &time) || time > SEEN_TIME_MAX)
 		return false;
-	add(seen, id, (int64_t)time)->logged = true;
+	if (entry == NULL)
+		entry = add(seen, id, (int64_t)time);
+	entry->logged = true;
 	if ((int64_t)time > seen->newest)
 		seen->newest = (int64_t)time;
 	return true;
@@ -151,8 +153,10 @@ static int load(struct seen *seen, FILE *file)
 		}
 		seen->lines++;
 		seen->size += n;
-		if (!load_line(seen, (struct rst_str){buf, (size_t)n - 1}))
-			report_bad_line(seen);
+		if (load_line(seen, (struct rst_str){buf, (size_t)n - 1}))
+			continue;
+		report_bad_line(seen);
+		seen->damaged = true;
 	}
 	free(buf);
 	return ferror(file) ? -1 : 0;
@@ -183,7 +187,7 @@ static int open_files(struct seen *seen)
 			  O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (seen->fd < 0 || ftruncate(seen->fd, seen->size) < 0)
 		return -1;
-	return fsync(seen->dir_fd);
+	return path_sync_dir(seen->dir_fd);
 }
 
 struct seen *seen_open(const char *dir)
@@ -192,7 +196,6 @@ struct seen *seen_open(const char *dir)
 
 	seen->dir = rst_strdup(dir);
 	seen->dir_fd = seen->fd = -1;
-	seen->newest = INT64_MIN;
 	seen->compact_at = COMPACT_MIN;
 	TAILQ_INIT(&seen->entries);
 	TAILQ_INIT(&seen->fresh);
@@ -235,7 +238,7 @@ void seen_note(struct seen *seen, struct rst_str id, int64_t time)
 {
 	struct seen_entry *entry = find(seen, id);
 
-	if (!rst_id_valid(id) || (entry != NULL && !entry->forgotten))
+	if (!rst_id_valid(id) || entry != NULL)
 		return;
 	entry = add(seen, id, time < 0 ? 0 : time);
 	entry->logged = false;
@@ -289,6 +292,9 @@ int seen_flush(struct seen *seen)
 
 	if (TAILQ_EMPTY(&seen->fresh))
 		return 0;
+	if (seen->dir_dirty && path_sync_dir(seen->dir_fd) < 0)
+		return -1;
+	seen->dir_dirty = false;
 	file = open_memstream(&buf, &len);
 	if (file == NULL)
 		return -1;
@@ -313,7 +319,7 @@ static unsigned int lines_needed(const struct seen *seen,
 		return 0;
 	if (!entry->forgotten)
 		return 1;
-	return entry->time < seen->newest - SEEN_RECENT_SECS ? 0 : 2;
+	return entry->time < seen->newest - SEEN_KEEP_SECS ? 0 : 2;
 }
 
 static size_t all_lines_needed(const struct seen *seen)
@@ -364,32 +370,44 @@ static void drop_dead(struct seen *seen)
 	}
 }
 
-static int compact(struct seen *seen)
+/* @return descriptor of the copy, to be written to; -1: there is none */
+static int make_copy(struct seen *seen, off_t *size_r)
 {
-	const char *copy = SEEN_FILE ".new";
-	int new_fd, fd;
-	off_t size;
+	int fd = openat(seen->dir_fd, COPY_FILE,
+			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-	fd = openat(seen->dir_fd, copy,
-		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -1;
-	size = write_copy(seen, fd);
-	if (size < 0)
+	*size_r = write_copy(seen, fd);
+	if (*size_r < 0)
 		return -1;
-	new_fd = openat(seen->dir_fd, copy, O_WRONLY | O_CLOEXEC);
-	if (new_fd < 0)
-		return -1;
-	if (renameat(seen->dir_fd, copy, seen->dir_fd, SEEN_FILE) < 0) {
-		close(new_fd);
+	return openat(seen->dir_fd, COPY_FILE, O_WRONLY | O_CLOEXEC);
+}
+
+static int compact(struct seen *seen)
+{
+	off_t size;
+	int fd = make_copy(seen, &size), saved;
+
+	if (fd < 0 ||
+	    renameat(seen->dir_fd, COPY_FILE, seen->dir_fd, SEEN_FILE) < 0) {
+		saved = errno;
+		if (fd >= 0)
+			close(fd);
+		/* room that a full disk needs */
+		(void)unlinkat(seen->dir_fd, COPY_FILE, 0);
+		errno = saved;
 		return -1;
 	}
 	close(seen->fd);
-	seen->fd = new_fd;
+	seen->fd = fd;
 	seen->size = size;
 	drop_dead(seen);
 	seen->lines = all_lines_needed(seen);
-	return fsync(seen->dir_fd);
+	/* until that is durable a power cut brings the old file back, without
+	   the lines to come: seen_flush() tries it again */
+	seen->dir_dirty = path_sync_dir(seen->dir_fd) < 0;
+	return seen->dir_dirty ? -1 : 0;
 }
 
 /* To count costs a walk, so after each one it grows by half before the next. */
@@ -410,12 +428,8 @@ void seen_forget(struct seen *seen, struct rst_str id)
 	char line[LINE_MAX_OCTETS];
 	int n;
 
-	if (entry == NULL || entry->forgotten)
+	if (entry == NULL || entry->forgotten || !entry->logged)
 		return;
-	if (!entry->logged) {
-		drop(seen, entry);
-		return;
-	}
 	/* Not synced: if it gets lost, an id stays that will not be asked for
 	   again, and that is all. */
 	n = snprintf(line, sizeof(line), "%s\t-\n", entry->id);
@@ -430,6 +444,19 @@ void seen_forget(struct seen *seen, struct rst_str id)
 int64_t seen_newest(const struct seen *seen)
 {
 	return seen->newest;
+}
+
+bool seen_damaged(const struct seen *seen)
+{
+	return seen->damaged;
+}
+
+void seen_mend(struct seen *seen)
+{
+	if (compact(seen) < 0)
+		log_errno("cannot write the seen-log anew", "dir", seen->dir);
+	else
+		seen->damaged = false;
 }
 
 size_t seen_count(const struct seen *seen)

@@ -8,9 +8,11 @@
  * when more than half of them are dead the file is written anew and renamed.
  * Whoever opens it holds the lock of the Maildir.
  *
- * An id that was taken back is dead only SEEN_RECENT_SECS before the newest
- * line: until then it tells a file that was stored and forgotten from one
- * whose line a crash has kept out of the log.
+ * An id that was taken back stays known for SEEN_KEEP_SECS more, counted in
+ * the times of later lines: a server that breaks its promise, as one whose
+ * mail was restored from a backup may, brings no second copy; and it tells a
+ * file that was stored and forgotten from one whose line a crash has kept out
+ * of the log.
  */
 #ifndef CLIENT_SEEN_H
 #define CLIENT_SEEN_H
@@ -18,7 +20,9 @@
 #include "restante/envelope.h"
 
 #define SEEN_FILE "restante.seen"
-#define SEEN_RECENT_SECS 86400
+#define SEEN_KEEP_SECS (7 * 86400)
+/* The last second of the year 9999: no clock says more. */
+#define SEEN_TIME_MAX INT64_C(253402300799)
 
 enum seen_state {
 	SEEN_UNKNOWN,
@@ -40,15 +44,21 @@ struct seen;
 struct seen *seen_open(const char *dir);
 void seen_free(struct seen **seen);
 enum seen_state seen_find(const struct seen *seen, struct rst_str id);
-/** `id` is stored since `time`. Durable only after seen_flush(). */
+/** `id` is stored since `time`. Durable only after seen_flush(). One that is
+    known, or was forgotten, stays what it is. */
 void seen_note(struct seen *seen, struct rst_str id, int64_t time);
 /** Make what was noted durable. @return 0, or -1 with errno; then it is tried
     again with the next one */
 int seen_flush(struct seen *seen);
-/** The server promises that `id` will not come again. */
+/** The server promises that `id` will not come again. Nothing is done about
+    one that is not logged. */
 void seen_forget(struct seen *seen, struct rst_str id);
-/** Unix time of the newest line; INT64_MIN: the log has never had one. */
+/** Unix time of the newest line; 0: the log has never had one. */
 int64_t seen_newest(const struct seen *seen);
+/** Were there lines that are none? Then any id may be missing. */
+bool seen_damaged(const struct seen *seen);
+/** Write a damaged log anew. A failure is logged, and harmless. */
+void seen_mend(struct seen *seen);
 /** Ids that are not forgotten. */
 size_t seen_count(const struct seen *seen);
 

@@ -70,6 +70,7 @@ struct server_conn {
 	uint64_t answered, stored;
 	int64_t last_input_ms;
 	int64_t close_ms; /* when CLOSED is over */
+	int64_t room_ms;  /* when to look for room; -1: none is missing */
 	enum server_conn_end end;
 	char text[256];
 };
@@ -143,7 +144,8 @@ static bool commit(struct server_conn *conn)
 static void message_begin(struct server_conn *conn,
 			  const struct rst_receiver_event *ev)
 {
-	struct store_envelope env = {ev->id, ev->mail_from, ev->rcpt_to};
+	struct store_envelope env = {ev->id, ev->mail_from, ev->rcpt_to,
+				     ev->size};
 	struct message *msg = &conn->current;
 
 	store_message_free(&msg->stored);
@@ -171,11 +173,11 @@ static void message_end(struct server_conn *conn)
 	if (!conn->receiving)
 		return;
 	conn->receiving = false;
+	store_end(msg->stored);
 	if (msg->answered) {
 		finish_message(conn, msg);
 		return;
 	}
-	store_end(msg->stored);
 	if (conn->pending_count == PENDING_MAX) /* not with our limits */
 		(void)commit(conn);
 	conn->pending[conn->pending_count++] = *msg;
@@ -321,6 +323,16 @@ static void check_drained(struct server_conn *conn)
 		start_closing(conn, SERVER_CONN_FINISHED, "drained");
 }
 
+/* What has ended is answered 452; what the server has still under way comes
+   again, so that none of it need come now. */
+static void check_store(struct server_conn *conn)
+{
+	int error = store_failed(conn->store);
+
+	if (error != 0)
+		start_closing(conn, SERVER_CONN_NO_ROOM, strerror(error));
+}
+
 /* ---- octets */
 
 static ssize_t offer(struct server_conn *conn, const char *buf, size_t len)
@@ -414,6 +426,16 @@ static int64_t sooner(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+static void set_room_ms(struct server_conn *conn)
+{
+	int64_t interval_ms = conn->settings.room_interval_ms;
+
+	if (interval_ms == 0 || !store_lacks_room(conn->store))
+		conn->room_ms = -1;
+	else if (conn->room_ms < 0)
+		conn->room_ms = now_ms() + interval_ms;
+}
+
 static int64_t next_deadline(struct server_conn *conn)
 {
 	int64_t ms;
@@ -426,7 +448,8 @@ static int64_t next_deadline(struct server_conn *conn)
 	if (conn->settings.once)
 		ms = sooner(ms, conn->last_input_ms +
 					conn->settings.once_timeout_ms);
-	return ms;
+	set_room_ms(conn);
+	return sooner(ms, conn->room_ms);
 }
 
 static void set_timer(struct server_conn *conn)
@@ -454,6 +477,7 @@ static void report_end(struct server_conn *conn)
 		.end = conn->end,
 		.signed_in = conn->receiver != NULL,
 		.left = conn->answered - conn->stored,
+		.stored = conn->stored,
 		.text = conn->text,
 	};
 
@@ -481,6 +505,7 @@ static void pump(struct server_conn *conn)
 	if (conn->broken)
 		start_closing(conn, SERVER_CONN_BROKEN,
 			      "the server broke the protocol");
+	check_store(conn);
 	check_drained(conn);
 	flush_output(conn);
 	close_if_sent(conn);
@@ -523,6 +548,17 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	pump(conn);
 }
 
+/* Nobody tells. A message that is on its way is not cut off for it. */
+static void tick_room(struct server_conn *conn, int64_t now)
+{
+	if (conn->room_ms < 0 || now < conn->room_ms)
+		return;
+	conn->room_ms = -1;
+	if (!conn->receiving && store_has_room_again(conn->store))
+		start_closing(conn, SERVER_CONN_ROOM_AGAIN,
+			      "there is room for what was too large");
+}
+
 static void tick_receiver(struct server_conn *conn, int64_t now)
 {
 	int64_t deadline = rst_receiver_deadline(conn->receiver);
@@ -532,6 +568,7 @@ static void tick_receiver(struct server_conn *conn, int64_t now)
 	if (conn->settings.once &&
 	    now >= conn->last_input_ms + conn->settings.once_timeout_ms)
 		start_closing(conn, SERVER_CONN_LOST, "nothing more comes");
+	tick_room(conn, now);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -569,7 +606,7 @@ struct server_conn *server_conn_new(struct bufferevent *bev,
 	conn->store = store;
 	conn->ended = ended;
 	conn->ctx = ctx;
-	conn->close_ms = -1;
+	conn->close_ms = conn->room_ms = -1;
 	conn->last_input_ms = now_ms();
 	conn->customer = rst_customer_new(&settings->customer, now_ms());
 	conn->timer = evtimer_new(bufferevent_get_base(bev), on_timer, conn);

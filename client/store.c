@@ -14,9 +14,16 @@
 #include "maildir.h"
 #include "path.h"
 #include "restante/smtp.h"
+#include "room.h"
 #include "seen.h"
 
 #define WRITE_SIZE 65536
+/* Less than that: the disk is full, though some more might fit. */
+#define ROOM_MIN (1024 * 1024)
+/* Beside a message: its trace, its names, its line in the log. */
+#define ROOM_BESIDE 65536
+/* The times in names and in the log are of one clock, but taken apart. */
+#define NAME_SLACK_SECS 86400
 
 struct store {
 	struct maildir maildir;
@@ -24,7 +31,9 @@ struct store {
 	char *state_dir, *hostname, *server;
 	char *host; /* hostname, for file names */
 	int lock_fd, state_lock_fd;
-	int last_errno; /* of a failure that was reported; 0: it works */
+	int last_errno;   /* of a failure that was reported; 0: it works */
+	int failed;       /* errno of a failure that was not asked for yet */
+	uint64_t missing; /* room for the largest message that had none */
 };
 
 /*
@@ -48,8 +57,10 @@ struct store_message {
 	struct rst_str id; /* a view of id_octets */
 	char id_octets[RST_ID_MAX];
 	char name[MAILDIR_NAME_SIZE];
-	int fd;       /* of the file in tmp, or -1 */
-	bool last_cr; /* the last octet was a CR, and waits for what follows */
+	bool no_room;             /* that is why it failed */
+	uint64_t announced, came; /* octets */
+	int fd;                   /* of the file in tmp, or -1 */
+	bool last_cr; /* the last octet was a CR that may begin a CRLF */
 	char *buf;
 	size_t used;
 };
@@ -63,7 +74,7 @@ static int lock_dirs(struct store *store, const struct store_settings *settings)
 	store->lock_fd = maildir_lock(settings->maildir);
 	if (store->lock_fd < 0)
 		return -1;
-	if (mkdir(settings->state_dir, 0700) < 0 && errno != EEXIST) {
+	if (path_make_dir(settings->state_dir) < 0) {
 		log_errno("cannot make directory", "path", settings->state_dir);
 		return -1;
 	}
@@ -84,19 +95,25 @@ static void note_found(struct rst_str id, int64_t time, void *ctx)
 		seen_note(ctx, id, time);
 }
 
-/* What was renamed just before a crash is not in the log yet. Such a file is
-   younger than the log's last line, but for steps of the clock. */
+/*
+ * What was renamed just before a crash is not in the log yet. Its name is not
+ * older than the log's last line, whatever the clock did: see stamp(). With
+ * no log, or one with holes, every name counts.
+ */
 static int find_unlogged(struct store *store)
 {
-	int64_t newest = seen_newest(store->seen);
+	bool damaged = seen_damaged(store->seen);
 	int64_t since =
-		newest < SEEN_RECENT_SECS ? 0 : newest - SEEN_RECENT_SECS;
+		damaged ? 0 : seen_newest(store->seen) - NAME_SLACK_SECS;
 
 	if (maildir_scan(&store->maildir, since, note_found, store->seen) < 0)
 		return -1;
 	/* a failure is no harm: what was noted is known, and tried again */
-	if (fsync(store->maildir.new_fd) < 0 || seen_flush(store->seen) < 0)
+	if (path_sync_dir(store->maildir.new_fd) < 0 ||
+	    seen_flush(store->seen) < 0)
 		log_errno("cannot write the seen-log", "dir", store->state_dir);
+	else if (damaged)
+		seen_mend(store->seen);
 	return 0;
 }
 
@@ -139,13 +156,54 @@ void store_free(struct store **_store)
 	free(store);
 }
 
+static int open_dir(const char *path, const char *name)
+{
+	char *joined = path_join(path, name);
+	int fd = open(joined, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	free(joined);
+	return fd;
+}
+
+static int probe_dir(int dir_fd)
+{
+	int ret = dir_fd < 0 ? -1 : room_probe(dir_fd, ROOM_MIN), saved = errno;
+
+	if (dir_fd >= 0)
+		close(dir_fd);
+	errno = saved;
+	return ret;
+}
+
+int store_probe(const struct store_settings *settings)
+{
+	char *log = path_join(settings->state_dir, SEEN_FILE);
+	int ret = access(log, W_OK);
+
+	free(log);
+	if (ret == 0)
+		ret = probe_dir(open_dir(settings->maildir, "tmp"));
+	if (ret == 0)
+		ret = probe_dir(open_dir(settings->state_dir, "."));
+	return ret;
+}
+
 /* ---- one message */
+
+/* Never before the log's last line, where the clock may say so. */
+static int64_t stamp(const struct store *store)
+{
+	int64_t now = time(NULL), newest = seen_newest(store->seen);
+
+	return now < newest ? newest : now;
+}
 
 /* Once for each kind of trouble: a full disk meets every message. */
 static void report(struct store *store, const char *dir, const char *name)
 {
 	char *path;
 
+	store->failed = errno;
 	if (errno == store->last_errno)
 		return;
 	store->last_errno = errno;
@@ -174,6 +232,7 @@ static void close_file(struct store_message *msg)
 
 static void fail(struct store_message *msg)
 {
+	msg->no_room = room_is_missing(errno);
 	report_maildir(msg->store, "tmp", msg->name);
 	close_file(msg);
 	(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
@@ -282,7 +341,7 @@ static void open_file(struct store_message *msg,
 		      const struct store_envelope *env)
 {
 	msg->buf = rst_malloc(WRITE_SIZE);
-	maildir_name(msg->name, msg->store->host, msg->id);
+	maildir_name(msg->name, msg->store->host, msg->id, stamp(msg->store));
 	msg->fd = openat(msg->store->maildir.tmp_fd, msg->name,
 			 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (msg->fd < 0)
@@ -297,6 +356,7 @@ struct store_message *store_begin(struct store *store,
 	struct store_message *msg = rst_calloc(1, sizeof(*msg));
 
 	msg->store = store;
+	msg->announced = env->size;
 	msg->fd = -1;
 	msg->id = (struct rst_str){msg->id_octets, 0};
 	if (rst_id_valid(env->id)) {
@@ -305,6 +365,7 @@ struct store_message *store_begin(struct store *store,
 	}
 	switch (seen_find(store->seen, msg->id)) {
 	case SEEN_LOGGED:
+	case SEEN_FORGOTTEN: /* against the promise, and yet known */
 		msg->state = STATE_LOGGED;
 		msg->repeated = true;
 		break;
@@ -312,7 +373,6 @@ struct store_message *store_begin(struct store *store,
 		msg->state = STATE_RENAMED;
 		msg->repeated = true;
 		break;
-	case SEEN_FORGOTTEN:
 	case SEEN_UNKNOWN:
 		msg->state = STATE_WRITING;
 		open_file(msg, env);
@@ -330,6 +390,7 @@ void store_octets(struct store_message *msg, struct rst_str octets)
 {
 	const char *p = octets.p, *end = octets.p + octets.n, *cr;
 
+	msg->came += octets.n;
 	if (msg->state != STATE_WRITING || octets.n == 0)
 		return;
 	if (msg->last_cr && *p != '\n')
@@ -348,29 +409,36 @@ void store_octets(struct store_message *msg, struct rst_str octets)
 	}
 }
 
+/* Now it is known how large it is. */
+static void note_missing(const struct store_message *msg)
+{
+	uint64_t octets =
+		msg->came > msg->announced ? msg->came : msg->announced;
+
+	if (octets < INT64_MAX && octets + ROOM_BESIDE > msg->store->missing)
+		msg->store->missing = octets + ROOM_BESIDE;
+}
+
 void store_end(struct store_message *msg)
 {
-	if (msg->state != STATE_WRITING)
-		return;
-	if (msg->last_cr)
+	if (msg->state == STATE_WRITING && msg->last_cr)
 		put(msg, "\r", 1);
 	flush(msg);
-	if (msg->state != STATE_WRITING)
-		return;
-	if (fsync(msg->fd) < 0) {
+	if (msg->state == STATE_WRITING && fsync(msg->fd) < 0)
 		fail(msg);
-		return;
+	if (msg->state == STATE_WRITING) {
+		close_file(msg);
+		msg->state = STATE_WHOLE;
+	} else if (msg->no_room) {
+		note_missing(msg);
 	}
-	close_file(msg);
-	msg->state = STATE_WHOLE;
 }
 
 static void rename_file(struct store_message *msg)
 {
 	struct store *store = msg->store;
-	enum seen_state seen = seen_find(store->seen, msg->id);
 
-	if (seen == SEEN_NOTED || seen == SEEN_LOGGED) {
+	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
 		/* the same id twice at once: the first one counts */
 		(void)unlinkat(store->maildir.tmp_fd, msg->name, 0);
 		msg->repeated = true;
@@ -382,13 +450,13 @@ static void rename_file(struct store_message *msg)
 		fail(msg);
 		return;
 	}
-	seen_note(store->seen, msg->id, time(NULL));
+	seen_note(store->seen, msg->id, stamp(store));
 	msg->state = STATE_RENAMED;
 }
 
 static int sync_renamed(struct store *store)
 {
-	if (fsync(store->maildir.new_fd) < 0) {
+	if (path_sync_dir(store->maildir.new_fd) < 0) {
 		report_maildir(store, "new", "");
 		return -1;
 	}
@@ -459,6 +527,36 @@ void store_message_free(struct store_message **_msg)
 		(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
 	close_file(msg);
 	free(msg);
+}
+
+static bool small_fits(const struct store *store)
+{
+	return probe_dir(dup(store->maildir.tmp_fd)) == 0 &&
+	       probe_dir(open_dir(store->state_dir, ".")) == 0;
+}
+
+int store_failed(struct store *store)
+{
+	int error = store->failed;
+
+	store->failed = 0;
+	if (error != 0 && room_is_missing(error) && small_fits(store))
+		return 0;
+	return error;
+}
+
+bool store_lacks_room(const struct store *store)
+{
+	return store->missing > 0;
+}
+
+bool store_has_room_again(struct store *store)
+{
+	if (store->missing == 0 ||
+	    room_probe(store->maildir.tmp_fd, store->missing) < 0)
+		return false;
+	store->missing = 0;
+	return true;
 }
 
 void store_forget(struct store *store, struct rst_str id)

@@ -29,6 +29,7 @@ struct store_envelope {
 	struct rst_str id; /**< "": the server gave none; never seen before */
 	struct rst_str mail_from;
 	struct rst_str rcpt_to;
+	uint64_t size; /**< as announced; 0: it was not */
 };
 
 struct store;
@@ -36,6 +37,13 @@ struct store_message;
 
 /** @return NULL when that failed, which was logged. Settings are copied. */
 struct store *store_open(const struct store_settings *settings);
+/**
+ * For a store that was closed because of a failure: does it pay to open it?
+ * The directories must be there; none is made, as they may be where a disk is
+ * to be mounted again.
+ * @return 0, or -1 with errno
+ */
+int store_probe(const struct store_settings *settings);
 void store_free(struct store **store);
 
 /** Begin a message: never NULL; a failure shows in its verdict. */
@@ -56,6 +64,18 @@ enum rst_verdict store_verdict(const struct store_message *msg);
 bool store_repeated(const struct store_message *msg);
 /** A message that was not committed is as if it had never begun. */
 void store_message_free(struct store_message **msg);
+
+/**
+ * Has a message failed since this was asked last, and not only for being
+ * larger than the room that is left? Then the store is of no use now: close
+ * it, and ask store_probe().
+ * @return 0, or the errno of what failed
+ */
+int store_failed(struct store *store);
+/** Has a message failed for being larger than the room that was left? */
+bool store_lacks_room(const struct store *store);
+/** And is there room for it now? Then it is not lacking any more. */
+bool store_has_room_again(struct store *store);
 
 /** The server promises that this id will not come again. */
 void store_forget(struct store *store, struct rst_str id);

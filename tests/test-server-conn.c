@@ -37,6 +37,12 @@ struct step {
 #define HALF(id)                                         \
 	"MAIL FROM:<a@example.net> XRESTANTE=" id "\r\n" \
 	"RCPT TO:<me@example.org>\r\nBDAT 500 LAST\r\nabc"
+/* More than the store keeps in memory, and not the whole of it. */
+#define X16(s) s s s s s s s s s s s s s s s s
+#define LARGE(id)                                              \
+	"MAIL FROM:<a@example.net> XRESTANTE=" id "\r\n"       \
+	"RCPT TO:<me@example.org>\r\nBDAT 70000 LAST\r\n" X16( \
+		X16(X16(X16("x"))))
 #define SUMMARY(n) "XRESTANTE SUMMARY " n " 5\r\n"
 
 static const struct script {
@@ -121,15 +127,22 @@ static const struct script {
 	{"once, and the disk is full",
 	 true,
 	 true,
-	 SERVER_CONN_FINISHED,
-	 "drained",
+	 SERVER_CONN_NO_ROOM,
+	 "No space",
 	 2,
 	 0,
 	 {SIGN_IN,
-	  {EHLO_SAID, SUMMARY("2") MESSAGE("one") MESSAGE("two")},
-	  {"452 4.3.1 ", NULL},
+	  {EHLO_SAID, SUMMARY("2") MESSAGE("one") "NOOP\r\n"},
 	  {"452 4.3.1 ", SHUT},
 	  END}},
+	{"the disk is full, in a message",
+	 false,
+	 true,
+	 SERVER_CONN_NO_ROOM,
+	 "No space",
+	 3,
+	 0,
+	 {SIGN_IN, {EHLO_SAID, SUMMARY("3") LARGE("one")}, {NULL, SHUT}, END}},
 	{"once, lost in a message",
 	 true,
 	 false,
@@ -172,13 +185,13 @@ static const struct script {
 	  {EHLO_SAID, "XRESTANTE CLOSE Signed in elsewhere\r\n"},
 	  {"221 ", SHUT},
 	  END}},
-	{"forget",
+	{"forget, and send it again",
 	 false,
 	 false,
 	 SERVER_CONN_FINISHED,
 	 "QUIT",
 	 0,
-	 2,
+	 1,
 	 {SIGN_IN,
 	  {EHLO_SAID, MESSAGE("one")},
 	  {"Stored\r\n", "XRESTANTE FORGET one\r\n" MESSAGE("one")},
@@ -303,7 +316,7 @@ static void on_next_octet(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (test->pace == OCTETWISE && n > 1)
-		n = 1;
+		n = n > 5000 ? 997 : 1;
 	bufferevent_write(test->server, test->todo, n);
 	test->todo += n;
 	if (*test->todo != '\0')
