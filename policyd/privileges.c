@@ -54,7 +54,8 @@ bool privileges_drop(const char *user, char *error, size_t error_size)
 			       errno == 0 ? "not found" : strerror(errno));
 		return false;
 	}
-	if (become(pw))
+	/* others of that user, the workers for example, may not look in */
+	if (become(pw) && prctl(PR_SET_DUMPABLE, 0) == 0)
 		return true;
 	(void)snprintf(error, error_size, "cannot become it: %s",
 		       strerror(errno));

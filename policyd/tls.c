@@ -5,6 +5,7 @@
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -19,6 +20,15 @@ static const unsigned char alpn_name[] = "\010restante";
 struct tls_server {
 	SSL_CTX *ctx;
 };
+
+void tls_init(void)
+{
+	unsigned char octet;
+
+	SSL_CTX_free(SSL_CTX_new(TLS_server_method()));
+	(void)RAND_bytes(&octet, 1);
+	ERR_clear_error();
+}
 
 /* One line, and OpenSSL's reason for it; its error queue is empty after. */
 static void set_error(char *error, size_t size, const char *what)

@@ -13,6 +13,9 @@
 
 struct tls_server;
 
+/** Let OpenSSL read its configuration and whatever else it wants, before files
+    cannot be opened any more. */
+void tls_init(void);
 /**
  * Certificate and key from a descriptor that can be read at any offset (its
  * position is shared with other processes, and is neither used nor moved).

@@ -16,8 +16,10 @@
 
 #include "certificate.h"
 #include "clock.h"
+#include "confine.h"
 #include "ipc-conn.h"
 #include "log.h"
+#include "tls.h"
 #include "worker.h"
 
 #define FIRST_DELAY_MS 100
@@ -490,6 +492,11 @@ int workers_child_main(int argc, char *argv[])
 		fds[i] = descriptor(argv[4 + i]);
 	for (i = 0; i < count && fds[i] >= 0; i++)
 		;
+	tls_init();
+	if (!confine())
+		log_errno("worker is not confined: who takes it over can open "
+			  "every hold",
+			  NULL, NULL);
 	if (ipc_fd >= 0 && i == count)
 		ret = worker_run(ipc_fd, fds, count);
 	free(fds);

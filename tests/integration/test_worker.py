@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""The processes of policyd: what each of them has, and may do."""
+import os
+import pathlib
+import re
+import subprocess
+
+from conftest import wait_for
+
+
+def core_of(sandbox):
+    return int((sandbox.dir / "run" / "policyd.pid").read_text())
+
+
+def workers_of(sandbox):
+    return wait_for("workers", lambda: [
+        int(pid) for pid in subprocess.run(
+            ["pgrep", "-P", str(core_of(sandbox))], capture_output=True,
+            text=True).stdout.split()])
+
+
+def status(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return dict(line.split(":\t", 1) for line in text.splitlines())
+
+
+def socket_paths(pid):
+    """Of the Unix sockets that it has open, those with a name."""
+    names = {}
+    for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        names[fields[6]] = fields[7] if len(fields) > 7 else ""
+    found = set()
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        match = re.match(r"socket:\[(\d+)\]", os.readlink(fd))
+        if match and names.get(match.group(1)):
+            found.add(names[match.group(1)])
+    return found
+
+
+def test_rights(sandbox):
+    core = status(core_of(sandbox))
+    assert "0" not in core["Uid"].split()
+    assert "0" not in core["Gid"].split()
+    assert int(core["CapEff"], 16) == 0
+    for pid in workers_of(sandbox):
+        # after it has started
+        wait_for("confinement",
+                 lambda: status(pid)["Seccomp"].strip() == "2" or None)
+        worker = status(pid)
+        for name in ("Uid", "Gid", "Groups"):
+            assert worker[name].split() == core[name].split()
+        for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(worker[name], 16) == 0, (name, worker[name])
+        assert worker["NoNewPrivs"].strip() == "1"
+
+
+def test_descriptors(sandbox):
+    """A worker has its listeners and one pair with the core: nothing of
+    Postfix's, of Dovecot's, or of the plugin's notes."""
+    core = core_of(sandbox)
+    assert socket_paths(core), "the core has named sockets"
+    for pid in workers_of(sandbox):
+        assert socket_paths(pid) == set()
+        links = [os.readlink(fd)
+                 for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+        assert not [link for link in links if "memfd" in link], links
