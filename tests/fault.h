@@ -22,6 +22,7 @@
 #include "test-util.h"
 
 static int fault_step, fault_crash_at, fault_fail_at, fault_errno;
+static bool fault_for_good;  /* what comes after fault_fail_at fails, too */
 static bool fault_disk_full; /* each write() fails, which is no step */
 
 /* No exit: nothing is to be run, flushed or checked for leaks. */
@@ -36,7 +37,8 @@ static inline bool fault_next(void)
 	fault_step++;
 	if (fault_step == fault_crash_at)
 		fault_crash();
-	if (fault_step != fault_fail_at)
+	if (fault_step != fault_fail_at &&
+	    !(fault_for_good && fault_step > fault_fail_at))
 		return false;
 	errno = fault_errno;
 	return true;
@@ -49,6 +51,14 @@ static inline void fault_set(int crash_at, int fail_at, int error)
 	fault_crash_at = crash_at;
 	fault_fail_at = fail_at;
 	fault_errno = error;
+	fault_for_good = false;
+}
+
+/* From here on: step n, from 1, and all after it fail. */
+static inline void fault_set_for_good(int n, int error)
+{
+	fault_set(0, n, error);
+	fault_for_good = true;
 }
 
 ssize_t __real_write(int fd, const void *buf, size_t n);

@@ -609,6 +609,8 @@ START_TEST(test_crash)
 }
 END_TEST
 
+/* Each step fails, alone or with all that follow, in one run of the program;
+   and the next one mends it. */
 START_TEST(test_step_fails)
 {
 	int step, last = 0;
@@ -617,7 +619,10 @@ START_TEST(test_step_fails)
 	share_answered();
 	for (step = 1; step <= last || last == 0; step++) {
 		start_over();
-		fault_set(0, step, ENOSPC);
+		if (_i == 0)
+			fault_set(0, step, ENOSPC);
+		else
+			fault_set_for_good(step, EIO);
 		deliver_all();
 		if (fault_step < step)
 			last = step;
@@ -634,25 +639,51 @@ START_TEST(test_step_fails)
 }
 END_TEST
 
-/* All failing for a while, and then none, in one life of the program. */
+/* Of one message, in one life of the program: what is written, its fsync, the
+   rename, the directory's fsync, the line of the seen-log, its fdatasync. */
+#define STEPS 6
+
+static const int errors[] = {ENOSPC, EDQUOT, EROFS, EIO};
+
 START_TEST(test_recovers)
 {
+	int error = errors[_i / STEPS / 2], step = _i / 2 % STEPS + 1, i;
 	struct store *store = open_store();
-	int step;
 
-	for (step = 1; step <= 5; step++) {
-		fault_set(0, step, EIO);
+	if (_i % 2 == 0)
+		fault_set(0, step, error);
+	else
+		fault_set_for_good(step, error);
+	for (i = 0; i <= _i % 2; i++)
 		ck_assert_int_eq(put(store, "a", RST_STR("x\r\n")),
 				 RST_VERDICT_TEMPFAIL);
+	if (_i % 2 == 1)
+		ck_assert_int_eq(store_failed(store), error);
+	fault_set(0, 0, 0);
+	for (i = 0; i < 2; i++)
 		ck_assert_int_eq(put(store, "a", RST_STR("x\r\n")),
 				 RST_VERDICT_OK);
-		check_body("a", RST_STR("x\n"));
-		store_forget(store, RST_STR("a"));
-		temp_dir_remove();
-		store_free(&store);
-		temp_dir_make();
-		store = open_store();
-	}
+	check_body("a", RST_STR("x\n"));
+	store_free(&store);
+	store = open_store();
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	check_body("a", RST_STR("x\n"));
+	ck_assert_uint_eq(temp_count(TMP, ",restante=", NULL), 0);
+	store_free(&store);
+}
+END_TEST
+
+/* A directory that somebody has taken away. */
+START_TEST(test_no_tmp)
+{
+	struct store *store = open_store();
+
+	ck_assert_int_eq(rmdir(temp_path(TMP)), 0);
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_TEMPFAIL);
+	ck_assert_int_eq(store_failed(store), ENOENT);
+	store_free(&store);
+	store = open_store();
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
 	store_free(&store);
 }
 END_TEST
@@ -701,8 +732,10 @@ static Suite *store_suite(void)
 	tcase_add_test(tc, test_no_maildir);
 	tcase_add_test(tc, test_no_room);
 	tcase_add_test(tc, test_crash);
-	tcase_add_test(tc, test_step_fails);
-	tcase_add_test(tc, test_recovers);
+	tcase_add_loop_test(tc, test_step_fails, 0, 2);
+	tcase_add_loop_test(tc, test_recovers, 0,
+			    (int)N_ELEMENTS(errors) * STEPS * 2);
+	tcase_add_test(tc, test_no_tmp);
 	tcase_add_test(tc, test_step_fails_without_id);
 	suite_add_tcase(suite, tc);
 	return suite;
