@@ -162,7 +162,10 @@ static void set_path(enum conf_setting which, const char *value,
 	const char *home = home_dir();
 	char *path;
 
-	if (value[0] == '~' && value[1] == '/' && home != NULL) {
+	if (value[0] == '~' && value[1] == '/' && home == NULL) {
+		report(origin, settings[which].name, value,
+		       "HOME is not set: expected a full path");
+	} else if (value[0] == '~' && value[1] == '/') {
 		path = path_join(home, value + 2);
 		set(reading.conf, which, path, origin);
 		free(path);

@@ -182,6 +182,28 @@ START_TEST(test_not_set)
 }
 END_TEST
 
+/* As in a system service: then places are to be named in full. */
+START_TEST(test_no_home)
+{
+	struct conf *conf;
+
+	if (_i == 0)
+		ck_assert_int_eq(unsetenv("HOME"), 0);
+	else
+		ck_assert_int_eq(setenv("HOME", "", 1), 0);
+	conf = read_text(GOOD "maildir = \"/var/mail/me\"\n", NULL);
+	ck_assert_msg(conf != NULL, "%s", reported);
+	ck_assert_str_eq(conf->value[CONF_STATE_DIR], "/var/mail/me");
+	conf_free(&conf);
+	ck_assert_ptr_null(read_text(GOOD, NULL));
+	ck_assert_str_eq(reported,
+			 "not set: maildir: : expected a directory\n");
+	reported[0] = '\0';
+	ck_assert_ptr_null(read_text(GOOD "maildir = \"~/M\"\n", NULL));
+	ck_assert_ptr_nonnull(strstr(reported, "maildir: ~/M: HOME is not"));
+}
+END_TEST
+
 static const struct {
 	const char *text;
 	const char *password; /* NULL: none */
@@ -189,10 +211,12 @@ static const struct {
 	{"secret", "secret"},
 	{"secret\n", "secret"},
 	{"secret\r\n", "secret"},
+	{"secret\r", "secret"},
 	{"with blank \nx\n", "with blank "},
 	{"p\xc3\xa4ss\n", "p\xc3\xa4ss"},
 	{"", NULL},
 	{"\n", NULL},
+	{"\r\n", NULL},
 	{"\nsecret\n", NULL},
 };
 
@@ -247,6 +271,7 @@ static Suite *conf_suite(void)
 	tcase_add_loop_test(tc, test_wrong, 0, (int)N_ELEMENTS(wrong));
 	tcase_add_test(tc, test_two_wrong);
 	tcase_add_test(tc, test_not_set);
+	tcase_add_loop_test(tc, test_no_home, 0, 2);
 	tcase_add_loop_test(tc, test_password, 0, (int)N_ELEMENTS(passwords));
 	tcase_add_test(tc, test_password_too_long);
 	suite_add_tcase(suite, tc);
