@@ -29,6 +29,10 @@
 
 /** A newer sign-in should not wait for longer than it notices. */
 #define TAKEOVER_MS 1000
+/** What Postfix asks goes before everything else, and nothing else goes on for
+    longer than so many callbacks without a look whether it does. */
+#define PRIORITIES 2
+#define MAX_CALLBACKS 8
 
 struct core {
 	const struct core_setup *setup;
@@ -231,9 +235,26 @@ static void stop(struct core *core)
 	event_free(core->sighup);
 }
 
+static struct event_base *make_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config != NULL && event_config_set_max_dispatch_interval(
+				      config, NULL, MAX_CALLBACKS, 1) == 0)
+		base = event_base_new_with_config(config);
+	if (config != NULL)
+		event_config_free(config);
+	if (base != NULL && event_base_priority_init(base, PRIORITIES) < 0) {
+		event_base_free(base);
+		base = NULL;
+	}
+	return base;
+}
+
 int core_run(const struct core_setup *setup)
 {
-	struct core core = {.setup = setup, .base = event_base_new()};
+	struct core core = {.setup = setup, .base = make_base()};
 	int ret;
 
 	if (core.base == NULL)

@@ -209,7 +209,9 @@ struct policy_conn *policy_conn_new(struct event_base *base, int fd,
 	conn->writable = event_new(base, fd, EV_WRITE, on_writable, conn);
 	conn->timer = evtimer_new(base, on_timer, conn);
 	if (conn->readable == NULL || conn->writable == NULL ||
-	    conn->timer == NULL)
+	    conn->timer == NULL || event_priority_set(conn->readable, 0) < 0 ||
+	    event_priority_set(conn->writable, 0) < 0 ||
+	    event_priority_set(conn->timer, 0) < 0)
 		abort();
 	watch_input(conn);
 	return conn;

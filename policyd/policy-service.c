@@ -147,6 +147,7 @@ struct policy_service *policy_service_new(struct event_base *base,
 				      on_accept, service);
 	service->pause = evtimer_new(base, on_resume, service);
 	if (service->readable == NULL || service->pause == NULL ||
+	    event_priority_set(service->readable, 0) < 0 ||
 	    event_add(service->readable, NULL) < 0)
 		abort();
 	return service;
