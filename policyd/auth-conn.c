@@ -26,7 +26,10 @@
 #define HANDSHAKE_TIMEOUT_MS 10000
 /** Dovecot itself delays failures by some seconds. */
 #define REQUEST_TIMEOUT_MS 30000
-#define MAX_REQUESTS 1024
+/** A sanity limit: what bounds them is the number of connections, and each of
+    these may stay unanswered by its client for a while. A lower one would let
+    a few idle strangers keep everybody from signing in. */
+#define MAX_REQUESTS 100000
 #define RENEW_MS 30000
 /** With exchanges open all the time: at their cost after all. */
 #define RENEW_AT_LAST_MS 600000

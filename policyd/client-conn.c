@@ -676,6 +676,18 @@ void client_conn_dismiss(struct client_conn *conn, const char *text)
 	pump(conn);
 }
 
+bool client_conn_is_stranger(const struct client_conn *conn)
+{
+	return conn->drain == NULL;
+}
+
+void client_conn_drop(struct client_conn *conn)
+{
+	set_reason(conn, "others wait", "");
+	conn->lost = true;
+	pump(conn);
+}
+
 static void on_hold(struct client_conn *conn, int fd)
 {
 	if (conn->drain != NULL && evutil_make_socket_nonblocking(fd) == 0)

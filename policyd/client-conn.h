@@ -53,6 +53,10 @@ void client_conn_from_core(struct client_conn *conn, const struct rst_ipc *msg,
 			   int fd);
 /** Tell the client to go away; what it acknowledged still counts. */
 void client_conn_dismiss(struct client_conn *conn, const char *text);
+/** It has not been turned round. */
+bool client_conn_is_stranger(const struct client_conn *conn);
+/** End a stranger at once, without a word: `ended` is called from here. */
+void client_conn_drop(struct client_conn *conn);
 uint64_t client_conn_session(const struct client_conn *conn);
 
 #endif

@@ -99,6 +99,28 @@ static void log_full(struct network *net)
 	log_line(LOG_WARNING, &line);
 }
 
+/*
+ * Whoever opens connections and never signs in would keep everybody else out.
+ * So the oldest of those makes room: it had the longest time.
+ */
+static void make_room(struct network *net)
+{
+	struct client_conn *oldest = NULL;
+	unsigned int slot;
+
+	for (slot = 0; slot < net->max; slot++) {
+		struct client_conn *conn = net->conns[slot];
+
+		/* the serial number stands above the slot's */
+		if (conn != NULL && client_conn_is_stranger(conn) &&
+		    (oldest == NULL ||
+		     client_conn_session(conn) < client_conn_session(oldest)))
+			oldest = conn;
+	}
+	if (oldest != NULL)
+		client_conn_drop(oldest);
+}
+
 static void set_option(int fd, int level, int name, int64_t value)
 {
 	int n = value > INT_MAX ? INT_MAX : (int)value;
@@ -128,8 +150,11 @@ static void on_accepted(int fd, const struct client_conn_peer *peer, void *ctx)
 	uint64_t session;
 
 	if (net->count == net->max) {
-		(void)close(fd);
 		log_full(net);
+		make_room(net);
+	}
+	if (net->count == net->max) {
+		(void)close(fd);
 		return;
 	}
 	set_socket_options(net, fd);
