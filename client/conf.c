@@ -308,7 +308,9 @@ static void finish(struct conf *conf)
 	    conf->value[CONF_MAILDIR] != NULL)
 		set(conf, CONF_STATE_DIR, conf->value[CONF_MAILDIR], "default");
 	for (i = 0; i < CONF_COUNT; i++) {
-		if (conf->value[i] == NULL && i != CONF_CA_FILE)
+		/* the state directory is only missing with the Maildir */
+		if (conf->value[i] == NULL && i != CONF_CA_FILE &&
+		    i != CONF_STATE_DIR)
 			report_unexpected("not set", i, "");
 	}
 	if (conf->value[CONF_SERVER] != NULL &&
