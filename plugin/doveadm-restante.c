@@ -9,6 +9,7 @@
 #include "doveadm-print.h"
 #include "mail-user.h"
 #include "doveadm-restante.h"
+#include "hold-count.h"
 #include "hold-mailbox.h"
 #include "hold-message.h"
 #include "hold-release.h"
@@ -48,7 +49,7 @@ static int get_user(struct doveadm_mail_cmd_context *ctx,
 	const char *error;
 
 	rst_settings_read(user, set_r);
-	if (rst_hold_mailbox_peek(user, set_r, status_r, &error) < 0)
+	if (rst_hold_peek(user, set_r, status_r, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	if (set_r->enrolled || status_r->messages > 0)
 		return 1;

@@ -21,6 +21,7 @@
 #include "strescape.h"
 #include "restante/hold.h"
 #include "hold-client.h"
+#include "hold-count.h"
 #include "hold-mailbox.h"
 #include "hold-marks.h"
 #include "hold-message.h"
@@ -214,7 +215,7 @@ static void next_message(struct hold_client *client)
 		(void)temp_failed(client, error);
 	else if (ret == 0)
 		end_drain(client);
-	else if (rst_marks_lease(client->marks, held))
+	else if (!held->handed_over && rst_marks_lease(client->marks, held))
 		say_message(client, held);
 }
 
@@ -284,8 +285,8 @@ static int cmd_user(struct hold_client *client, const struct rst_str *fields)
 		say_no(client, RST_HOLD_NO_USER, "no such user");
 		return -1;
 	}
-	if (rst_hold_mailbox_peek(client->user.user, &client->user.set, &status,
-				  &error) < 0)
+	if (rst_hold_peek(client->user.user, &client->user.set, &status,
+			  &error) < 0)
 		return temp_failed(client, error);
 	/* who is not enrolled any more may still fetch what is there */
 	if (!client->user.set.enrolled && status.messages == 0) {
@@ -307,6 +308,24 @@ static int cmd_scan(struct hold_client *client,
 	return 1;
 }
 
+/* A fallback delivery that a crash has cut off comes first: what it was about
+   is listed only if it has not begun. */
+static void finish_release(struct hold_client *client)
+{
+	struct rst_release release = {
+		.user = client->user.user,
+		.set = &client->user.set,
+		.what = RST_RELEASE_BEGUN,
+	};
+	const char *error;
+
+	if (client->store == NULL ||
+	    !rst_hold_store_is_unsettled(client->store))
+		return;
+	if (rst_release_run(&release, client->store, &error) < 0)
+		e_error(client->user.user->event, "%s", error);
+}
+
 static int start_drain(struct hold_client *client, bool from_start)
 {
 	uint32_t uid = 0;
@@ -315,6 +334,8 @@ static int start_drain(struct hold_client *client, bool from_start)
 		return 0;
 	if (open_store(client) < 0)
 		return -1;
+	if (from_start)
+		finish_release(client);
 	if (client->store != NULL) {
 		if (!from_start)
 			uid = rst_hold_store_position(client->store);

@@ -182,18 +182,22 @@ static struct smtp_address *parse_address(const char *text)
 	return address;
 }
 
-static struct istream *with_refused(struct istream *input, const char *refused)
+/* The message below the fields of ours. */
+static struct istream *with_fields(const struct rst_lmtp_mail *mail)
 {
 	struct istream *parts[3], *result;
-	string_t *field = t_str_new(128);
+	string_t *fields = t_str_new(256);
 
-	str_append(field, "X-Restante-Refused: ");
-	/* no line end of the client's may add another field */
-	str_sanitize_append(field, refused, REFUSED_MAX);
-	str_append(field, "\r\n");
-	parts[0] =
-		i_stream_create_copy_from_data(str_data(field), str_len(field));
-	parts[1] = input;
+	str_append(fields, mail->trace);
+	if (mail->refused != NULL) {
+		str_append(fields, "X-Restante-Refused: ");
+		/* no line end of the client's may add another field */
+		str_sanitize_append(fields, mail->refused, REFUSED_MAX);
+		str_append(fields, "\r\n");
+	}
+	parts[0] = i_stream_create_copy_from_data(str_data(fields),
+						  str_len(fields));
+	parts[1] = mail->input;
 	parts[2] = NULL;
 	result = i_stream_create_concat(parts);
 	i_stream_unref(&parts[0]);
@@ -235,7 +239,7 @@ static bool deliver(struct rst_lmtp *lmtp, const struct rst_lmtp_mail *mail)
 {
 	struct smtp_address *from = parse_address(mail->mail_from);
 	struct smtp_address *to = parse_address(mail->rcpt_to);
-	struct istream *input = mail->input;
+	struct istream *input;
 
 	if (from == NULL || to == NULL || smtp_address_isnull(to)) {
 		lmtp->reply = i_strdup("its envelope has a bad address");
@@ -243,10 +247,7 @@ static bool deliver(struct rst_lmtp *lmtp, const struct rst_lmtp_mail *mail)
 	}
 	if (!connect_to(lmtp))
 		return FALSE;
-	if (mail->refused != NULL)
-		input = with_refused(input, mail->refused);
-	else
-		i_stream_ref(input);
+	input = with_fields(mail);
 	send_mail(lmtp, from, to, input);
 	i_stream_unref(&input);
 	return lmtp->ok;

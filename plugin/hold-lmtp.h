@@ -14,6 +14,7 @@ struct rst_lmtp_mail {
 	const char *mail_from; /**< "": null sender */
 	const char *rcpt_to;
 	struct istream *input; /**< with CRLF; read from where it stands */
+	const char *trace;     /**< a header field to put on top */
 	/** what the client said when it refused the message, for a header
 	    field on top; NULL: it was not asked */
 	const char *refused;
@@ -22,7 +23,8 @@ struct rst_lmtp_mail {
 struct rst_lmtp *rst_lmtp_new(struct event *event, const char *socket_path);
 void rst_lmtp_free(struct rst_lmtp **lmtp);
 /**
- * Deliver one message and wait for the answer, in an ioloop of its own.
+ * Deliver one message and wait for the answer, in an ioloop of its own. Whether
+ * a message for which there was no answer has been delivered is not known.
  *
  * @param reply_r what LMTP or the lack of it says, one line on the data stack
  * @return whether it is durably in the mailbox

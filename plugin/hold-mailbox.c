@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#	define _GNU_SOURCE /* syncfs() */
+#endif
 #include "lib.h"
 #include "fdatasync-path.h"
 #include "fsync-mode.h"
@@ -9,7 +12,14 @@
 #include "hold-mailbox.h"
 #include "restante-settings.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #define LOCK_NAME "restante.lock"
+#define ARRIVAL_LOCK_NAME "restante.arrival.lock"
+#define ARRIVAL_LOCK_SECS 30
+/* longer than Postfix keeps a message in its queue */
+#define KEEP_SECS (7 * 24 * 3600)
 
 static const char *last_error(struct mailbox *box)
 {
@@ -104,6 +114,11 @@ time_t rst_hold_due(const struct rst_settings *set, time_t arrived)
 	return arrived + (time_t)set->hold_time_secs;
 }
 
+unsigned int rst_hold_keep_secs(const struct rst_settings *set)
+{
+	return set->hold_time_secs + KEEP_SECS;
+}
+
 /* Messages are numbered as they arrived: the first is the oldest. */
 static int oldest_date(struct mailbox *box, time_t *date_r)
 {
@@ -158,27 +173,18 @@ int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
 	return 0;
 }
 
-int rst_hold_mailbox_peek(struct mail_user *user,
-			  const struct rst_settings *set,
-			  struct rst_hold_status *status_r,
-			  const char **error_r)
-{
-	struct mailbox *box;
-	int ret;
-
-	i_zero(status_r);
-	ret = rst_hold_mailbox_open(user, set, 0, FALSE, &box, error_r);
-	if (ret <= 0)
-		return ret;
-	ret = rst_hold_mailbox_status(box, set, status_r, error_r);
-	mailbox_free(&box);
-	return ret;
-}
-
 int rst_hold_mailbox_lock(struct mailbox *box, struct file_lock **lock_r,
 			  const char **error_r)
 {
 	return mailbox_lock_file_create(box, LOCK_NAME, 0, lock_r, error_r);
+}
+
+int rst_hold_mailbox_lock_arrival(struct mailbox *box,
+				  struct file_lock **lock_r,
+				  const char **error_r)
+{
+	return mailbox_lock_file_create(box, ARRIVAL_LOCK_NAME,
+					ARRIVAL_LOCK_SECS, lock_r, error_r);
 }
 
 int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
@@ -197,6 +203,25 @@ static int fsync_dir(const char *path, const char **error_r)
 		return 0;
 	*error_r = t_strdup_printf("fdatasync(%s): %m", path);
 	return -1;
+}
+
+int rst_hold_mailbox_syncfs(struct mailbox *box, const char **error_r)
+{
+	const char *path;
+	int fd, ret;
+
+	if (rst_hold_mailbox_dir(box, &path, error_r) < 0)
+		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	ret = syncfs(fd);
+	if (ret < 0)
+		*error_r = t_strdup_printf("syncfs(%s) failed: %m", path);
+	i_close_fd(&fd);
+	return ret;
 }
 
 int rst_hold_mailbox_fsync(struct mailbox *box, const char **error_r)

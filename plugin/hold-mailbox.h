@@ -37,11 +37,9 @@ int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
 			    struct rst_hold_status *status_r,
 			    const char **error_r);
 
-/** Open, count, close; a missing hold is an empty one. @return 0 or -1 */
-int rst_hold_mailbox_peek(struct mail_user *user,
-			  const struct rst_settings *set,
-			  struct rst_hold_status *status_r,
-			  const char **error_r);
+/** How long must be known what has left the hold? As long as Postfix may try
+    again, or a backup may bring it back. */
+unsigned int rst_hold_keep_secs(const struct rst_settings *set);
 
 /** When does a message go to the normal mailbox that arrived then? */
 time_t rst_hold_due(const struct rst_settings *set, time_t arrived);
@@ -54,6 +52,14 @@ time_t rst_hold_due(const struct rst_settings *set, time_t arrived);
 int rst_hold_mailbox_lock(struct mailbox *box, struct file_lock **lock_r,
 			  const char **error_r);
 
+/**
+ * Take the lock of the one who puts a message in. Waits for half a minute.
+ * @return 1; 0: somebody else still has it; -1: error_r
+ */
+int rst_hold_mailbox_lock_arrival(struct mailbox *box,
+				  struct file_lock **lock_r,
+				  const char **error_r);
+
 /** The directory for files of ours beside the mailbox's own. */
 int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
 			 const char **error_r);
@@ -64,5 +70,12 @@ int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
  * @return 0, or -1: error_r
  */
 int rst_hold_mailbox_fsync(struct mailbox *box, const char **error_r);
+
+/**
+ * Make durable whatever others have written to the hold, by writing out its
+ * whole file system: for rare occasions.
+ * @return 0, or -1: error_r
+ */
+int rst_hold_mailbox_syncfs(struct mailbox *box, const char **error_r);
 
 #endif

@@ -152,54 +152,94 @@ static bool is_lf(struct istream *input, size_t n)
 	return data[n - 2] != '\r';
 }
 
-static int read_stream(struct mail *mail, struct istream *input,
-		       const char *username, struct rst_held *held,
-		       const char **error_r)
+static int read_failed(struct istream *input, const char **error_r)
+{
+	*error_r =
+		t_strdup_printf("read(%s) failed: %s", i_stream_get_name(input),
+				i_stream_get_error(input));
+	return -1;
+}
+
+/* @param lf_r  do lines end in LF alone?
+   @param own_r lines below the envelope that are cut off with it */
+static int read_head(struct mail *mail, struct istream *input,
+		     const char *username, struct rst_held *held, bool *lf_r,
+		     unsigned int *own_r, const char **error_r)
 {
 	struct rst_envelope env;
 	char *storage = NULL;
-	bool lf = FALSE;
-	int ret = 0;
 	ssize_t n;
 
 	n = read_envelope(input, &env, &storage);
-	if (n > 0) {
-		lf = is_lf(input, (size_t)n);
-		use_envelope(held, &env);
-		i_stream_skip(input, (size_t)n);
-		ret = skip_lines(input, env.own_lines);
-	} else if (n == 0) {
-		if (make_envelope(mail, username, held, error_r) < 0)
-			return -1;
-		lf = first_line_is_lf(input);
+	if (n < 0)
+		return read_failed(input, error_r);
+	*own_r = 0;
+	if (n == 0) {
+		*lf_r = first_line_is_lf(input);
+		return make_envelope(mail, username, held, error_r);
 	}
+	*lf_r = is_lf(input, (size_t)n);
+	*own_r = env.own_lines;
+	use_envelope(held, &env);
+	i_stream_skip(input, (size_t)n);
 	free(storage);
-	if (n < 0 || ret < 0 || open_rest(input, lf, held) < 0) {
-		*error_r = t_strdup_printf("read(%s) failed: %s",
-					   i_stream_get_name(input),
-					   i_stream_get_error(input));
-		return -1;
-	}
 	return 0;
+}
+
+/* @return 1, 0: expunged, -1 */
+static int begin(struct mail *mail, struct rst_held *held_r,
+		 struct istream **input_r, const char **error_r)
+{
+	i_zero(held_r);
+	held_r->uid = mail->uid;
+	if (mail_get_received_date(mail, &held_r->received) < 0 ||
+	    mail_get_stream(mail, NULL, NULL, input_r) < 0) {
+		*error_r = mail_error(mail);
+		return mail->expunged ? 0 : -1;
+	}
+	i_stream_seek(*input_r, 0);
+	return 1;
+}
+
+static int end(struct mail *mail, struct rst_held *held, int ret)
+{
+	if (ret == 0)
+		return 1;
+	rst_held_clear(held);
+	return mail->expunged ? 0 : -1;
+}
+
+int rst_held_envelope(struct mail *mail, const char *username,
+		      struct rst_held *held_r, const char **error_r)
+{
+	struct istream *input;
+	unsigned int own;
+	bool lf;
+	int ret;
+
+	ret = begin(mail, held_r, &input, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
+	return end(mail, held_r, ret);
 }
 
 int rst_held_read(struct mail *mail, const char *username,
 		  struct rst_held *held_r, const char **error_r)
 {
 	struct istream *input;
+	unsigned int own;
+	bool lf;
+	int ret;
 
-	i_zero(held_r);
-	held_r->uid = mail->uid;
-	if (mail_get_received_date(mail, &held_r->received) < 0 ||
-	    mail_get_stream(mail, NULL, NULL, &input) < 0) {
-		*error_r = mail_error(mail);
-		return mail->expunged ? 0 : -1;
-	}
-	i_stream_seek(input, 0);
-	if (read_stream(mail, input, username, held_r, error_r) == 0)
-		return 1;
-	rst_held_clear(held_r);
-	return mail->expunged ? 0 : -1;
+	ret = begin(mail, held_r, &input, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
+	if (ret == 0 &&
+	    (skip_lines(input, own) < 0 || open_rest(input, lf, held_r) < 0))
+		ret = read_failed(input, error_r);
+	return end(mail, held_r, ret);
 }
 
 void rst_held_clear(struct rst_held *held)

@@ -20,7 +20,10 @@ struct rst_held {
 	char *rcpt_to;
 	time_t arrived;  /**< as the envelope says */
 	time_t received; /**< as the mailbox says: counts for the fallback */
-	uoff_t size;     /**< octets that input gives */
+	/** a fallback delivery of it has begun and not ended: it must not go
+	    any other way */
+	bool handed_over;
+	uoff_t size; /**< octets that input gives */
 	struct istream *input;
 };
 
@@ -36,6 +39,10 @@ struct rst_held {
  */
 int rst_held_read(struct mail *mail, const char *username,
 		  struct rst_held *held_r, const char **error_r);
+/** The same without the message: size and input are not set, and its octets
+    not read. */
+int rst_held_envelope(struct mail *mail, const char *username,
+		      struct rst_held *held_r, const char **error_r);
 void rst_held_clear(struct rst_held *held);
 
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
+#include "hostpid.h"
 #include "ioloop.h"
 #include "mail-user.h"
+#include "hold-handover.h"
 #include "hold-lmtp.h"
 #include "hold-mailbox.h"
 #include "hold-message.h"
@@ -12,18 +14,34 @@
 /* tombstones are durable one by one; files go in batches */
 #define EXPUNGE_BATCH 100
 
-bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
-		     struct rst_hold_store *store, struct rst_held *held,
-		     const char *refused, const char **reply_r)
+static bool hand_over(struct rst_lmtp *lmtp, struct rst_hold_store *store,
+		      struct rst_held *held, const char *refused,
+		      const char **reply_r)
 {
 	const struct rst_lmtp_mail mail = {
 		.mail_from = held->mail_from,
 		.rcpt_to = held->rcpt_to,
 		.input = held->input,
+		.trace = rst_handover_field(held->id, my_hostdomain()),
 		.refused = refused,
 	};
+	const char *error;
 
-	if (!rst_lmtp_deliver(lmtp, &mail, reply_r)) {
+	if (rst_hold_store_hand_over(store, held, reply_r) < 0)
+		return FALSE;
+	if (rst_lmtp_deliver(lmtp, &mail, reply_r))
+		return TRUE;
+	/* it may go another way now, if it has not begun */
+	if (rst_hold_store_settle(store, &error) < 0)
+		*reply_r = t_strdup_printf("%s; %s", *reply_r, error);
+	return rst_hold_store_is_buried(store, held->id);
+}
+
+bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
+		     struct rst_hold_store *store, struct rst_held *held,
+		     const char *refused, const char **reply_r)
+{
+	if (!hand_over(lmtp, store, held, refused, reply_r)) {
 		e_error(user->event,
 			"Fallback delivery failed, still held: id=%s uid=%u: "
 			"%s",
@@ -46,6 +64,9 @@ bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
 static bool is_wanted(const struct rst_release *release,
 		      const struct rst_held *held)
 {
+	/* wherever it goes else, it might get there twice */
+	if (held->handed_over)
+		return TRUE;
 	if (release->leased != NULL &&
 	    release->leased(held->id, release->context))
 		return FALSE;
@@ -57,6 +78,8 @@ static bool is_wanted(const struct rst_release *release,
 		       ioloop_time;
 	case RST_RELEASE_ONE:
 		return strcmp(held->id, release->id) == 0;
+	case RST_RELEASE_BEGUN:
+		return FALSE;
 	}
 	i_unreached();
 }
@@ -67,7 +90,10 @@ static int expunge_batch(struct rst_hold_store *store, unsigned int *pending,
 	if (++*pending < EXPUNGE_BATCH)
 		return 0;
 	*pending = 0;
-	return rst_hold_store_expunge(store, error_r);
+	if (rst_hold_store_expunge(store, error_r) < 0)
+		return -1;
+	/* keeps the log of hand-overs short */
+	return rst_hold_store_settle(store, error_r);
 }
 
 static int release_each(struct rst_release *release, struct rst_lmtp *lmtp,
@@ -100,7 +126,10 @@ static int release_each(struct rst_release *release, struct rst_lmtp *lmtp,
 		if (expunge_batch(store, &pending, error_r) < 0)
 			return -1;
 	}
-	return ret < 0 ? -1 : rst_hold_store_expunge(store, error_r);
+	if (ret < 0 || rst_hold_store_expunge(store, error_r) < 0)
+		return -1;
+	return release->delivered == 0 ? 0
+				       : rst_hold_store_settle(store, error_r);
 }
 
 int rst_release_run(struct rst_release *release, struct rst_hold_store *store,

@@ -6,6 +6,7 @@
 #include "istream-concat.h"
 #include "istream-crlf.h"
 #include "mail-storage.h"
+#include "message-header-parser.h"
 #include "sha2.h"
 #include "hold-crlf.h"
 #include "hold-save.h"
@@ -136,17 +137,97 @@ int rst_delivery_key(const struct rst_delivery *delivery,
 	return ret;
 }
 
+/* ---- does it count? */
+
+static size_t skip_quoted(const unsigned char *text, size_t i, size_t size,
+			  char end)
+{
+	unsigned int depth = 1;
+
+	for (i++; i < size && depth > 0; i++) {
+		if (text[i] == '\\')
+			i++;
+		else if (text[i] == end)
+			depth--;
+		else if (end == ')' && text[i] == '(')
+			depth++;
+	}
+	return I_MIN(i, size);
+}
+
+/* Is there, outside of comments and before the date, an "id" clause? */
+static bool has_queue_id(const unsigned char *text, size_t size)
+{
+	bool after_id = FALSE;
+	size_t i = 0, start;
+
+	while (i < size && text[i] != ';') {
+		if (text[i] == '(' || text[i] == '"') {
+			i = skip_quoted(text, i, size,
+					text[i] == '(' ? ')' : '"');
+			continue;
+		}
+		if (text[i] <= ' ') {
+			i++;
+			continue;
+		}
+		for (start = i; i < size && text[i] > ' ' && text[i] != ';' &&
+				text[i] != '(' && text[i] != '"';)
+			i++;
+		if (after_id)
+			return TRUE;
+		after_id =
+			i - start == 2 &&
+			strncasecmp((const char *)text + start, "id", 2) == 0;
+	}
+	return FALSE;
+}
+
+/* The topmost Received field below LMTP's, whatever is above it. */
+static bool find_queue_id(struct istream *input)
+{
+	struct message_header_parser_ctx *parser;
+	struct message_header_line *hdr;
+	bool found = FALSE;
+
+	parser = message_parse_header_init(input, NULL, 0);
+	while (message_parse_header_next(parser, &hdr) > 0 && !hdr->eoh) {
+		if (strcasecmp(hdr->name, "Received") != 0)
+			continue;
+		if (hdr->continues) {
+			hdr->use_full_value = TRUE;
+			continue;
+		}
+		found = has_queue_id(hdr->full_value, hdr->full_value_len);
+		break;
+	}
+	message_parse_header_deinit(&parser);
+	return found;
+}
+
+int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
+{
+	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
+	    rst_delivery_key(delivery, &delivery->found, delivery->key,
+			     error_r) < 0)
+		return -1;
+	i_stream_seek(delivery->input, delivery->found.octets);
+	if (!find_queue_id(delivery->input))
+		memset(delivery->key, 0, RST_KEY_SIZE);
+	i_stream_seek(delivery->input, 0);
+	return 0;
+}
+
 /* ---- saving */
 
 static struct istream *create_input(const struct rst_delivery *delivery,
-				    const struct rst_trace *trace,
 				    const char *envelope, size_t envelope_len)
 {
 	struct istream *parts[3], *input;
 
 	i_stream_seek(delivery->input, 0);
 	parts[0] = i_stream_create_from_data(envelope, envelope_len);
-	if (trace->lf) {
+	if (delivery->found.lf) {
 		/* saving makes LF of CRLF a second time */
 		parts[1] = rst_crlf_istream(delivery->input, UOFF_T_MAX);
 	} else {
@@ -227,8 +308,7 @@ static int save_input(struct mailbox *box, struct istream *input,
 	return commit(box, &trans, uid_r, error_r);
 }
 
-static int format_envelope(const struct rst_delivery *delivery,
-			   const struct rst_trace *trace, const char *id,
+static int format_envelope(const struct rst_delivery *delivery, const char *id,
 			   char **text_r, size_t *len_r, const char **error_r)
 {
 	struct rst_envelope env = {
@@ -239,12 +319,11 @@ static int format_envelope(const struct rst_delivery *delivery,
 		.rcpt_to = rst_str(delivery->rcpt_to),
 		.mail_params = rst_str(delivery->mail_params),
 		.rcpt_params = rst_str(delivery->rcpt_params),
-		.trace_lines = trace->lines,
-		.own_lines = trace->own_lines,
+		.trace_lines = delivery->found.lines,
+		.own_lines = delivery->found.own_lines,
 	};
 
-	if (rst_delivery_key(delivery, trace, env.key, error_r) < 0)
-		return -1;
+	memcpy(env.key, delivery->key, RST_KEY_SIZE);
 	*text_r = rst_envelope_format(&env, len_r);
 	if (*text_r != NULL)
 		return 0;
@@ -255,7 +334,6 @@ static int format_envelope(const struct rst_delivery *delivery,
 int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r)
 {
-	struct rst_trace trace;
 	struct istream *input;
 	guid_128_t guid;
 	char *envelope;
@@ -265,11 +343,10 @@ int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
 	i_zero(saved_r);
 	guid_128_generate(guid);
 	saved_r->id = guid_128_to_string(guid);
-	if (rst_trace_find(delivery, &trace, error_r) < 0 ||
-	    format_envelope(delivery, &trace, saved_r->id, &envelope, &len,
-			    error_r) < 0)
+	if (format_envelope(delivery, saved_r->id, &envelope, &len, error_r) <
+	    0)
 		return -1;
-	input = create_input(delivery, &trace, envelope, len);
+	input = create_input(delivery, envelope, len);
 	ret = save_input(box, input, delivery->arrived.tv_sec, &saved_r->uid,
 			 error_r);
 	saved_r->size = input->v_offset - I_MIN(input->v_offset, len);

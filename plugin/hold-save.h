@@ -10,6 +10,15 @@
 struct istream;
 struct mailbox;
 
+/** The lines at the top of a message that are not the sender's. */
+struct rst_trace {
+	unsigned int lines;
+	unsigned int own_lines; /**< leading Return-Path and Delivered-To */
+	size_t octets;          /**< of all of them, as they are in the input */
+	/** it is another user's stored copy, in which line ends are LF */
+	bool lf;
+};
+
 /** What LMTP or dovecot-lda hands over. */
 struct rst_delivery {
 	struct istream *input; /**< the whole message; read from its start */
@@ -20,6 +29,12 @@ struct rst_delivery {
 	const char *mail_params;
 	const char *rcpt_params;
 	struct timeval arrived;
+
+	/* set by rst_delivery_prepare() */
+	struct rst_trace found;
+	/** K; zeros where it does not count, as nothing tells two equal
+	    letters apart */
+	unsigned char key[RST_KEY_SIZE];
 };
 
 struct rst_saved {
@@ -28,9 +43,13 @@ struct rst_saved {
 	uoff_t size; /**< of the message, without the envelope */
 };
 
+/** Read the message through, for what is said of it above.
+    @return 0, or -1: error_r */
+int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
+
 /**
- * Save a message. When 0 is returned it is as durable as mail_fsync asks; it
- * is not there at all otherwise.
+ * Save a message that has been prepared. When 0 is returned it is as durable as
+ * mail_fsync asks; it is not there at all otherwise.
  *
  * @param box opened, no transaction open
  * @return 0, or -1: error_r
@@ -39,15 +58,6 @@ int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r);
 
 /* For tests. */
-
-/** The lines at the top of a message that are not the sender's. */
-struct rst_trace {
-	unsigned int lines;
-	unsigned int own_lines; /**< leading Return-Path and Delivered-To */
-	size_t octets;          /**< of all of them, as they are in the input */
-	/** it is another user's stored copy, in which line ends are LF */
-	bool lf;
-};
 
 /** Find delivery->trace, whatever its line ends, at the start of the input;
     what is not found there counts as no trace. */

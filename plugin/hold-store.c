@@ -7,18 +7,17 @@
 #include "lib.h"
 #include "array.h"
 #include "file-lock.h"
+#include "hash.h"
 #include "ioloop.h"
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "seq-range-array.h"
+#include "hold-count.h"
+#include "hold-handover.h"
 #include "hold-mailbox.h"
 #include "hold-store.h"
 #include "hold-tombstone.h"
 #include "restante-settings.h"
-
-/* A tombstone outlives its message by this: time to restore a backup, and for
-   Postfix to try again. */
-#define KEEP_SECS (7 * 24 * 3600)
 
 struct rst_hold_store {
 	struct mail_user *user;
@@ -26,6 +25,11 @@ struct rst_hold_store {
 	struct mailbox *box;
 	struct file_lock *lock;
 	struct rst_tombstones *tombstones;
+	struct rst_handovers *handovers;
+	const char *dir; /* of their files */
+	pool_t pool;
+	/* uid of the message of this key that is given out */
+	HASH_TABLE(const unsigned char *, void *) keys;
 
 	/* the view; NULL: closed */
 	struct mailbox_transaction_context *trans;
@@ -34,7 +38,9 @@ struct rst_hold_store {
 	struct rst_held held;
 
 	uint32_t position;
-	ARRAY_TYPE(seq_range) fresh;  /* buried, tombstone not committed */
+	bool from_start;             /* position was 0 at the last seek */
+	bool listed_all;             /* whatever has a tombstone is in buried */
+	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
 };
 
@@ -45,15 +51,16 @@ static const char *box_error(struct rst_hold_store *store)
 
 /* ---- opening */
 
-static int open_tombstones(struct rst_hold_store *store, const char **error_r)
+static int open_logs(struct rst_hold_store *store, const char **error_r)
 {
 	const char *dir;
 
 	if (rst_hold_mailbox_dir(store->box, &dir, error_r) < 0)
 		return -1;
-	return rst_tombstones_open(dir, ioloop_time,
-				   store->set->hold_time_secs + KEEP_SECS,
-				   &store->tombstones, error_r);
+	store->dir = p_strdup(store->pool, dir);
+	if (rst_tombstones_open(dir, &store->tombstones, error_r) < 0)
+		return -1;
+	return rst_hold_store_settle(store, error_r);
 }
 
 static int lock_and_open(struct rst_hold_store *store, const char **error_r)
@@ -61,9 +68,27 @@ static int lock_and_open(struct rst_hold_store *store, const char **error_r)
 	int ret;
 
 	ret = rst_hold_mailbox_lock(store->box, &store->lock, error_r);
-	if (ret > 0 && open_tombstones(store, error_r) < 0)
+	if (ret > 0 && open_logs(store, error_r) < 0)
 		ret = -1;
 	return ret;
+}
+
+static struct rst_hold_store *create(struct mail_user *user,
+				     const struct rst_settings *set,
+				     struct mailbox *box)
+{
+	struct rst_hold_store *store = i_new(struct rst_hold_store, 1);
+
+	store->user = user;
+	store->set = set;
+	store->box = box;
+	store->from_start = TRUE;
+	store->pool = pool_alloconly_create("hold store", 1024);
+	hash_table_create(&store->keys, store->pool, 0, rst_key_hash,
+			  rst_key_cmp);
+	i_array_init(&store->fresh, 16);
+	i_array_init(&store->buried, 64);
+	return store;
 }
 
 int rst_hold_store_open(struct mail_user *user, const struct rst_settings *set,
@@ -77,12 +102,7 @@ int rst_hold_store_open(struct mail_user *user, const struct rst_settings *set,
 	ret = rst_hold_mailbox_open(user, set, 0, set->enrolled, &box, error_r);
 	if (ret <= 0)
 		return ret < 0 ? -1 : 1;
-	store = i_new(struct rst_hold_store, 1);
-	store->user = user;
-	store->set = set;
-	store->box = box;
-	i_array_init(&store->fresh, 16);
-	i_array_init(&store->buried, 64);
+	store = create(user, set, box);
 	ret = lock_and_open(store, error_r);
 	if (ret <= 0)
 		rst_hold_store_close(&store);
@@ -100,6 +120,18 @@ static void close_view(struct rst_hold_store *store)
 		(void)mailbox_transaction_commit(&store->trans);
 }
 
+/* Old tombstones are of use as long as their messages may be here. */
+static void trim_tombstones(struct rst_hold_store *store)
+{
+	time_t oldest = ioloop_time - (time_t)rst_hold_keep_secs(store->set);
+	const char *error;
+
+	if (!store->listed_all || array_count(&store->buried) > 0)
+		return;
+	if (rst_tombstones_trim(store->tombstones, oldest, &error) < 0)
+		e_error(store->user->event, "%s", error);
+}
+
 void rst_hold_store_close(struct rst_hold_store **_store)
 {
 	struct rst_hold_store *store = *_store;
@@ -108,12 +140,16 @@ void rst_hold_store_close(struct rst_hold_store **_store)
 		return;
 	*_store = NULL;
 	close_view(store);
+	trim_tombstones(store);
 	rst_tombstones_close(&store->tombstones);
+	rst_handovers_free(&store->handovers);
 	if (store->lock != NULL)
 		file_lock_free(&store->lock);
 	mailbox_free(&store->box);
 	array_free(&store->fresh);
 	array_free(&store->buried);
+	hash_table_destroy(&store->keys);
+	pool_unref(&store->pool);
 	i_free(store);
 }
 
@@ -139,6 +175,43 @@ static int open_view(struct rst_hold_store *store, const char **error_r)
 	return 0;
 }
 
+/*
+ * A message of the same key is the same message, under another id: it was
+ * saved twice in spite of all, as when a damaged index was rebuilt and has
+ * found what a crash had left. The other one has left, or it is still here and
+ * this one goes after it.
+ */
+static bool is_double(struct rst_hold_store *store)
+{
+	const struct rst_held *held = &store->held;
+	unsigned char *key;
+	void *uid;
+
+	if (store->set->test_no_dedup || rst_key_is_zero(held->key))
+		return FALSE;
+	if (rst_tombstones_has_key(store->tombstones, held->key)) {
+		e_info(store->user->event,
+		       "already have it, removed: id=%s uid=%u", held->id,
+		       held->uid);
+		seq_range_array_add(&store->buried, held->uid);
+		return TRUE;
+	}
+	uid = hash_table_lookup(store->keys, (const unsigned char *)held->key);
+	if (uid != NULL)
+		return POINTER_CAST_TO(uid, uint32_t) != held->uid;
+	key = p_memdup(store->pool, held->key, RST_KEY_SIZE);
+	hash_table_insert(store->keys, (const unsigned char *)key,
+			  POINTER_CAST(held->uid));
+	return FALSE;
+}
+
+static void set_handed_over(struct rst_hold_store *store)
+{
+	store->held.handed_over =
+		rst_handovers_state(store->handovers, store->held.id, NULL) !=
+		RST_HANDOVER_NONE;
+}
+
 /* @return whether it is to be given out */
 static bool read_current(struct rst_hold_store *store)
 {
@@ -153,9 +226,12 @@ static bool read_current(struct rst_hold_store *store)
 			store->mail->uid, error);
 	if (ret <= 0)
 		return FALSE;
-	if (!rst_tombstones_has(store->tombstones, store->held.id))
+	if (rst_tombstones_has(store->tombstones, store->held.id)) {
+		seq_range_array_add(&store->buried, store->held.uid);
+	} else if (!is_double(store)) {
+		set_handed_over(store);
 		return TRUE;
-	seq_range_array_add(&store->buried, store->held.uid);
+	}
 	rst_held_clear(&store->held);
 	return FALSE;
 }
@@ -174,6 +250,8 @@ int rst_hold_store_next(struct rst_hold_store *store, struct rst_held **held_r,
 		store->position = store->mail->uid;
 		found = read_current(store);
 	}
+	if (!found && store->from_start)
+		store->listed_all = TRUE;
 	*held_r = &store->held;
 	return found ? 1 : 0;
 }
@@ -199,6 +277,96 @@ void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid)
 {
 	close_view(store);
 	store->position = uid;
+	store->from_start = uid == 0;
+}
+
+/* ---- fallback delivery */
+
+int rst_hold_store_hand_over(struct rst_hold_store *store,
+			     const struct rst_held *held, const char **error_r)
+{
+	return rst_handover_write(store->dir, held->id, held->key,
+				  RST_HANDOVER_OPEN, FALSE, error_r);
+}
+
+struct settling {
+	struct rst_hold_store *store;
+	bool locked;
+	bool unsettled;
+	const char *error;
+};
+
+static int settle_one(const char *id, const unsigned char key[RST_KEY_SIZE],
+		      enum rst_handover state, void *context)
+{
+	struct settling *s = context;
+
+	if (state == RST_HANDOVER_DELIVERED) {
+		rst_tombstones_add(s->store->tombstones, id, key, ioloop_time);
+	} else if (state == RST_HANDOVER_OPEN && s->locked) {
+		/* whoever begins it now will see this first */
+		return rst_handover_write(s->store->dir, id, key,
+					  RST_HANDOVER_FAILED, FALSE,
+					  &s->error);
+	} else {
+		s->unsettled = TRUE;
+	}
+	return 0;
+}
+
+static int read_handovers(struct rst_hold_store *store, const char **error_r)
+{
+	rst_handovers_free(&store->handovers);
+	return rst_handovers_read(store->dir, &store->handovers, error_r);
+}
+
+static int settle(struct settling *s)
+{
+	struct rst_hold_store *store = s->store;
+
+	if (read_handovers(store, &s->error) < 0 ||
+	    rst_handovers_each(store->handovers, settle_one, s) < 0 ||
+	    rst_tombstones_commit(store->tombstones, &s->error) < 0)
+		return -1;
+	if (s->locked && !s->unsettled &&
+	    rst_handovers_clear(store->dir, &s->error) < 0)
+		return -1;
+	return read_handovers(store, &s->error);
+}
+
+int rst_hold_store_settle(struct rst_hold_store *store, const char **error_r)
+{
+	struct settling s = {.store = store};
+	struct file_lock *lock = NULL;
+	int ret;
+
+	if (read_handovers(store, error_r) < 0)
+		return -1;
+	if (!rst_handovers_any(store->handovers))
+		return 0;
+	ret = rst_handover_lock(store->box, FALSE, &lock, error_r);
+	if (ret < 0)
+		return -1;
+	/* else LMTP is at it at this moment: its outcome is seen next time */
+	s.locked = ret > 0;
+	ret = settle(&s);
+	if (ret < 0)
+		*error_r = s.error;
+	if (lock != NULL)
+		file_lock_free(&lock);
+	return ret;
+}
+
+static int is_open_or_begun(const char *id ATTR_UNUSED,
+			    const unsigned char key[RST_KEY_SIZE] ATTR_UNUSED,
+			    enum rst_handover state, void *context ATTR_UNUSED)
+{
+	return state == RST_HANDOVER_DELIVERED ? 0 : -1;
+}
+
+bool rst_hold_store_is_unsettled(const struct rst_hold_store *store)
+{
+	return rst_handovers_each(store->handovers, is_open_or_begun, NULL) < 0;
 }
 
 /* ---- removing */
@@ -266,6 +434,6 @@ int rst_hold_store_status(struct rst_hold_store *store,
 			  const char **error_r)
 {
 	close_view(store);
-	return rst_hold_mailbox_status(store->box, store->set, status_r,
-				       error_r);
+	return rst_hold_count(store->user, store->set, store->box, status_r,
+			      error_r);
 }

@@ -27,7 +27,8 @@ void rst_hold_store_close(struct rst_hold_store **store);
 
 /**
  * The next message after the one given last, by uid. One with a tombstone is
- * passed over, and one that cannot be read, which is logged and stays.
+ * passed over, by its id or its key; one of a key that was given out already;
+ * and one that cannot be read, which is logged and stays.
  *
  * @param held_r cleared by the next call of any function here
  * @return 1; 0: no more; -1: error_r
@@ -41,6 +42,21 @@ int rst_hold_store_get(struct rst_hold_store *store, uint32_t uid,
 uint32_t rst_hold_store_position(const struct rst_hold_store *store);
 /** Go on after uid, with what has come in meanwhile. */
 void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid);
+
+/**
+ * Say, before a message is handed to LMTP, that it will be; from here on it
+ * is given out as handed_over, until the outcome is known.
+ * @return 0, or -1: error_r
+ */
+int rst_hold_store_hand_over(struct rst_hold_store *store,
+			     const struct rst_held *held, const char **error_r);
+/**
+ * Find out how hand-overs ended: what was delivered is buried, what has not
+ * begun is held as before. @return 0, or -1: error_r
+ */
+int rst_hold_store_settle(struct rst_hold_store *store, const char **error_r);
+/** Is anything handed over of which the outcome is not known? */
+bool rst_hold_store_is_unsettled(const struct rst_hold_store *store);
 
 /** A tombstone, written by the next commit. The expunge comes after that. */
 void rst_hold_store_bury(struct rst_hold_store *store, const char *id,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "array.h"
+#include "byteorder.h"
 #include "fdatasync-path.h"
 #include "hash.h"
 #include "hex-binary.h"
@@ -30,10 +31,32 @@ struct rst_tombstones {
 	const char *dir;
 	char *path;
 	int fd;
+	bool writable;
 	uoff_t size; /* of the whole lines that are in the file */
 	HASH_TABLE(char *, struct tombstone *) by_id;
+	HASH_TABLE(const unsigned char *, struct tombstone *) by_key;
 	ARRAY(struct tombstone *) added; /* not committed */
 };
+
+/* ---- in memory */
+
+static void insert(struct rst_tombstones *t, struct tombstone *tombstone)
+{
+	hash_table_update(t->by_id, tombstone->id, tombstone);
+	if (!rst_key_is_zero(tombstone->key))
+		hash_table_update(t->by_key,
+				  (const unsigned char *)tombstone->key,
+				  tombstone);
+}
+
+static void take_out(struct rst_tombstones *t, struct tombstone *tombstone)
+{
+	const unsigned char *key = tombstone->key;
+
+	hash_table_remove(t->by_id, tombstone->id);
+	if (hash_table_lookup(t->by_key, key) == tombstone)
+		hash_table_remove(t->by_key, key);
+}
 
 /* ---- reading */
 
@@ -58,40 +81,30 @@ static bool parse_line(struct rst_tombstones *t, const char *line,
 	return TRUE;
 }
 
-/* @param oldest what is older is counted and forgotten
-   @return number of those */
-static unsigned int read_lines(struct rst_tombstones *t, struct istream *input,
-			       time_t oldest)
+static void read_lines(struct rst_tombstones *t, struct istream *input)
 {
 	struct tombstone *tombstone;
-	unsigned int old = 0;
 	const char *line;
 
 	while ((line = i_stream_read_next_line(input)) != NULL)
 		T_BEGIN
 		{
-			if (!parse_line(t, line, &tombstone))
-				; /* zeros that a crash left, or another
-				     version's */
-			else if (tombstone->time < oldest)
-				old++;
-			else
-				hash_table_update(t->by_id, tombstone->id,
-						  tombstone);
+			/* zeros that a crash left, and another version's
+			   lines, are passed over */
+			if (parse_line(t, line, &tombstone))
+				insert(t, tombstone);
 		}
 	T_END;
 	t->size = input->v_offset;
-	return old;
 }
 
-static int read_file(struct rst_tombstones *t, time_t oldest,
-		     unsigned int *old_r, const char **error_r)
+static int read_file(struct rst_tombstones *t, const char **error_r)
 {
 	struct istream *input;
 	int ret = 0;
 
 	input = i_stream_create_fd(t->fd, LINE_MAX_SIZE * 64);
-	*old_r = read_lines(t, input, oldest);
+	read_lines(t, input);
 	if (input->stream_errno != 0) {
 		*error_r = t_strdup_printf("read(%s) failed: %s", t->path,
 					   i_stream_get_error(input));
@@ -99,7 +112,7 @@ static int read_file(struct rst_tombstones *t, time_t oldest,
 	}
 	i_stream_unref(&input);
 	/* a line that a crash has torn: its message was not said to be gone */
-	if (ret == 0 && ftruncate(t->fd, (off_t)t->size) < 0) {
+	if (ret == 0 && t->writable && ftruncate(t->fd, (off_t)t->size) < 0) {
 		*error_r = t_strdup_printf("ftruncate(%s) failed: %m", t->path);
 		ret = -1;
 	}
@@ -192,9 +205,8 @@ static int compact(struct rst_tombstones *t, const char **error_r)
 	return ret;
 }
 
-static int load(struct rst_tombstones *t, time_t oldest, const char **error_r)
+static int load(struct rst_tombstones *t, const char **error_r)
 {
-	unsigned int old;
 	struct stat st;
 
 	t->fd = open_file(t->path, 0, error_r);
@@ -202,18 +214,43 @@ static int load(struct rst_tombstones *t, time_t oldest, const char **error_r)
 		return -1;
 	if (fstat(t->fd, &st) == 0 && st.st_size == 0)
 		return sync_dir(t, error_r);
-	if (read_file(t, oldest, &old, error_r) < 0)
+	return read_file(t, error_r);
+}
+
+/* For one who has no lock: nothing is mended. */
+static int load_readonly(struct rst_tombstones *t, const char **error_r)
+{
+	t->fd = open(t->path, O_RDONLY | O_CLOEXEC);
+	if (t->fd == -1 && errno == ENOENT)
+		return 0;
+	if (t->fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", t->path);
 		return -1;
-	if (old * OLD_SHARE > old + hash_table_count(t->by_id))
-		return compact(t, error_r);
-	return 0;
+	}
+	return read_file(t, error_r);
 }
 
 /* ---- what others call */
 
-int rst_tombstones_open(const char *dir, time_t now, unsigned int keep_secs,
-			struct rst_tombstones **tombstones_r,
-			const char **error_r)
+bool rst_key_is_zero(const unsigned char key[RST_KEY_SIZE])
+{
+	static const unsigned char zero[RST_KEY_SIZE];
+
+	return memcmp(key, zero, RST_KEY_SIZE) == 0;
+}
+
+/* it is a hash already */
+unsigned int rst_key_hash(const unsigned char *key)
+{
+	return be32_to_cpu_unaligned(key);
+}
+
+int rst_key_cmp(const unsigned char *a, const unsigned char *b)
+{
+	return memcmp(a, b, RST_KEY_SIZE);
+}
+
+static struct rst_tombstones *create(const char *dir)
 {
 	pool_t pool = pool_alloconly_create("tombstones", 4096);
 	struct rst_tombstones *t = p_new(pool, struct rst_tombstones, 1);
@@ -223,9 +260,29 @@ int rst_tombstones_open(const char *dir, time_t now, unsigned int keep_secs,
 	t->path = p_strconcat(pool, dir, "/" FILE_NAME, NULL);
 	t->fd = -1;
 	hash_table_create(&t->by_id, pool, 0, str_hash, strcmp);
+	hash_table_create(&t->by_key, pool, 0, rst_key_hash, rst_key_cmp);
 	p_array_init(&t->added, pool, 16);
+	return t;
+}
+
+int rst_tombstones_open(const char *dir, struct rst_tombstones **tombstones_r,
+			const char **error_r)
+{
+	struct rst_tombstones *t = create(dir);
+
+	t->writable = TRUE;
 	*tombstones_r = t;
-	if (load(t, now - (time_t)keep_secs, error_r) == 0)
+	if (load(t, error_r) == 0)
+		return 0;
+	rst_tombstones_close(tombstones_r);
+	return -1;
+}
+
+int rst_tombstones_read(const char *dir, struct rst_tombstones **tombstones_r,
+			const char **error_r)
+{
+	*tombstones_r = create(dir);
+	if (load_readonly(*tombstones_r, error_r) == 0)
 		return 0;
 	rst_tombstones_close(tombstones_r);
 	return -1;
@@ -240,12 +297,67 @@ void rst_tombstones_close(struct rst_tombstones **_t)
 	*_t = NULL;
 	i_close_fd(&t->fd);
 	hash_table_destroy(&t->by_id);
+	hash_table_destroy(&t->by_key);
 	pool_unref(&t->pool);
+}
+
+/* Take the old ones out of memory, for what will be written. */
+static void forget(struct rst_tombstones *t, time_t oldest)
+{
+	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_id);
+	struct tombstone *tombstone;
+	char *id;
+
+	while (hash_table_iterate(iter, t->by_id, &id, &tombstone))
+		if (tombstone->time < oldest)
+			take_out(t, tombstone);
+	hash_table_iterate_deinit(&iter);
+}
+
+int rst_tombstones_trim(struct rst_tombstones *t, time_t oldest,
+			const char **error_r)
+{
+	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_id);
+	unsigned int old = 0;
+	struct tombstone *tombstone;
+	char *id;
+
+	while (hash_table_iterate(iter, t->by_id, &id, &tombstone))
+		if (tombstone->time < oldest)
+			old++;
+	hash_table_iterate_deinit(&iter);
+	if (old * OLD_SHARE <= hash_table_count(t->by_id))
+		return 0;
+	forget(t, oldest);
+	return compact(t, error_r);
 }
 
 bool rst_tombstones_has(const struct rst_tombstones *t, const char *id)
 {
 	return hash_table_lookup(t->by_id, id) != NULL;
+}
+
+bool rst_tombstones_has_key(const struct rst_tombstones *t,
+			    const unsigned char key[RST_KEY_SIZE])
+{
+	return hash_table_lookup(t->by_key, key) != NULL;
+}
+
+unsigned int rst_tombstones_count(const struct rst_tombstones *t)
+{
+	return hash_table_count(t->by_id);
+}
+
+void rst_tombstones_each_key(const struct rst_tombstones *t,
+			     rst_tombstones_key_func *func, void *context)
+{
+	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_key);
+	const unsigned char *key;
+	struct tombstone *tombstone;
+
+	while (hash_table_iterate(iter, t->by_key, &key, &tombstone))
+		func(key, context);
+	hash_table_iterate_deinit(&iter);
 }
 
 void rst_tombstones_add(struct rst_tombstones *t, const char *id,
@@ -259,7 +371,7 @@ void rst_tombstones_add(struct rst_tombstones *t, const char *id,
 	tombstone->id = p_strdup(t->pool, id);
 	memcpy(tombstone->key, key, RST_KEY_SIZE);
 	tombstone->time = now;
-	hash_table_insert(t->by_id, tombstone->id, tombstone);
+	insert(t, tombstone);
 	array_push_back(&t->added, &tombstone);
 }
 
@@ -267,8 +379,7 @@ static void drop_added(struct rst_tombstones *t)
 {
 	struct tombstone *tombstone;
 
-	array_foreach_elem(&t->added, tombstone)
-		hash_table_remove(t->by_id, tombstone->id);
+	array_foreach_elem(&t->added, tombstone) take_out(t, tombstone);
 	/* half a line would spoil the next one */
 	if (ftruncate(t->fd, (off_t)t->size) < 0)
 		i_error("ftruncate(%s) failed: %m", t->path);

@@ -15,8 +15,9 @@
 #include "mail-user.h"
 #include "smtp-address.h"
 #include "str.h"
+#include "hold-arrival.h"
 #include "hold-mailbox.h"
-#include "hold-save.h"
+#include "release-deliver.h"
 #include "restante-note.h"
 #include "restante-plugin.h"
 #include "restante-settings.h"
@@ -38,12 +39,6 @@ static deliver_mail_func_t *next_deliver;
 static lmtp_client_created_func_t *next_client_created;
 /* header lines that LMTP put on top of the message being delivered, or NULL */
 static const char *current_trace;
-
-enum hold_result {
-	HOLD_DONE,
-	HOLD_FULL,
-	HOLD_FAILED
-};
 
 /* ---- the envelope */
 
@@ -95,28 +90,13 @@ static bool is_too_large(const struct rst_settings *set, struct istream *input)
 	       size > set->max_size;
 }
 
-/* @return 1, 0: room for it, -1 */
-static int is_hold_full(struct mail_deliver_context *ctx,
-			const struct rst_settings *set, struct istream *input,
-			const char **error_r)
-{
-	struct rst_hold_status status;
-	uoff_t size = 0;
-
-	if (set->hold_quota == 0)
-		return 0;
-	if (rst_hold_mailbox_peek(ctx->rcpt_user, set, &status, error_r) < 0)
-		return -1;
-	(void)i_stream_get_size(input, TRUE, &size);
-	return status.octets + size > set->hold_quota ? 1 : 0;
-}
-
-static void warn_fsync_never(struct mail_deliver_context *ctx,
-			     struct mailbox *box)
+static void warn_fsync_never(struct mail_deliver_context *ctx)
 {
 	static bool warned = FALSE;
+	const struct mail_storage_settings *set =
+		mail_user_set_get_storage_set(ctx->rcpt_user);
 
-	if (warned || box->storage->set->parsed_fsync_mode != FSYNC_MODE_NEVER)
+	if (warned || set->parsed_fsync_mode != FSYNC_MODE_NEVER)
 		return;
 	warned = TRUE;
 	e_error(ctx->event,
@@ -127,56 +107,43 @@ static void warn_fsync_never(struct mail_deliver_context *ctx,
 
 /* ---- holding */
 
-static void held(struct mail_deliver_context *ctx,
-		 const struct rst_settings *set,
-		 const struct rst_delivery *delivery,
-		 const struct rst_saved *saved)
+static void send_note(struct mail_deliver_context *ctx,
+		      const struct rst_settings *set,
+		      const struct rst_delivery *delivery, const char *id)
 {
-	mail_deliver_log(ctx, "held: id=%s uid=%u size=%" PRIuUOFF_T, saved->id,
-			 saved->uid, saved->size);
-	if (rst_note_send(set, ctx->rcpt_user->username, saved->id,
+	if (rst_note_send(set, ctx->rcpt_user->username, id,
 			  rst_hold_due(set, delivery->arrived.tv_sec)) < 0)
 		e_debug(ctx->event, "No note was sent to %s: %m",
 			set->notify_socket);
 }
 
-static enum hold_result save(struct mail_deliver_context *ctx,
-			     const struct rst_settings *set,
-			     const struct rst_delivery *delivery,
-			     struct rst_saved *saved_r, const char **error_r)
+static int held(struct mail_deliver_context *ctx,
+		const struct rst_settings *set,
+		const struct rst_delivery *delivery,
+		const struct rst_saved *saved)
 {
-	struct mailbox *box;
-	enum mail_error code;
-	int ret;
-
-	if (rst_hold_mailbox_open(ctx->rcpt_user, set, MAILBOX_FLAG_SAVEONLY,
-				  TRUE, &box, error_r) < 0)
-		return HOLD_FAILED;
-	warn_fsync_never(ctx, box);
-	ret = rst_hold_save(box, delivery, saved_r, error_r);
-	code = mailbox_get_last_mail_error(box);
-	mailbox_free(&box);
-	if (ret == 0)
-		return HOLD_DONE;
-	return code == MAIL_ERROR_NOQUOTA ? HOLD_FULL : HOLD_FAILED;
+	mail_deliver_log(ctx, "held: id=%s uid=%u size=%" PRIuUOFF_T, saved->id,
+			 saved->uid, saved->size);
+	send_note(ctx, set, delivery, saved->id);
+	ctx->saved_mail = TRUE;
+	return 1;
 }
 
-static enum hold_result hold(struct mail_deliver_context *ctx,
-			     const struct rst_settings *set,
-			     const struct rst_delivery *delivery,
-			     const char **error_r)
+static int known(struct mail_deliver_context *ctx,
+		 const struct rst_settings *set,
+		 const struct rst_delivery *delivery,
+		 const struct rst_saved *saved)
 {
-	struct rst_saved saved;
-	enum hold_result result;
-	int ret;
-
-	ret = is_hold_full(ctx, set, delivery->input, error_r);
-	if (ret != 0)
-		return ret < 0 ? HOLD_FAILED : HOLD_FULL;
-	result = save(ctx, set, delivery, &saved, error_r);
-	if (result == HOLD_DONE)
-		held(ctx, set, delivery, &saved);
-	return result;
+	if (saved->id == NULL) {
+		mail_deliver_log(ctx, "already have it: it has left the hold");
+	} else {
+		mail_deliver_log(ctx, "already have it: held: id=%s",
+				 saved->id);
+		/* who saved it may have died before its note */
+		send_note(ctx, set, delivery, saved->id);
+	}
+	ctx->saved_mail = TRUE;
+	return 1;
 }
 
 static int deliver_normally(struct mail_deliver_context *ctx,
@@ -186,19 +153,70 @@ static int deliver_normally(struct mail_deliver_context *ctx,
 	return next_deliver == NULL ? 0 : next_deliver(ctx, storage_r);
 }
 
-static int hold_failed(struct mail_deliver_context *ctx,
-		       const struct rst_settings *set, const char *error,
-		       struct mail_storage **storage_r)
+static int try_later(struct mail_deliver_context *ctx, const char *error)
 {
-	if (set->on_error == RST_ON_ERROR_DELIVER) {
-		e_error(ctx->event, "Hold failed, delivering normally: %s",
-			error);
-		return deliver_normally(ctx, storage_r);
-	}
 	e_error(ctx->event, "Hold failed, asking to try again later: %s",
 		error);
 	ctx->tempfail_error = "Cannot hold this message now";
 	return -1;
+}
+
+static int hold_failed(struct mail_deliver_context *ctx,
+		       const struct rst_settings *set, const char *error,
+		       struct mail_storage **storage_r)
+{
+	if (set->on_error != RST_ON_ERROR_DELIVER)
+		return try_later(ctx, error);
+	e_error(ctx->event, "Hold failed, delivering normally: %s", error);
+	return deliver_normally(ctx, storage_r);
+}
+
+static int hold(struct mail_deliver_context *ctx,
+		const struct rst_settings *set, struct rst_delivery *delivery,
+		struct mail_storage **storage_r)
+{
+	struct rst_saved saved;
+	const char *error;
+
+	if (rst_delivery_prepare(delivery, &error) < 0)
+		return hold_failed(ctx, set, error, storage_r);
+	warn_fsync_never(ctx);
+	switch (rst_arrive(ctx->rcpt_user, set, delivery, &saved, &error)) {
+	case RST_ARRIVAL_HELD:
+		return held(ctx, set, delivery, &saved);
+	case RST_ARRIVAL_KNOWN:
+		return known(ctx, set, delivery, &saved);
+	case RST_ARRIVAL_FULL:
+		mail_deliver_log(ctx, "not held: the hold is full");
+		return deliver_normally(ctx, storage_r);
+	case RST_ARRIVAL_UNSURE:
+		return try_later(ctx, error);
+	case RST_ARRIVAL_FAILED:
+		break;
+	}
+	return hold_failed(ctx, set, error, storage_r);
+}
+
+/* What comes out of the hold again. */
+static int release(struct mail_deliver_context *ctx,
+		   const struct rst_settings *set,
+		   const struct rst_delivery *delivery,
+		   struct mail_storage **storage_r)
+{
+	const char *error;
+
+	switch (rst_release_begin(ctx, set, delivery, &error)) {
+	case RST_RELEASE_KNOWN:
+		ctx->saved_mail = TRUE;
+		return 1;
+	case RST_RELEASE_LATER:
+		e_error(ctx->event, "Fallback delivery is put off: %s", error);
+		ctx->tempfail_error = "Cannot deliver this message now";
+		return -1;
+	case RST_RELEASE_DELIVER:
+		break;
+	}
+	return deliver_normally(ctx, storage_r);
 }
 
 static int restante_deliver(struct mail_deliver_context *ctx,
@@ -206,29 +224,26 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 {
 	struct rst_settings set;
 	struct rst_delivery delivery;
-	const char *error = "cannot read the message";
 
 	rst_settings_read(ctx->rcpt_user, &set);
-	if (!set.enrolled || set.bypass)
+	if (!set.bypass && !set.enrolled)
 		return deliver_normally(ctx, storage_r);
 	if (get_delivery(ctx, &delivery) < 0)
-		return hold_failed(ctx, &set, error, storage_r);
+		return set.bypass ? -1
+				  : hold_failed(ctx, &set,
+						"cannot read the message",
+						storage_r);
+	/* only LMTP says when a delivery has ended */
+	if (set.bypass && current_trace != NULL)
+		return release(ctx, &set, &delivery, storage_r);
+	if (set.bypass)
+		return deliver_normally(ctx, storage_r);
 	if (is_too_large(&set, delivery.input)) {
 		mail_deliver_log(ctx, "not held: larger than "
 				      "restante_max_size");
 		return deliver_normally(ctx, storage_r);
 	}
-	switch (hold(ctx, &set, &delivery, &error)) {
-	case HOLD_DONE:
-		ctx->saved_mail = TRUE;
-		return 1;
-	case HOLD_FULL:
-		mail_deliver_log(ctx, "not held: the hold is full");
-		return deliver_normally(ctx, storage_r);
-	case HOLD_FAILED:
-		break;
-	}
-	return hold_failed(ctx, &set, error, storage_r);
+	return hold(ctx, &set, &delivery, storage_r);
 }
 
 /* ---- lmtp: which header lines are its own */
@@ -247,6 +262,7 @@ static int restante_local_deliver(struct client *client,
 	ret = rclient->module_ctx.super.local_deliver(client, lrcpt, cmd, trans,
 						      lldctx);
 	current_trace = NULL;
+	rst_release_end(ret == 0);
 	return ret;
 }
 

@@ -7,7 +7,9 @@
 #include "restante-settings.h"
 
 #define DEFAULT_HOLD_MAILBOX "Restante/Held"
-#define DEFAULT_HOLD_TIME_SECS (14 * 24 * 3600)
+#define DEFAULT_OVERFLOW_MAILBOX "Restante/Overflow"
+#define DEFAULT_HOLD_DAYS 14
+#define DEFAULT_GIVE_UP_DAYS 7
 #define DEFAULT_NOTIFY_SOCKET "/run/restante/notify"
 #define DEFAULT_RELEASE_SOCKET "lmtp-release"
 
@@ -59,19 +61,21 @@ static uoff_t get_size(struct mail_user *user, const char *name)
 	return 0;
 }
 
-static unsigned int get_hold_time(struct mail_user *user)
+/* @param days the default */
+static unsigned int get_time(struct mail_user *user, const char *name,
+			     unsigned int days)
 {
-	static const char *const name = "restante_hold_time";
 	const char *value = mail_user_plugin_getenv(user, name);
 	const char *error;
 	unsigned int secs;
 
 	if (value == NULL)
-		return DEFAULT_HOLD_TIME_SECS;
+		return days * 24 * 3600;
 	if (settings_get_time(value, &secs, &error) == 0 && secs > 0)
 		return secs;
-	complain(user, name, value, "a time such as 14d or 12h", "14d is used");
-	return DEFAULT_HOLD_TIME_SECS;
+	complain(user, name, value, "a time such as 14d or 12h",
+		 t_strdup_printf("%ud is used", days));
+	return days * 24 * 3600;
 }
 
 static enum rst_on_error get_on_error(struct mail_user *user)
@@ -87,17 +91,19 @@ static enum rst_on_error get_on_error(struct mail_user *user)
 	return RST_ON_ERROR_TEMPFAIL;
 }
 
-static const char *get_hold_mailbox(struct mail_user *user)
+/* @param other another mailbox that it must not be, or NULL */
+static const char *get_mailbox(struct mail_user *user, const char *name,
+			       const char *default_value, const char *other)
 {
-	static const char *const name = "restante_hold_mailbox";
-	const char *value = get_string(user, name, DEFAULT_HOLD_MAILBOX);
+	const char *value = get_string(user, name, default_value);
 
 	/* INBOX would be emptied into the client's hands */
-	if (*value != '\0' && strcasecmp(value, "INBOX") != 0)
+	if (*value != '\0' && strcasecmp(value, "INBOX") != 0 &&
+	    null_strcmp(value, other) != 0)
 		return value;
 	complain(user, name, value, "a mailbox of its own",
-		 DEFAULT_HOLD_MAILBOX " is used");
-	return DEFAULT_HOLD_MAILBOX;
+		 t_strdup_printf("%s is used", default_value));
+	return default_value;
 }
 
 static const char *get_release_socket(struct mail_user *user)
@@ -116,8 +122,16 @@ void rst_settings_read(struct mail_user *user, struct rst_settings *set_r)
 	/* in doubt the mail is delivered */
 	set_r->enrolled = get_bool(user, "restante", FALSE);
 	set_r->bypass = get_bool(user, "restante_bypass", TRUE);
-	set_r->hold_mailbox = get_hold_mailbox(user);
-	set_r->hold_time_secs = get_hold_time(user);
+	set_r->hold_mailbox = get_mailbox(user, "restante_hold_mailbox",
+					  DEFAULT_HOLD_MAILBOX, NULL);
+	set_r->overflow_mailbox =
+		get_mailbox(user, "restante_overflow_mailbox",
+			    DEFAULT_OVERFLOW_MAILBOX, set_r->hold_mailbox);
+	set_r->hold_time_secs =
+		get_time(user, "restante_hold_time", DEFAULT_HOLD_DAYS);
+	set_r->fallback_give_up_secs = get_time(
+		user, "restante_fallback_give_up", DEFAULT_GIVE_UP_DAYS);
+	set_r->test_no_dedup = get_bool(user, "restante_test_no_dedup", FALSE);
 	set_r->hold_quota = get_size(user, "restante_hold_quota");
 	set_r->max_size = get_size(user, "restante_max_size");
 	set_r->on_error = get_on_error(user);

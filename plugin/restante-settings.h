@@ -23,6 +23,10 @@ struct rst_settings {
 	uoff_t hold_quota; /**< octets; 0: unlimited */
 	uoff_t max_size;   /**< octets; 0: unlimited */
 	enum rst_on_error on_error;
+	/** after it is due: then the overflow mailbox takes it */
+	unsigned int fallback_give_up_secs;
+	const char *overflow_mailbox;
+	bool test_no_dedup;
 	const char *notify_socket;  /**< path; empty: no notes */
 	const char *release_socket; /**< path, made absolute by base_dir */
 };

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "plugin/hold-count.h"
 #include "plugin/hold-mailbox.h"
 #include "plugin/hold-message.h"
 #include "plugin/hold-save.h"
@@ -109,6 +110,7 @@ static inline const char *hold_put(const char *trace, const void *data,
 					       &error),
 			 1);
 	delivery.input = i_stream_create_from_data(data, size);
+	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
 	ck_assert_msg(rst_hold_save(box, &delivery, &saved, &error) == 0, "%s",
 		      error);
 	i_stream_unref(&delivery.input);

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "hold-fixture.h"
 
+#include "file-lock.h"
 #include "hex-binary.h"
 #include "str.h"
 
+#include <signal.h>
 #include <sys/wait.h>
+
+#include "plugin/hold-handover.h"
+#include "plugin/hold-release.h"
 
 #define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
 
@@ -101,10 +106,27 @@ static unsigned int count_held(void)
 	struct rst_hold_status status;
 	const char *error;
 
-	ck_assert_int_eq(rst_hold_mailbox_peek(hold_fixture.ctx->user,
-					       &hold_fixture.set, &status,
-					       &error),
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &status, &error),
 			 0);
+	return status.messages;
+}
+
+/* What the mailbox has, whether it has left the hold or not. */
+static unsigned int count_stored(void)
+{
+	struct rst_hold_status status;
+	struct mailbox *box;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(rst_hold_mailbox_status(box, &hold_fixture.set,
+						 &status, &error),
+			 0);
+	mailbox_free(&box);
 	return status.messages;
 }
 
@@ -268,9 +290,8 @@ START_TEST(test_status)
 	ck_assert_uint_eq(count_held(), 0);
 	put_one();
 	put_one();
-	ck_assert_int_eq(rst_hold_mailbox_peek(hold_fixture.ctx->user,
-					       &hold_fixture.set, &status,
-					       &error),
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &status, &error),
 			 0);
 	ck_assert_uint_eq(status.messages, 2);
 	ck_assert_uint_gt(status.octets, 2 * strlen(MESSAGE));
@@ -316,7 +337,9 @@ START_TEST(test_tombstone)
 	rst_hold_store_bury(store, held->id, held->key, held->uid);
 	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_held(), 2);
+	/* it is there and counts no more */
+	ck_assert_uint_eq(count_stored(), 2);
+	ck_assert_uint_eq(count_held(), 1);
 
 	store = hold_open();
 	ck_assert(rst_hold_store_is_buried(store, id));
@@ -325,7 +348,7 @@ START_TEST(test_tombstone)
 	must_end(store);
 	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(count_stored(), 1);
 }
 END_TEST
 
@@ -404,6 +427,209 @@ static void save_foreign(const char *text)
 	mailbox_free(&box);
 }
 
+static const char *stored_text(void)
+{
+	struct mailbox_transaction_context *trans;
+	struct istream *input;
+	struct mailbox *box;
+	struct mail *mail;
+	const char *error, *text;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	mail_set_seq(mail, 1);
+	ck_assert_int_eq(mail_get_stream(mail, NULL, NULL, &input), 0);
+	text = str_c(read_all(input));
+	mail_free(&mail);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	mailbox_free(&box);
+	return text;
+}
+
+/* A backup, dsync, or maildir after a power cut brings back, with another uid,
+   what has left the hold: nobody is shown it, and it goes again. */
+START_TEST(test_came_back)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error, *text;
+	int way = _i / N_DRIVERS;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	put_one();
+	text = stored_text();
+	store = hold_open();
+	held = must_next(store);
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_stored(), 0);
+
+	save_foreign(text);
+	ck_assert_uint_eq(count_stored(), 1);
+	ck_assert_uint_eq(count_held(), 0);
+	store = hold_open();
+	if (way == 0) {
+		must_end(store);
+		ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	} else {
+		struct rst_release release = {
+			.user = hold_fixture.ctx->user,
+			.set = &hold_fixture.set,
+			.what = RST_RELEASE_ALL,
+		};
+
+		ck_assert_int_eq(rst_release_run(&release, store, &error), 0);
+		ck_assert_uint_eq(release.delivered, 0);
+		ck_assert_uint_eq(release.failed, 0);
+	}
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_stored(), 0);
+}
+END_TEST
+
+/* ---- fallback deliveries that were cut off */
+
+static struct rst_hold_store *reopened(struct rst_hold_store *store)
+{
+	rst_hold_store_close(&store);
+	return hold_open();
+}
+
+static void write_handover(const char *id, enum rst_handover state)
+{
+	static const unsigned char no_key[RST_KEY_SIZE];
+	struct mailbox *box;
+	const char *dir, *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
+	ck_assert_int_eq(
+		rst_handover_write(dir, id, no_key, state, TRUE, &error), 0);
+	mailbox_free(&box);
+}
+
+static const struct {
+	/* what LMTP has written by then: O, B, D, F */
+	const char *steps;
+	bool given_out, handed_over;
+} handovers[] = {
+	{"", TRUE, FALSE},      {"O", TRUE, FALSE},     {"OO", TRUE, FALSE},
+	{"OB", TRUE, TRUE},     {"OBO", TRUE, TRUE},    {"OBF", TRUE, FALSE},
+	{"OBFO", TRUE, FALSE},  {"OBFOB", TRUE, TRUE},  {"OBD", FALSE, FALSE},
+	{"OBDO", FALSE, FALSE}, {"OBDF", FALSE, FALSE},
+};
+
+START_TEST(test_handover)
+{
+	static const char letters[] = "-OBDF";
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *id, *step, *error;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	id = put_one();
+	for (step = handovers[_i / N_DRIVERS].steps; *step != '\0'; step++)
+		write_handover(id, (enum rst_handover)(strchr(letters, *step) -
+						       letters));
+	store = hold_open();
+	if (handovers[_i / N_DRIVERS].given_out) {
+		held = must_next(store);
+		ck_assert_int_eq(held->handed_over,
+				 handovers[_i / N_DRIVERS].handed_over);
+	}
+	ck_assert_int_eq(rst_hold_store_is_unsettled(store),
+			 handovers[_i / N_DRIVERS].handed_over);
+	must_end(store);
+	/* it stays so */
+	store = reopened(store);
+	ck_assert_int_eq(rst_hold_store_next(store, &held, &error),
+			 handovers[_i / N_DRIVERS].given_out);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_held(), handovers[_i / N_DRIVERS].given_out);
+}
+END_TEST
+
+/* LMTP may begin at any moment: nothing else may be done with it. */
+START_TEST(test_in_flight)
+{
+	struct rst_hold_store *store;
+	struct file_lock *lock;
+	struct mailbox *box;
+	const char *id, *error;
+	int fds[2], status;
+	char octet;
+	pid_t pid;
+
+	hold_user("sdbox", NULL);
+	id = put_one();
+	write_handover(id, RST_HANDOVER_OPEN);
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		/* LMTP */
+		ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+						       &hold_fixture.set, 0,
+						       FALSE, &box, &error),
+				 1);
+		ck_assert_int_eq(rst_handover_lock(box, TRUE, &lock, &error),
+				 1);
+		ck_assert_int_eq(write(fds[1], "x", 1), 1);
+		(void)pause();
+		_exit(0);
+	}
+	ck_assert_int_eq(read(fds[0], &octet, 1), 1);
+	store = hold_open();
+	ck_assert(must_next(store)->handed_over);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	store = reopened(store);
+	ck_assert(!must_next(store)->handed_over);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+static const struct {
+	const char *data;
+	const char *id;
+} fields[] = {
+	{"Received: from restante-hold by h (Restante)\r\n\tid a1; d\r\n",
+	 "a1"},
+	{"Received: from restante-hold by h (Restante)\n\tid a1; d\n", "a1"},
+	{"Received: from restante-hold by h (Restante)\r\n\tid a1", NULL},
+	{"Received: from restante-hold by h\r\n\tid ../a; d\r\n", NULL},
+	{"Received: from restante-hold by h\r\n\tid ; d\r\n", NULL},
+	{"Received: from restante-hold by h\r\nX: y\r\n\tid a; d\r\n", NULL},
+	{"Received: from other by h\r\n\tid a1; d\r\n", NULL},
+	{"Received: from restante-hold by ", NULL},
+	{"", NULL},
+};
+
+START_TEST(test_field)
+{
+	const char *id =
+		rst_handover_parse((const unsigned char *)fields[_i].data,
+				   strlen(fields[_i].data));
+	const char *made = rst_handover_field("a1", "mx.example.test");
+
+	hold_user("sdbox", NULL);
+	ck_assert_pstr_eq(id, fields[_i].id);
+	ck_assert_str_eq(
+		rst_handover_parse((const unsigned char *)made, strlen(made)),
+		"a1");
+	ck_assert_ptr_nonnull(strstr(made, rst_handover_needle("a1")));
+}
+END_TEST
+
 static const char *const foreign[] = {
 	("Return-Path: <x>\r\n" HEADER "whole\r\n"),
 	"\r\n",
@@ -472,6 +698,11 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_status, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_remove, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_tombstone, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_came_back, 0, 2 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_handover, 0,
+			    (int)N_ELEMENTS(handovers) * N_DRIVERS);
+	tcase_add_test(tc, test_in_flight);
+	tcase_add_loop_test(tc, test_field, 0, (int)N_ELEMENTS(fields));
 	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_foreign, 0,

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * How much is held: what will be given out, not what the mailbox has.
+ */
+#ifndef HOLD_COUNT_H
+#define HOLD_COUNT_H
+
+#include "hold-mailbox.h"
+
+struct mail_user;
+
+/**
+ * Count without what has a tombstone and came back. No lock is needed, and no
+ * transaction may be open on box.
+ * @return 0, or -1: error_r
+ */
+int rst_hold_count(struct mail_user *user, const struct rst_settings *set,
+		   struct mailbox *box, struct rst_hold_status *status_r,
+		   const char **error_r);
+/** Open, count, close; a missing hold is an empty one. @return 0 or -1 */
+int rst_hold_peek(struct mail_user *user, const struct rst_settings *set,
+		  struct rst_hold_status *status_r, const char **error_r);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Fallback deliveries that have begun: a log beside the tombstones, so that a
+ * crash at any time makes no second copy.
+ *
+ * Who empties the hold writes OPEN before a message is handed to LMTP, where
+ * the plugin, under the release lock, writes BEGUN, durably, before it
+ * delivers, and then the outcome. It begins only what is open, so a hand-over
+ * that was forgotten and arrives late does nothing. What is open and not begun
+ * may be closed under the same lock. What has begun and has no outcome is
+ * looked for in the user's mailboxes before it is delivered again.
+ *
+ * One line each, with LF before and after it: id TAB K in hex TAB O, B, D or F
+ * TAB wall-clock second.
+ */
+#ifndef HOLD_HANDOVER_H
+#define HOLD_HANDOVER_H
+
+#include "restante/envelope.h"
+
+struct file_lock;
+struct mailbox;
+struct rst_handovers;
+
+enum rst_handover {
+	RST_HANDOVER_NONE, /**< not handed over, or it failed */
+	RST_HANDOVER_OPEN,
+	RST_HANDOVER_BEGUN,
+	RST_HANDOVER_DELIVERED, /**< this stays */
+	RST_HANDOVER_FAILED,    /**< to be written; read as NONE */
+};
+
+/** Read the log; it need not be there. @return 0, or -1: error_r */
+int rst_handovers_read(const char *dir, struct rst_handovers **handovers_r,
+		       const char **error_r);
+void rst_handovers_free(struct rst_handovers **handovers);
+/** @param since_r when it was opened, unless it is NONE; may be NULL */
+enum rst_handover rst_handovers_state(const struct rst_handovers *handovers,
+				      const char *id, time_t *since_r);
+/** Is any line in the log? */
+bool rst_handovers_any(const struct rst_handovers *handovers);
+
+typedef int rst_handover_func(const char *id,
+			      const unsigned char key[RST_KEY_SIZE],
+			      enum rst_handover state, void *context);
+/** Each message that is not NONE. @return 0, or -1, as soon as func says so */
+int rst_handovers_each(const struct rst_handovers *handovers,
+		       rst_handover_func *func, void *context);
+
+/** Append a line. @return 0, or -1: error_r */
+int rst_handover_write(const char *dir, const char *id,
+		       const unsigned char key[RST_KEY_SIZE],
+		       enum rst_handover state, bool durable,
+		       const char **error_r);
+/** Forget all, when each message that is not NONE has a tombstone. Under the
+    release lock. */
+int rst_handovers_clear(const char *dir, const char **error_r);
+
+/**
+ * The release lock: who delivers, or says that nothing will be delivered.
+ * @param wait as long as a delivery may take; else not at all
+ * @return 1; 0: somebody else has it; -1: error_r
+ */
+int rst_handover_lock(struct mailbox *box, bool wait, struct file_lock **lock_r,
+		      const char **error_r);
+
+/** The trace field that tells LMTP, and whoever looks for it, the id. On the
+    data stack. */
+const char *rst_handover_field(const char *id, const char *hostname);
+/** The id, where data begins with such a field; NULL: it does not. On the
+    data stack. */
+const char *rst_handover_parse(const unsigned char *data, size_t size);
+/** What is in the field of this id and of no other. */
+const char *rst_handover_needle(const char *id);
+
+#endif

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/* A message that is brought again, before and after it has left the hold. */
+#include "hold-fixture.h"
+
+#include "str.h"
+
+#include <sys/wait.h>
+
+#include "plugin/hold-arrival.h"
+#include "plugin/hold-keys.h"
+#include "plugin/hold-tombstone.h"
+
+#define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
+#define WITH_ID "Received: from x\r\n\tby y (Postfix) with ESMTP id 4Bx2;\r\n"
+#define MESSAGE WITH_ID "Subject: s\r\n\r\nx\r\n"
+
+static const char *known_id;
+
+static enum rst_arrival bring_to(const char *text, const char *rcpt_to)
+{
+	struct rst_delivery delivery = {
+		.trace = "Return-Path: <a@example.org>\r\n",
+		.mail_from = "a@example.org",
+		.rcpt_to = rcpt_to,
+		.mail_params = "",
+		.rcpt_params = "",
+		.arrived = {.tv_sec = 1700000000},
+	};
+	const char *whole = t_strconcat(delivery.trace, text, NULL), *error;
+	struct rst_saved saved;
+	enum rst_arrival result;
+
+	delivery.input = i_stream_create_from_data(whole, strlen(whole));
+	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
+	result = rst_arrive(hold_fixture.ctx->user, &hold_fixture.set,
+			    &delivery, &saved, &error);
+	known_id = saved.id;
+	i_stream_unref(&delivery.input);
+	return result;
+}
+
+static enum rst_arrival bring(const char *text)
+{
+	return bring_to(text, "b@example.test");
+}
+
+static unsigned int count_held(void)
+{
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &status, &error),
+			 0);
+	return status.messages;
+}
+
+/* @return how many are given out; they are removed if wanted */
+static unsigned int drain(bool remove)
+{
+	struct rst_hold_store *store = hold_open();
+	struct rst_held *held;
+	const char *error;
+	unsigned int count = 0;
+
+	while (rst_hold_store_next(store, &held, &error) > 0) {
+		count++;
+		if (remove)
+			rst_hold_store_bury(store, held->id, held->key,
+					    held->uid);
+	}
+	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	rst_hold_store_close(&store);
+	return count;
+}
+
+static const char *hold_file(const char *name)
+{
+	struct mailbox *box;
+	const char *dir, *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
+	dir = t_strconcat(dir, "/", name, NULL);
+	mailbox_free(&box);
+	return dir;
+}
+
+START_TEST(test_again)
+{
+	const char *id;
+
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	id = t_strdup(known_id);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
+	ck_assert_str_eq(known_id, id);
+	ck_assert_uint_eq(count_held(), 1);
+	/* another recipient, another text */
+	ck_assert_int_eq(bring_to(MESSAGE, "b+x@example.test"),
+			 RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(MESSAGE "y\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(count_held(), 3);
+
+	ck_assert_uint_eq(drain(TRUE), 3);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
+	ck_assert_ptr_null(known_id);
+	ck_assert_int_eq(bring(MESSAGE "y\r\n"), RST_ARRIVAL_KNOWN);
+	ck_assert_uint_eq(count_held(), 0);
+}
+END_TEST
+
+START_TEST(test_no_dedup)
+{
+	static const char *const fields[] = {
+		"restante=yes", "restante_hold_mailbox=Held",
+		"restante_test_no_dedup=yes", NULL};
+
+	hold_user("sdbox", fields);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_uint_eq(drain(FALSE), 2);
+}
+END_TEST
+
+/* The headers of a message, and whether it can be told from an equal one. */
+static const struct {
+	const char *text;
+	bool counts;
+} queue_ids[] = {
+	{WITH_ID, TRUE},
+	{"Received: by y (Postfix, from userid 0)\r\n\tid 4Bx2; date\r\n",
+	 TRUE},
+	{"received: from x by y with ESMTP ID 4Bx2\r\n", TRUE},
+	{"Received: from x (a (id 1)) by y id <4Bx2@y>\r\n\tfor <b>; d\r\n",
+	 TRUE},
+	{"X-Above: x\r\n" WITH_ID, TRUE},
+	{"", FALSE},
+	{"Subject: id 4Bx2\r\n", FALSE},
+	{"Received: from x by y with ESMTP; date\r\n", FALSE},
+	{"Received: from x (id 4Bx2) by y; date\r\n", FALSE},
+	{"Received: from x by y; date id 4Bx2\r\n", FALSE},
+	{"Received: from x by y id; date\r\n", FALSE},
+	{"Received: from x by \"y id z\"; date\r\n", FALSE},
+	{"Received: from x (unclosed id 4Bx2\r\n", FALSE},
+	{"Received: from x by y id\r\n", FALSE},
+	{"Received:\r\n", FALSE},
+	/* only the topmost */
+	{"Received: from x by y; date\r\n" WITH_ID, FALSE},
+};
+
+START_TEST(test_queue_id)
+{
+	const char *text = t_strconcat(queue_ids[_i].text,
+				       "Subject: s\r\n\r\n" WITH_ID, NULL);
+
+	hold_user("sdbox", NULL);
+	ck_assert_int_eq(bring(text), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(text), queue_ids[_i].counts ? RST_ARRIVAL_KNOWN
+							   : RST_ARRIVAL_HELD);
+}
+END_TEST
+
+/* What is in the log of keys when the message comes again. */
+static void damage_log(int how)
+{
+	const char *path = hold_file("restante.keys");
+	static char zeros[98];
+	int fd = open(path, O_RDWR);
+	off_t size;
+
+	ck_assert_int_ge(fd, 0);
+	size = lseek(fd, 0, SEEK_END);
+	switch (how) {
+	case 0: /* killed before it was written */
+		ck_assert_int_eq(ftruncate(fd, size - 98), 0);
+		break;
+	case 1: /* lost */
+		ck_assert_int_eq(unlink(path), 0);
+		break;
+	case 2: /* torn */
+		ck_assert_int_eq(ftruncate(fd, size - 1), 0);
+		break;
+	case 3:
+		ck_assert_int_eq(ftruncate(fd, size - 97), 0);
+		break;
+	case 4: /* zeros after a power cut */
+		ck_assert_int_eq(pwrite(fd, zeros, 98, size - 98), 98);
+		break;
+	case 5:
+		ck_assert_int_eq(pwrite(fd, zeros, 98, 0), 98);
+		break;
+	case 6:
+		ck_assert_int_eq(ftruncate(fd, 0), 0);
+		break;
+	}
+	ck_assert_int_eq(close(fd), 0);
+}
+
+#define N_DAMAGES 7
+
+START_TEST(test_log)
+{
+	int how = _i / N_DRIVERS / 2;
+	bool gone = _i / N_DRIVERS % 2;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	ck_assert_int_eq(bring(MESSAGE "1"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
+	damage_log(how);
+	if (gone)
+		ck_assert_uint_eq(drain(TRUE), 2);
+	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_KNOWN);
+	ck_assert_int_eq(bring(MESSAGE "1"), RST_ARRIVAL_KNOWN);
+	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_KNOWN);
+	ck_assert_uint_eq(count_held(), gone ? 1 : 3);
+}
+END_TEST
+
+/* Somebody has emptied the hold by other means: then it is not known. */
+START_TEST(test_lost)
+{
+	struct mailbox_transaction_context *trans;
+	struct mailbox *box;
+	struct mail *mail;
+	const char *error;
+
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	mail_set_seq(mail, 1);
+	mail_expunge(mail);
+	mail_free(&mail);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	mailbox_free(&box);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(count_held(), 1);
+}
+END_TEST
+
+/* Two processes bring it at once. */
+START_TEST(test_at_once)
+{
+	enum {
+		BRINGERS = 6
+	};
+	pid_t pids[BRINGERS];
+	unsigned int i, held = 0;
+	int status;
+
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring("first\r\n"), RST_ARRIVAL_HELD);
+	for (i = 0; i < BRINGERS; i++) {
+		pids[i] = fork();
+		ck_assert_int_ge(pids[i], 0);
+		if (pids[i] == 0)
+			_exit((int)bring(MESSAGE));
+	}
+	for (i = 0; i < BRINGERS; i++) {
+		ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+		ck_assert(WIFEXITED(status));
+		ck_assert_int_le(WEXITSTATUS(status), RST_ARRIVAL_KNOWN);
+		if (WEXITSTATUS(status) == RST_ARRIVAL_HELD)
+			held++;
+	}
+	ck_assert_uint_eq(held, 1);
+	ck_assert_uint_eq(count_held(), 2);
+}
+END_TEST
+
+/* Saved twice in spite of all: given out once, and the other one goes after
+   it. */
+START_TEST(test_double)
+{
+	hold_user(hold_drivers[_i], NULL);
+	hold_put("", MESSAGE, strlen(MESSAGE));
+	hold_put("", "S: x\r\n\r\n", 8);
+	hold_put("", MESSAGE, strlen(MESSAGE));
+	hold_put("", "S: x\r\n\r\n", 8);
+	ck_assert_uint_eq(drain(FALSE), 3);
+	ck_assert_uint_eq(drain(TRUE), 3);
+	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(drain(TRUE), 0);
+}
+END_TEST
+
+/* ---- the log by itself */
+
+static void fill_key(unsigned char key_r[RST_KEY_SIZE], unsigned int n)
+{
+	memset(key_r, 0xa5, RST_KEY_SIZE);
+	memcpy(key_r, &n, sizeof(n));
+}
+
+static struct rst_keys *open_keys(uint32_t validity)
+{
+	struct rst_keys *keys;
+	const char *error;
+
+	ck_assert_int_eq(
+		rst_keys_open(hold_fixture.dir, validity, &keys, &error), 0);
+	return keys;
+}
+
+START_TEST(test_keys)
+{
+	unsigned char key[RST_KEY_SIZE];
+	struct rst_keys *keys;
+	const char *error;
+	unsigned int i;
+	uint32_t uid;
+
+	hold_user("sdbox", NULL);
+	keys = open_keys(7);
+	ck_assert_uint_eq(rst_keys_last_uid(keys), 0);
+	for (i = 1; i <= 100; i++) {
+		fill_key(key, i);
+		rst_keys_add(keys, key, i, 1000 + i);
+	}
+	rst_keys_add_missing(keys, key, 1100);
+	ck_assert_uint_eq(rst_keys_last_uid(keys), 100);
+	/* a quarter is not much */
+	ck_assert_int_eq(rst_keys_trim(keys, 1026, &error), 0);
+	rst_keys_close(&keys);
+	keys = open_keys(7);
+	fill_key(key, 1);
+	ck_assert(rst_keys_find(keys, key, &uid));
+	ck_assert_uint_eq(uid, 1);
+	ck_assert_int_eq(rst_keys_trim(keys, 1027, &error), 0);
+	ck_assert(!rst_keys_find(keys, key, &uid));
+	fill_key(key, 101);
+	rst_keys_add_missing(keys, key, 1101);
+	rst_keys_close(&keys);
+
+	/* other uids: the keys count all the same */
+	keys = open_keys(8);
+	ck_assert_uint_eq(rst_keys_last_uid(keys), 0);
+	ck_assert(rst_keys_find(keys, key, &uid));
+	ck_assert_uint_eq(uid, 0);
+	fill_key(key, 27);
+	ck_assert(rst_keys_find(keys, key, &uid));
+	ck_assert_int_eq(rst_keys_trim(keys, 9999, &error), 0);
+	ck_assert(!rst_keys_find(keys, key, &uid));
+	rst_keys_close(&keys);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("hold-arrival");
+	TCase *tc = tcase_create("arrival");
+
+	tcase_add_checked_fixture(tc, hold_setup, hold_teardown);
+	tcase_add_loop_test(tc, test_again, 0, N_DRIVERS);
+	tcase_add_test(tc, test_no_dedup);
+	tcase_add_loop_test(tc, test_queue_id, 0, (int)N_ELEMENTS(queue_ids));
+	tcase_add_loop_test(tc, test_log, 0, N_DAMAGES * 2 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_lost, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_at_once, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
+	tcase_add_test(tc, test_keys);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(int argc, char *argv[])
+{
+	hold_fixture_init(&argc, &argv);
+	return test_run(suite());
+}
