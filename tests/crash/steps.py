@@ -23,14 +23,13 @@ import mmap
 import os
 import pathlib
 import random
-import smtplib
-import socket
 import struct
 import subprocess
 import sys
 import time
 
 import judge
+import peers
 import rig
 from judge import plain_user
 
@@ -39,6 +38,7 @@ COUNT_ONLY = 0
 NEVER = 1 << 30
 USERS = 20000
 HELD_LATER = 20     # seconds until everything must be drained
+HANGS = 3           # seconds that one sign-in may take
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -88,9 +88,7 @@ class Bed:
             "service lmtp {\n  process_limit = 4\n}\n" + dovecot)
         self.box = rig.TestBed(path / "s", "--extra-dovecot", extra,
                                *arguments)
-        self.box.stop("dovecot")
-        self._add_users()
-        self.box.start("dovecot")
+        peers.add_users(self.box, map(self.address, range(USERS)))
         self.next_user = 0
         self.locks = 0      # of dead processes, that were broken
         self.ledger = None
@@ -101,16 +99,6 @@ class Bed:
     def __exit__(self, *_):
         self.orders.disarm()
         self.box.down()
-
-    def _add_users(self):
-        path = self.box.dir / "dovecot" / "users"
-        lines = path.read_text().splitlines()
-        model = lines[0]
-        old = "traveller0@example.test"
-        assert model.startswith(old)
-        with open(path, "a", encoding="ascii") as file:
-            file.writelines(model.replace(old, self.address(n)) + "\n"
-                            for n in range(USERS))
 
     @staticmethod
     def address(n):
@@ -126,32 +114,10 @@ class Bed:
     # -- the peers
 
     def letter(self, user, size):
-        # as Postfix does it; without a queue id, equal letters are two
-        top = (b"Received: from remote.test (remote.test [192.0.2.1])\r\n"
-               b"\tby mx.example.test (Postfix) with ESMTP id 4%08X\r\n"
-               b"\tfor <%s>; Thu, 1 Jan 2026 00:00:00 +0000 (UTC)\r\n"
-               % (self.ledger.random.getrandbits(32), user.encode()))
-        return self.ledger.letter(user, size, top)
+        return peers.letter(self.ledger, user, size)
 
     def deliver(self, letter):
-        """One try of Postfix. @return the LMTP code, 0: no answer"""
-        try:
-            with smtplib.LMTP(str(self.box.dir / "run" / "lmtp.sock"),
-                              local_hostname="mx.example.test") as lmtp:
-                lmtp.sock.settimeout(30)
-                lmtp.ehlo_or_helo_if_needed()
-                for code, _ in (lmtp.mail(letter.sender),
-                                lmtp.rcpt(letter.recipients[0]),
-                                lmtp.data(letter.octets)):
-                    if code != 250:
-                        break
-        except smtplib.SMTPDataError as error:
-            code = error.smtp_code
-        except (smtplib.SMTPServerDisconnected, OSError):
-            return 0
-        if code == 250:
-            self.ledger.accept(letter)
-        return code
+        return peers.deliver(self.box, self.ledger, letter)
 
     def break_locks(self, user):
         """What Dovecot does with a dead process's lock after 3 minutes."""
@@ -178,51 +144,10 @@ class Bed:
         if fault:
             env.update(LD_PRELOAD=str(self.preload),
                        RESTANTE_FAULT=str(self.orders_path))
-        with open(self.path / "client.log", "ab") as log:
-            process = subprocess.Popen(
-                [self.box.bin("restante"), "register", user, "--once",
-                 "--server", f"127.0.0.1:{self.box.env['TLS_PORT']}",
-                 "--ca-file", self.box.env["CA_FILE"],
-                 "--password-file", self.box.env["PASSWORD_FILE"],
-                 "--maildir", str(maildir)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
-            try:
-                return process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                process.kill()
-                process.wait()
-
-    def hold_talk(self, user, commands, last, seconds=30):
-        """Say something in the hold protocol. @return the answers' words"""
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(seconds)
-            try:
-                sock.connect(str(self.box.dir / "run" / "hold.sock"))
-                sock.sendall(b"VERSION\trestante-hold\t1\t0\nUSER\t" +
-                             user.encode() + b"\n" + commands)
-                lines = []
-                for line in sock.makefile("rb"):
-                    lines.append(line.rstrip(b"\n").split(b"\t"))
-                    if lines[-1][0] in (last, b"NO"):
-                        break
-                return lines
-            except OSError:
-                return []
-
-    def held(self, user):
-        """How many; -1: it could not be asked."""
-        answer = self.hold_talk(user, b"", b"OK")
-        if answer and answer[-1][0] == b"OK":
-            return int(answer[-1][1])
-        return -1
+        return peers.collect(self.box, user, maildir, seconds, env=env)
 
     def release(self, user):
-        """Fallback of all that is held. @return whether all of it went"""
-        answer = self.hold_talk(user, b"RELEASE\tALL\n", b"RELEASED")
-        return (bool(answer) and answer[-1][0] == b"RELEASED" and
-                answer[-1][2] == b"0" and answer[-1][3] == b"0")
+        return peers.release(self.box, user)
 
     def rest(self, seconds=10):
         """Until the operation has met the fault, or does nothing more."""
@@ -239,20 +164,25 @@ class Bed:
 
     def drain(self, user, maildir):
         """The client comes until nothing is held for it."""
+        self.hung = 0
         end = time.monotonic() + HELD_LATER
         while True:
             self.break_locks(user)
-            status = self.collect(user, maildir)
-            left = self.held(user)
-            if status == 0 and left == 0:
+            status = self.collect(user, maildir, HANGS)
+            left = peers.held(self.box, user)
+            if status is None:
+                self.hung += 1
+            elif status == 0 and left == 0:
                 break
             if time.monotonic() > end:
                 raise Violation(f"does not drain: client's status {status}, "
                                 f"{left} held")
             time.sleep(0.02)
         # one who has nothing yet is shown whatever comes back
-        if self.collect(user, f"{maildir}.2") != 0:
-            raise Violation("a second client cannot sign in")
+        if self.collect(user, f"{maildir}.2", HANGS) != 0:
+            raise Violation("a second client gets no end")
+        if self.hung > 0:
+            raise Violation(f"restante --once hung for {HANGS} s")
 
     def judge(self, user, maildir):
         # all letters of this case are this user's
@@ -371,7 +301,7 @@ class Push(Operation):
     earlier = 2
 
     def run(self):
-        self.bed.collect(self.user, self.maildir, 6)
+        self.bed.collect(self.user, self.maildir, 2)
         self.bed.rest()
 
 
@@ -403,7 +333,7 @@ class Store(Operation):
         return self.maildir
 
     def run(self):
-        self.bed.collect(self.user, self.maildir, 6, fault=True)
+        self.bed.collect(self.user, self.maildir, 2, fault=True)
 
 
 class StoreNext(Store):
@@ -429,18 +359,18 @@ class Tally:
         self.violations = 0
 
     def report(self, operation, kind, at, result):
-        """@return whether there was a violation"""
         (_, hit, call, path), verdict, problem = result
         self.cases += 1
         if problem is None and verdict.bad == 0:
-            return False
+            return
         self.violations += 1
         where = f"at {call} {os.path.basename(path)}" if hit else "(no fault)"
-        rig.say(f"VIOLATION {operation.name}: {kind} {where}, call {at}, "
-                f"{operation.user}: {problem or verdict}")
-        if verdict.bad:
-            rig.say("  " + verdict.details(6).replace("\n", "\n  "))
-        return True
+        found = [f"{kind} {len(getattr(verdict, kind))}"
+                 for kind in verdict.KINDS if getattr(verdict, kind)]
+        if problem:
+            found.append(problem)
+        rig.say(f"VIOLATION {operation.name}: {kind} {where} (call {at}, "
+                f"{operation.user}): {', '.join(found)}")
 
 
 class Runner:
