@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* type, flags, id, session, n[4] */
-#define HEADER_SIZE (2 + 2 + 4 + 8 + 4 * 8)
+/* type, flags, id, session, n */
+#define HEADER_SIZE (2 + 2 + 4 + 8 + RST_IPC_NUMBERS * 8)
 
 /* The longest a, b and c of any type. */
 #define HOSTNAME_MAX 255
@@ -137,7 +137,7 @@ ssize_t rst_ipc_encode(const struct rst_ipc *msg, char out[RST_IPC_MAX])
 	at = put_uint(at, rule->has_verdict ? msg->verdict : RST_VERDICT_OK, 2);
 	at = put_uint(at, msg->id, 4);
 	at = put_uint(at, msg->session, 8);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < RST_IPC_NUMBERS; i++)
 		at = put_uint(at, (uint64_t)msg->n[i], 8);
 	at = put_str(at, msg->a);
 	at = put_str(at, msg->b);
@@ -167,7 +167,7 @@ int rst_ipc_decode(const char *buf, size_t len, enum rst_ipc_side side,
 	msg_r->verdict = flags;
 	msg_r->id = (uint32_t)get_uint(&buf, 4);
 	msg_r->session = get_uint(&buf, 8);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < RST_IPC_NUMBERS; i++)
 		msg_r->n[i] = (int64_t)get_uint(&buf, 8);
 	if ((msg_r->session != 0) != rule->has_session ||
 	    !get_str(&buf, end, rule->max_a, &msg_r->a) ||

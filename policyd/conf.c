@@ -166,6 +166,7 @@ static const struct setting settings[] = {
 	DURATION_SETTING(keepalive, "4m"),
 	DURATION_SETTING(reply_timeout, "2m"),
 	DURATION_SETTING(sign_in_timeout, "1m"),
+	DURATION_SETTING(retry_interval, "1m"),
 	SETTING(max_connections, "10000", read_connections,
 		"a number from 1 to 1000000"),
 	DURATION_SETTING(reconcile_interval, "1d"),

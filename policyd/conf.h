@@ -25,7 +25,8 @@ struct conf {
 	int64_t keepalive_ms;
 	int64_t reply_timeout_ms;
 	int64_t sign_in_timeout_ms;
-	uint64_t max_connections; /**< of all workers together */
+	int64_t retry_interval_ms; /**< of one message, after 4xx */
+	uint64_t max_connections;  /**< of all workers together */
 	int64_t reconcile_interval_ms;
 	uint64_t fallback_concurrency;
 	uint64_t message_size_limit; /**< octets; 0: none */

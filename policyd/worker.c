@@ -233,7 +233,7 @@ static void on_config(struct network *net, const struct rst_ipc *msg)
 	unsigned int i;
 
 	if (net->hostname != NULL || msg->n[0] < 0 || msg->n[1] <= 0 ||
-	    msg->n[2] <= 0 || msg->n[3] < 1) {
+	    msg->n[2] <= 0 || msg->n[3] < 1 || msg->n[4] < 1) {
 		log_short(LOG_ERR, "configuration not understood", NULL, NULL);
 		stop(net, "Service is shutting down");
 		return;
@@ -243,6 +243,9 @@ static void on_config(struct network *net, const struct rst_ipc *msg)
 	net->settings.drain.keepalive_ms = msg->n[0];
 	net->settings.drain.reply_timeout_ms = msg->n[1];
 	net->settings.sign_in_timeout_ms = msg->n[2];
+	net->settings.drain.retry_min_ms = msg->n[4];
+	if (net->settings.drain.retry_max_ms < msg->n[4])
+		net->settings.drain.retry_max_ms = msg->n[4];
 	net->max = msg->n[3] > SLOT_MASK ? SLOT_MASK : (unsigned int)msg->n[3];
 	net->conns = rst_calloc(net->max, sizeof(struct client_conn *));
 	net->free_slots = rst_calloc(net->max, sizeof(unsigned int));

@@ -97,7 +97,8 @@ static void send_config(struct worker *worker)
 		.n = {conf->keepalive_ms, conf->reply_timeout_ms,
 		      conf->sign_in_timeout_ms,
 		      (int64_t)((conf->max_connections + conf->workers - 1) /
-				conf->workers)}};
+				conf->workers),
+		      conf->retry_interval_ms}};
 
 	worker_send(worker, &msg, -1);
 }

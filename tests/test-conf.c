@@ -65,7 +65,7 @@ START_TEST(test_all_set)
 		"policy_socket = /p\nauth_socket = /a\nhold_socket = \"/h\"\n"
 		"notify_socket = /n\nnotify_socket_mode = 0600\n"
 		"user = mail\nworkers = 3\npolicy_timeout_ms = 200\n"
-		"keepalive = 30\nreply_timeout = 1500ms\n"
+		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"
 		"reconcile_interval = 2h\nfallback_concurrency = 9\n"
 		"message_size_limit = 50M\n");
@@ -81,6 +81,7 @@ START_TEST(test_all_set)
 	ck_assert_uint_eq(conf->policy_timeout_ms, 200);
 	ck_assert_int_eq(conf->keepalive_ms, 30000);
 	ck_assert_int_eq(conf->reply_timeout_ms, 1500);
+	ck_assert_int_eq(conf->retry_interval_ms, 120000);
 	ck_assert_int_eq(conf->sign_in_timeout_ms, 120000);
 	ck_assert_uint_eq(conf->max_connections, 7);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 7200000);

@@ -7,7 +7,7 @@
 
 /* of an encoded message */
 #define SESSION_AT 8
-#define LENGTH_A_AT 48
+#define LENGTH_A_AT (16 + RST_IPC_NUMBERS * 8)
 
 static const struct {
 	enum rst_ipc_type type;
@@ -223,6 +223,8 @@ START_TEST(layout)
 				   "\x04\x03\x02\x01"
 				   "\x08\x07\x06\x05\x04\x03\x02\x01"
 				   "\xfe\xff\xff\xff\xff\xff\xff\xff"
+				   "\0\0\0\0\0\0\0\0"
+				   "\0\0\0\0\0\0\0\0"
 				   "\0\0\0\0\0\0\0\0"
 				   "\0\0\0\0\0\0\0\0"
 				   "\0\0\0\0\0\0\0\0"

@@ -54,6 +54,7 @@ static void core_says_with(enum rst_ipc_type type, uint64_t session,
 		msg.n[0] = 60000;
 		msg.n[1] = msg.n[2] = 5000;
 		msg.n[3] = MAX_CONNECTIONS;
+		msg.n[4] = 1000;
 	}
 	n = rst_ipc_encode(&msg, out);
 	ck_assert_int_gt(n, 0);

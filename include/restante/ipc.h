@@ -6,7 +6,7 @@
  * decoding refuses a message that goes the wrong way, an unknown type, a field
  * longer than its type allows, and octets left over.
  *
- * Layout, little endian: u16 type, u16 verdict, u32 id, u64 session, i64 n[4],
+ * Layout, little endian: u16 type, u16 verdict, u32 id, u64 session, i64 n[6],
  * then each of a, b and c: u32 length, octets. `session` is 0 in the types that
  * do not name it below, and only there. Both ends are always the same binary.
  */
@@ -19,11 +19,13 @@
 #include "restante/str.h"
 
 #define RST_IPC_MAX 32768
+#define RST_IPC_NUMBERS 6
 
 enum rst_ipc_type {
 	/* core -> worker */
 	/** a: hostname; n: keepalive, reply time-out, sign-in time-out (all
-	    ms), connections at most. First of all, once. */
+	    ms), connections at most, retry interval (ms). First of all,
+	    once. */
 	RST_IPC_CONFIG = 1,
 	/** comes with a descriptor: certificate chain and key, PEM */
 	RST_IPC_TLS,
@@ -65,7 +67,7 @@ struct rst_ipc {
 	uint64_t session;
 	uint32_t id;
 	enum rst_verdict verdict;
-	int64_t n[4];
+	int64_t n[RST_IPC_NUMBERS];
 	struct rst_str a, b, c; /**< decoded: views into the packet */
 };
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a client answers to one message is about that message alone."""
 import re
+import time
 
 import pytest
 
@@ -8,6 +9,18 @@ from conftest import DOMAIN, wait_for
 from peer import EXTENDED, PLAIN, Peer
 
 OK = b"250 2.0.0 Stored"
+RETRY = 3  # seconds
+
+
+@pytest.fixture(scope="module")
+def sandbox(make_sandbox):
+    sandbox = make_sandbox()
+    sandbox.stop("policyd")
+    with open(sandbox.env["POLICYD_CONF"], "a") as conf:
+        conf.write(f"retry_interval = {RETRY}\n")
+    sandbox.start("policyd")
+    yield sandbox
+    sandbox.down()
 
 
 def subject_of(octets):
@@ -55,6 +68,25 @@ def test_4xx_holds_back_one(sandbox):
     peer = Peer(sandbox, user)
     assert peer.message().id == waiting
     peer.answer()
+    sandbox.wait_held(user, 0)
+    peer.close()
+    assert sandbox.mailbox(user) == []
+
+
+def test_4xx_is_tried_again(sandbox):
+    """On the same connection, and each time later; the rest has long gone."""
+    user = "traveller9"
+    hold(sandbox, user, "put-off", "other")
+    peer = Peer(sandbox, user)
+    got = {m.subject: m.id for m in peer.messages(2)}
+    peer.answer(lambda m: b"452 4.3.1 No room" if m.subject == "put-off"
+                else OK)
+    sandbox.wait_held(user, 1)
+    for delay in (RETRY, 2 * RETRY):
+        start = time.monotonic()
+        assert peer.message().id == got["put-off"]
+        assert time.monotonic() - start > 0.7 * delay
+        peer.answer(lambda m: b"452 4.3.1 No room" if delay == RETRY else OK)
     sandbox.wait_held(user, 0)
     peer.close()
     assert sandbox.mailbox(user) == []
