@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
 #include "seen.h"
 
 #include <errno.h>
@@ -18,6 +20,8 @@
 /* lines of which more than half may be dead before that is worth a rewrite */
 #define COMPACT_MIN 256
 #define LINE_MAX_OCTETS (RST_ID_MAX + 32)
+/* What is reserved more than is asked for, so that it is not done each time. */
+#define RESERVE_MORE 16384
 #define COPY_FILE SEEN_FILE ".new"
 
 struct seen_entry {
@@ -40,6 +44,7 @@ struct seen {
 	size_t lines;      /* in the file, dead ones too */
 	size_t compact_at; /* lines below which it is not tried */
 	off_t size;        /* of the whole lines; the next one goes there */
+	off_t reserved;    /* the file has room up to here */
 	int64_t newest;    /* time of all lines */
 	bool damaged;
 	bool dir_dirty; /* the file's name is not durable */
@@ -282,6 +287,19 @@ static void set_logged(struct seen *seen)
 	}
 }
 
+int seen_reserve(struct seen *seen, size_t lines)
+{
+	off_t n = (off_t)(lines * LINE_MAX_OCTETS);
+
+	if (seen->size + n <= seen->reserved)
+		return 0;
+	n += RESERVE_MORE;
+	if (fallocate(seen->fd, FALLOC_FL_KEEP_SIZE, seen->size, n) < 0)
+		return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -1;
+	seen->reserved = seen->size + n;
+	return 0;
+}
+
 int seen_flush(struct seen *seen)
 {
 	const struct seen_entry *entry;
@@ -402,6 +420,7 @@ static int compact(struct seen *seen)
 	close(seen->fd);
 	seen->fd = fd;
 	seen->size = size;
+	seen->reserved = 0;
 	drop_dead(seen);
 	seen->lines = all_lines_needed(seen);
 	/* until that is durable a power cut brings the old file back, without

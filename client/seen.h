@@ -47,6 +47,13 @@ enum seen_state seen_find(const struct seen *seen, struct rst_str id);
 /** `id` is stored since `time`. Durable only after seen_flush(). One that is
     known, or was forgotten, stays what it is. */
 void seen_note(struct seen *seen, struct rst_str id, int64_t time);
+/**
+ * See to it that so many lines more have room, as far as the file system can
+ * tell. What could be stored but not logged would be refused, and be there
+ * all the same.
+ * @return 0, or -1 with errno
+ */
+int seen_reserve(struct seen *seen, size_t lines);
 /** Make what was noted durable. @return 0, or -1 with errno; then it is tried
     again with the next one */
 int seen_flush(struct seen *seen);

@@ -479,12 +479,31 @@ static void finish(struct store_message *msg, bool done)
 	}
 }
 
+/* Without room for their lines in the log they are none. */
+static void check_log_room(struct store *store,
+			   struct store_message *const *msgs, size_t count)
+{
+	int error;
+	size_t i;
+
+	if (seen_reserve(store->seen, count) == 0)
+		return;
+	error = errno;
+	report(store, store->state_dir, SEEN_FILE);
+	for (i = 0; i < count; i++) {
+		errno = error;
+		if (msgs[i]->state == STATE_WHOLE)
+			fail(msgs[i]);
+	}
+}
+
 void store_commit(struct store *store, struct store_message *const *msgs,
 		  size_t count)
 {
 	bool any = false, done;
 	size_t i;
 
+	check_log_room(store, msgs, count);
 	for (i = 0; i < count; i++) {
 		if (msgs[i]->state == STATE_WHOLE)
 			rename_file(msgs[i]);

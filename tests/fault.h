@@ -3,7 +3,7 @@
  * Calls that put something on disk, counted as steps: at a chosen one the
  * program ends, or the call fails. Link with
  *   -Wl,--wrap=write,--wrap=pwrite,--wrap=fsync,--wrap=fdatasync
- *   -Wl,--wrap=renameat,--wrap=unlinkat
+ *   -Wl,--wrap=renameat,--wrap=unlinkat,--wrap=fallocate
  * Also a temporary directory. For one test program's .c file.
  */
 #ifndef FAULT_H
@@ -22,8 +22,9 @@
 #include "test-util.h"
 
 static int fault_step, fault_crash_at, fault_fail_at, fault_errno;
-static bool fault_for_good;  /* what comes after fault_fail_at fails, too */
-static bool fault_disk_full; /* each write() fails, which is no step */
+static bool fault_for_good; /* what comes after fault_fail_at fails, too */
+/* These are no steps: each write(), or fallocate(), fails with ENOSPC. */
+static bool fault_disk_full, fault_no_reserve;
 
 /* No exit: nothing is to be run, flushed or checked for leaks. */
 static inline void fault_crash(void)
@@ -73,6 +74,18 @@ int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
 int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
 int __real_unlinkat(int fd, const char *name, int flags);
 int __wrap_unlinkat(int fd, const char *name, int flags);
+
+int __real_fallocate(int fd, int mode, off_t offset, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (fault_no_reserve) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return __real_fallocate(fd, mode, offset, len);
+}
 
 ssize_t __wrap_write(int fd, const void *buf, size_t n)
 {

@@ -673,6 +673,25 @@ START_TEST(test_recovers)
 }
 END_TEST
 
+/* What has no room for its line is refused, and is then not there. */
+START_TEST(test_no_room_in_log)
+{
+	struct store *store = open_store();
+
+	fault_no_reserve = true;
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_TEMPFAIL);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 0);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	ck_assert_int_eq(store_failed(store), ENOSPC);
+	fault_no_reserve = false;
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	fault_no_reserve = true; /* which has made room for more */
+	ck_assert_int_eq(put(store, "b", RST_STR("x")), RST_VERDICT_OK);
+	fault_no_reserve = false;
+	store_free(&store);
+}
+END_TEST
+
 /* A directory that somebody has taken away. */
 START_TEST(test_no_tmp)
 {
@@ -735,6 +754,7 @@ static Suite *store_suite(void)
 	tcase_add_loop_test(tc, test_step_fails, 0, 2);
 	tcase_add_loop_test(tc, test_recovers, 0,
 			    (int)N_ELEMENTS(errors) * STEPS * 2);
+	tcase_add_test(tc, test_no_room_in_log);
 	tcase_add_test(tc, test_no_tmp);
 	tcase_add_test(tc, test_step_fails_without_id);
 	suite_add_tcase(suite, tc);

@@ -163,6 +163,22 @@ def test_read_only_after_an_error(sandbox, make_disk):
     assert numbers(client.maildir) == list(range(5))
 
 
+def test_state_directory_full(sandbox, make_disk):
+    """Room for mail, but not for what is known of it: none is taken."""
+    user = "traveller6"
+    send_numbered(sandbox, user, [1000] * 5)
+    sandbox.wait_held(user, 5)
+    disk = make_disk("tmpfs", 4)
+    sandbox.collect("traveller9", disk.dir)  # makes the seen-log there
+    disk.fill(0)
+    client = sandbox.client(user, None, "--state-dir", str(disk.dir))
+    wait_for("full", lambda: client.said("waiting for a disk"))
+    assert stored(client) == 0
+    disk.empty()
+    sandbox.wait_held(user, 0)
+    assert numbers(client.maildir) == list(range(5))
+
+
 def test_one_is_too_large(sandbox, make_disk):
     """It waits for room, and the others do not wait for it."""
     user = "traveller4"
