@@ -20,6 +20,7 @@ import argparse
 import base64
 import collections
 import contextlib
+import imaplib
 import random
 import smtplib
 import socket
@@ -54,6 +55,7 @@ class Cut:
         self.number = number
         self.kind = kind
         self.image = image
+        self.stuck = []
 
 
 def schedule(rng, count):
@@ -310,7 +312,9 @@ class Boot:
             finally:
                 self.bed.stop("policyd")
                 self.bed.stop("dovecot")
-        return judge.judge(ledger, copies), collections.Counter(
+        verdict = judge.judge(ledger, copies)
+        verdict.waiting += cut.stuck
+        return verdict, collections.Counter(
             images=1, answered=len(cut.answered), retried=retried,
             waiting=waiting)
 
@@ -356,8 +360,11 @@ class Boot:
         for user in CLIENTS:
             cut.maildirs.setdefault(user, cut.image.with_suffix("." + user))
             clients.append(self.bed.client(user, cut.maildirs[user], "--once"))
-        for client in clients:
-            client.wait(60)
+        for user, client in zip(CLIENTS, clients):
+            try:
+                client.wait(20)
+            except AssertionError:
+                cut.stuck.append(("", rig.address(user), "drain hangs"))
             client.log.close()
         self.bed.clients = []
 
@@ -376,14 +383,24 @@ class Boot:
             time.sleep(0.1)
         return waiting
 
+    def mailbox(self, name):
+        """What cannot be read, also not at the third try, is not there."""
+        for _ in range(3):
+            try:
+                return judge.imap_copies(self.bed.env["IMAP_PORT"], name,
+                                         self.bed.password)
+            except (OSError, imaplib.IMAP4.error) as error:
+                said = error
+        rig.say(f"{name} cannot be read: {said}")
+        return []
+
     def look(self, cut):
         copies = []
         for user in CLIENTS + FALLBACK:
             name = rig.address(user)
             if user in cut.maildirs:
                 copies += judge.maildir_copies(cut.maildirs[user], name)
-            copies += judge.imap_copies(self.bed.env["IMAP_PORT"], name,
-                                        self.bed.password)
+            copies += self.mailbox(name)
         for name in self.held():
             copies += judge.doveadm_copies([self.bed.bin("doveadm")], name)
         return copies

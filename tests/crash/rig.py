@@ -90,8 +90,10 @@ class TestBed(Sandbox):
         if not text:
             return
         self.stop(part)
-        with open(path, "a", encoding="ascii") as file:
-            file.write(text)
+        ours = {line.split("=")[0] for line in text.splitlines()}
+        lines = [line for line in path.read_text().splitlines()
+                 if line.split("=")[0] not in ours]
+        path.write_text("\n".join(lines) + "\n" + text)
         # Postfix waits until its files are two seconds old
         os.utime(path, (time.time() - 60,) * 2)
         self.start(part)
