@@ -12,6 +12,7 @@
 #define HOSTNAME_MAX 255
 #define MECHANISMS_MAX 1024
 #define MECHANISM_MAX 64
+#define TICKET_KEYS_MAX 128
 /* as long as what one AUTH line can carry */
 #define SASL_MAX RST_SMTP_AUTH_LINE_MAX
 #define ADDRESS_MAX 64
@@ -34,7 +35,7 @@ struct rule {
 
 static const struct rule rules[] = {
 	[RST_IPC_CONFIG] = {TO_WORKER, .max_a = HOSTNAME_MAX},
-	[RST_IPC_TLS] = {TO_WORKER, .has_fd = true},
+	[RST_IPC_TLS] = {TO_WORKER, .has_fd = true, .max_a = TICKET_KEYS_MAX},
 	[RST_IPC_MECHANISMS] = {TO_WORKER, .max_a = MECHANISMS_MAX},
 	[RST_IPC_AUTH_CHALLENGE] = {TO_WORKER, .has_session = true,
 				    .max_a = SASL_MAX},

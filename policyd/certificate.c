@@ -77,7 +77,7 @@ bool certificate_loads(const char *pem, size_t len, char *error,
 		(void)snprintf(error, error_size, "%s", strerror(errno));
 		return false;
 	}
-	server = tls_server_new(fd, error, error_size);
+	server = tls_server_new(fd, RST_STR(""), error, error_size);
 	(void)close(fd);
 	if (server == NULL)
 		return false;

@@ -204,7 +204,16 @@ static ssize_t read_all(int fd, char *buf, size_t size)
 	return (ssize_t)used;
 }
 
-struct tls_server *tls_server_new(int fd, char *error, size_t error_size)
+static void set_ticket_keys(SSL_CTX *ctx, struct rst_str keys)
+{
+	/* where it does not work, clients do whole handshakes */
+	if (keys.n == TLS_TICKET_KEYS)
+		(void)SSL_CTX_set_tlsext_ticket_keys(ctx, (void *)keys.p,
+						     TLS_TICKET_KEYS);
+}
+
+struct tls_server *tls_server_new(int fd, struct rst_str ticket_keys,
+				  char *error, size_t error_size)
 {
 	char *pem = rst_malloc(TLS_PEM_MAX + 1);
 	ssize_t n = read_all(fd, pem, TLS_PEM_MAX + 1);
@@ -221,6 +230,7 @@ struct tls_server *tls_server_new(int fd, char *error, size_t error_size)
 	OPENSSL_cleanse(pem, (size_t)n);
 	free(pem);
 	if (ctx != NULL) {
+		set_ticket_keys(ctx, ticket_keys);
 		server = rst_calloc(1, sizeof(*server));
 		server->ctx = ctx;
 	}

@@ -8,8 +8,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "restante/str.h"
+
 /** certificate chain and key; more than this is no certificate */
 #define TLS_PEM_MAX (1024 * 1024)
+/** of the keys for session tickets */
+#define TLS_TICKET_KEYS 80
 
 struct tls_server;
 
@@ -21,9 +25,12 @@ void tls_init(void);
  * position is shared with other processes, and is neither used nor moved).
  *
  * @param fd    stays the caller's
+ * @param ticket_keys TLS_TICKET_KEYS random octets: what one process has
+ *        issued another with the same keys takes. "": of its own.
  * @param error one line, when NULL is returned
  */
-struct tls_server *tls_server_new(int fd, char *error, size_t error_size);
+struct tls_server *tls_server_new(int fd, struct rst_str ticket_keys,
+				  char *error, size_t error_size);
 /** Connections that it accepted live on. */
 void tls_server_free(struct tls_server **server);
 /**

@@ -254,10 +254,11 @@ static void on_config(struct network *net, const struct rst_ipc *msg)
 	start_if_ready(net);
 }
 
-static void on_tls(struct network *net, int fd)
+static void on_tls(struct network *net, const struct rst_ipc *msg, int fd)
 {
 	char error[256];
-	struct tls_server *tls = tls_server_new(fd, error, sizeof(error));
+	struct tls_server *tls =
+		tls_server_new(fd, msg->a, error, sizeof(error));
 
 	(void)close(fd);
 	if (tls == NULL) {
@@ -289,7 +290,7 @@ static void on_message(const struct rst_ipc *msg, int fd, void *ctx)
 		on_config(net, msg);
 		break;
 	case RST_IPC_TLS:
-		on_tls(net, fd);
+		on_tls(net, msg, fd);
 		break;
 	case RST_IPC_MECHANISMS:
 		free(net->mechanisms);

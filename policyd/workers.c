@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -27,6 +28,8 @@
 /** One that lived longer did not die at once. */
 #define HEALTHY_MS 10000
 #define SHUTDOWN_MS 5000
+/** Who gets hold of ticket keys later can read no more than this. */
+#define TICKET_KEYS_MS (24 * 3600 * 1000)
 
 struct worker {
 	struct workers *all;
@@ -50,6 +53,10 @@ struct workers {
 	void *ctx;
 	char *pem;
 	size_t pem_len;
+	/* all take each other's session tickets: a client that comes back
+	   finds another process half of the time */
+	char ticket_keys[TLS_TICKET_KEYS];
+	struct event *new_keys;
 	char *mechanisms;
 	struct event *child_died;
 	struct event *patience; /* pending: shutting down */
@@ -70,7 +77,9 @@ void worker_send(struct worker *worker, const struct rst_ipc *msg, int fd)
 
 static void send_pem(struct worker *worker)
 {
-	const struct rst_ipc msg = {.type = RST_IPC_TLS};
+	const struct rst_ipc msg = {
+		.type = RST_IPC_TLS,
+		.a = {worker->all->ticket_keys, TLS_TICKET_KEYS}};
 	/* each gets memory of its own: none can change another's */
 	int fd = certificate_to_fd(worker->all->pem, worker->all->pem_len);
 
@@ -379,15 +388,37 @@ static void keep_pem(struct workers *all, struct rst_str pem)
 	all->pem_len = pem.n;
 }
 
-void workers_set_pem(struct workers *all, struct rst_str pem)
+static void make_ticket_keys(struct workers *all)
+{
+	struct timeval delay = clock_timeval(TICKET_KEYS_MS);
+
+	if (getrandom(all->ticket_keys, TLS_TICKET_KEYS, 0) != TLS_TICKET_KEYS)
+		abort();
+	(void)event_add(all->new_keys, &delay);
+}
+
+static void renew_tls(struct workers *all)
 {
 	unsigned int i;
 
-	keep_pem(all, pem);
+	make_ticket_keys(all);
 	for (i = 0; i < all->count; i++) {
 		if (all->slots[i].worker != NULL)
 			send_pem(all->slots[i].worker);
 	}
+}
+
+static void on_new_keys(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	renew_tls(arg);
+}
+
+void workers_set_pem(struct workers *all, struct rst_str pem)
+{
+	keep_pem(all, pem);
+	renew_tls(all);
 }
 
 void workers_set_mechanisms(struct workers *all, const char *mechanisms)
@@ -428,9 +459,11 @@ struct workers *workers_new(struct event_base *base,
 	keep_pem(all, pem);
 	all->child_died = evsignal_new(base, SIGCHLD, on_child_died, all);
 	all->patience = evtimer_new(base, on_patience_lost, all);
+	all->new_keys = evtimer_new(base, on_new_keys, all);
 	if (all->child_died == NULL || all->patience == NULL ||
-	    event_add(all->child_died, NULL) < 0)
+	    all->new_keys == NULL || event_add(all->child_died, NULL) < 0)
 		abort();
+	make_ticket_keys(all);
 	all->count = (unsigned int)config->conf->workers;
 	all->slots = rst_calloc(all->count, sizeof(*all->slots));
 	for (i = 0; i < all->count; i++)
@@ -458,6 +491,8 @@ void workers_free(struct workers **_all)
 	}
 	event_free(all->child_died);
 	event_free(all->patience);
+	event_free(all->new_keys);
+	explicit_bzero(all->ticket_keys, TLS_TICKET_KEYS);
 	keep_pem(all, RST_STR(""));
 	free(all->pem);
 	free(all->mechanisms);

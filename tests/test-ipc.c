@@ -16,7 +16,7 @@ static const struct {
 	size_t max_a, max_b, max_c;
 } types[] = {
 	{RST_IPC_CONFIG, RST_IPC_TO_WORKER, false, false, false, 255, 0, 0},
-	{RST_IPC_TLS, RST_IPC_TO_WORKER, true, false, false, 0, 0, 0},
+	{RST_IPC_TLS, RST_IPC_TO_WORKER, true, false, false, 128, 0, 0},
 	{RST_IPC_MECHANISMS, RST_IPC_TO_WORKER, false, false, false, 1024, 0,
 	 0},
 	{RST_IPC_AUTH_CHALLENGE, RST_IPC_TO_WORKER, false, true, false, 12288,

@@ -83,7 +83,7 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
 	s->events |= what;
 }
 
-static struct tls_server *make_server(void)
+static struct tls_server *make_server(struct rst_str ticket_keys)
 {
 	char error[128];
 	size_t len;
@@ -93,21 +93,21 @@ static struct tls_server *make_server(void)
 
 	ck_assert_int_eq(write(fd, pem, len), len);
 	/* the position is at the end: it must not matter */
-	server = tls_server_new(fd, error, sizeof(error));
+	server = tls_server_new(fd, ticket_keys, error, sizeof(error));
 	ck_assert_msg(server != NULL, "%s", error);
 	(void)close(fd);
 	free(pem);
 	return server;
 }
 
-static void stage_open(struct stage *s)
+static void stage_open_with(struct stage *s, struct rst_str ticket_keys)
 {
 	int fds[2];
 
 	*s = (struct stage){.base = event_base_new()};
 	ck_assert_int_eq(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-	s->server = make_server();
+	s->server = make_server(ticket_keys);
 	s->bev = tls_accept(s->server, s->base, fds[0]);
 	ck_assert_ptr_nonnull(s->bev);
 	bufferevent_setcb(s->bev, NULL, NULL, on_event, s);
@@ -115,6 +115,11 @@ static void stage_open(struct stage *s)
 	s->ctx = SSL_CTX_new(TLS_client_method());
 	s->client = SSL_new(s->ctx);
 	(void)SSL_set_fd(s->client, fds[1]);
+}
+
+static void stage_open(struct stage *s)
+{
+	stage_open_with(s, RST_STR(""));
 }
 
 static void stage_close(struct stage *s)
@@ -211,6 +216,55 @@ START_TEST(test_no_renegotiation)
 }
 END_TEST
 
+static const struct {
+	int version;
+	char first, second; /* what the keys are made of; 0: none are given */
+	bool resumed;
+} resumptions[] = {
+	{TLS1_3_VERSION, 'a', 'a', true},  {TLS1_3_VERSION, 'a', 'b', false},
+	{TLS1_3_VERSION, 0, 0, false},     {TLS1_2_VERSION, 'a', 'a', true},
+	{TLS1_2_VERSION, 'a', 'b', false},
+};
+
+static void stage_of_keys(struct stage *s, char octet, int version)
+{
+	char keys[TLS_TICKET_KEYS];
+
+	memset(keys, octet, sizeof(keys));
+	stage_open_with(s, octet == 0 ? RST_STR("")
+				      : (struct rst_str){keys, sizeof(keys)});
+	(void)SSL_set_max_proto_version(s->client, version);
+}
+
+/* Of two servers with the same keys one takes what the other has issued. */
+START_TEST(test_resumption)
+{
+	SSL_SESSION *session;
+	struct stage s;
+	char buf[8];
+	int i;
+
+	stage_of_keys(&s, resumptions[_i].first, resumptions[_i].version);
+	ck_assert(handshake(&s));
+	/* from version 1.3 on tickets come after the handshake */
+	for (i = 0; i < 5; i++) {
+		(void)event_base_loop(s.base, EVLOOP_NONBLOCK);
+		(void)SSL_read(s.client, buf, sizeof(buf));
+	}
+	session = SSL_get1_session(s.client);
+	(void)SSL_shutdown(s.client);
+	stage_close(&s);
+	ck_assert(SSL_SESSION_is_resumable(session));
+
+	stage_of_keys(&s, resumptions[_i].second, resumptions[_i].version);
+	ck_assert_int_eq(SSL_set_session(s.client, session), 1);
+	ck_assert(handshake(&s));
+	ck_assert_int_eq(SSL_session_reused(s.client), resumptions[_i].resumed);
+	stage_close(&s);
+	SSL_SESSION_free(session);
+}
+END_TEST
+
 /* The last words, then an orderly end, which the client can tell from a cut
    connection. */
 START_TEST(test_goodbye)
@@ -256,10 +310,12 @@ START_TEST(test_no_server)
 	char error[128] = "";
 	int fd = memfd_create("pem", MFD_CLOEXEC);
 
-	ck_assert_ptr_null(tls_server_new(fd, error, sizeof(error)));
+	ck_assert_ptr_null(
+		tls_server_new(fd, RST_STR(""), error, sizeof(error)));
 	ck_assert_str_ne(error, "");
 	(void)close(fd);
-	ck_assert_ptr_null(tls_server_new(-1, error, sizeof(error)));
+	ck_assert_ptr_null(
+		tls_server_new(-1, RST_STR(""), error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "cannot be read"));
 }
 END_TEST
@@ -272,6 +328,8 @@ int main(void)
 	tcase_add_loop_test(tc, test_check, 0, (int)N_ELEMENTS(checks));
 	tcase_add_loop_test(tc, test_handshake, 0, (int)N_ELEMENTS(handshakes));
 	tcase_add_test(tc, test_no_renegotiation);
+	tcase_add_loop_test(tc, test_resumption, 0,
+			    (int)N_ELEMENTS(resumptions));
 	tcase_add_test(tc, test_goodbye);
 	tcase_add_test(tc, test_cut);
 	tcase_add_test(tc, test_no_server);

@@ -27,7 +27,8 @@ enum rst_ipc_type {
 	    ms), connections at most, retry interval (ms). First of all,
 	    once. */
 	RST_IPC_CONFIG = 1,
-	/** comes with a descriptor: certificate chain and key, PEM */
+	/** comes with a descriptor: certificate chain and key, PEM; a: keys
+	    for session tickets, octets */
 	RST_IPC_TLS,
 	/** a: SASL mechanisms now on offer, blank separated; "": none */
 	RST_IPC_MECHANISMS,

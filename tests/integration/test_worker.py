@@ -3,6 +3,9 @@
 import os
 import pathlib
 import re
+import signal
+import socket
+import ssl
 import subprocess
 
 from conftest import wait_for
@@ -65,3 +68,27 @@ def test_descriptors(sandbox):
         links = [os.readlink(fd)
                  for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
         assert not [link for link in links if "memfd" in link], links
+
+
+def resumed(sandbox, context, session):
+    """Dial with a session; (was it resumed, the session for next time)."""
+    raw = socket.create_connection(
+        ("127.0.0.1", int(sandbox.env["TLS_PORT"])), timeout=20)
+    with context.wrap_socket(raw, server_hostname="mx.example.test",
+                             session=session) as tls:
+        # the ticket comes after the handshake
+        assert tls.recv(4096).startswith(b"220 ")
+        return tls.session_reused, tls.session
+
+
+def test_sessions_are_resumed(sandbox):
+    """Whichever worker takes the connection; until a reload."""
+    assert len(workers_of(sandbox)) > 1 or os.cpu_count() == 1
+    context = ssl.create_default_context(cafile=sandbox.env["CA_FILE"])
+    reused, session = resumed(sandbox, context, None)
+    assert not reused
+    for _ in range(20):
+        reused, session = resumed(sandbox, context, session)
+        assert reused
+    os.kill(core_of(sandbox), signal.SIGHUP)
+    wait_for("new keys", lambda: not resumed(sandbox, context, session)[0])
