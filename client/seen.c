@@ -250,6 +250,14 @@ void seen_note(struct seen *seen, struct rst_str id, int64_t time)
 	TAILQ_INSERT_TAIL(&seen->fresh, entry, fresh);
 }
 
+void seen_unnote(struct seen *seen, struct rst_str id)
+{
+	struct seen_entry *entry = find(seen, id);
+
+	if (entry != NULL && !entry->logged)
+		drop(seen, entry);
+}
+
 static void print_entry(FILE *file, const struct seen_entry *entry)
 {
 	fprintf(file, "%s\t%" PRId64 "\n", entry->id, entry->time);

@@ -47,6 +47,8 @@ enum seen_state seen_find(const struct seen *seen, struct rst_str id);
 /** `id` is stored since `time`. Durable only after seen_flush(). One that is
     known, or was forgotten, stays what it is. */
 void seen_note(struct seen *seen, struct rst_str id, int64_t time);
+/** It is not stored after all. Only while seen_flush() has not been tried. */
+void seen_unnote(struct seen *seen, struct rst_str id);
 /**
  * See to it that so many lines more have room, as far as the file system can
  * tell. What could be stored but not logged would be refused, and be there

@@ -38,9 +38,9 @@ struct store {
 
 /*
  * WRITING -> WHOLE (store_end) -> RENAMED -> LOGGED
- * Any of the first two -> FAILED: nothing of it is left.
- * RENAMED is where it stays when only the last syncs failed: it is stored,
- * but may not be answered 250, and the server's next try finds it so.
+ * Any of the first three -> FAILED: nothing of it is left.
+ * RENAMED is where it stays when only the seen-log failed: it is stored, but
+ * may not be answered 250, and the server's next try finds it so.
  */
 enum state {
 	STATE_WRITING,
@@ -454,10 +454,27 @@ static void rename_file(struct store_message *msg)
 	msg->state = STATE_RENAMED;
 }
 
-static int sync_renamed(struct store *store)
+/* Not answered 250, a message had better not be there: it may be delivered
+   elsewhere in the end. Only before a line of it has been written, as that
+   may be durable even though the write or its sync failed. */
+static void take_back(struct store_message *msg)
 {
+	if (msg->state != STATE_RENAMED || msg->repeated ||
+	    unlinkat(msg->store->maildir.new_fd, msg->name, 0) < 0)
+		return;
+	seen_unnote(msg->store->seen, msg->id);
+	msg->state = STATE_FAILED;
+}
+
+static int sync_renamed(struct store *store, struct store_message *const *msgs,
+			size_t count)
+{
+	size_t i;
+
 	if (path_sync_dir(store->maildir.new_fd) < 0) {
 		report_maildir(store, "new", "");
+		for (i = 0; i < count; i++)
+			take_back(msgs[i]);
 		return -1;
 	}
 	if (seen_flush(store->seen) < 0) {
@@ -467,8 +484,8 @@ static int sync_renamed(struct store *store)
 	return 0;
 }
 
-/* The last syncs were done, or failed. What has an id may then stay in new:
-   it is found there when it comes again. */
+/* The log's line was synced, or that failed. What has an id may then stay in
+   new: it is found there when it comes again. */
 static void finish(struct store_message *msg, bool done)
 {
 	if (done) {
@@ -511,7 +528,7 @@ void store_commit(struct store *store, struct store_message *const *msgs,
 	}
 	if (!any)
 		return;
-	done = sync_renamed(store) == 0;
+	done = sync_renamed(store, msgs, count) == 0;
 	for (i = 0; i < count; i++) {
 		if (msgs[i]->state == STATE_RENAMED)
 			finish(msgs[i], done);
