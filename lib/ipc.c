@@ -48,6 +48,7 @@ static const struct rule rules[] = {
 	[RST_IPC_HOLD_FAILED] = {TO_WORKER, .has_session = true},
 	[RST_IPC_DISMISS] = {TO_WORKER, .has_session = true, .max_a = TEXT_MAX},
 	[RST_IPC_SHUTDOWN] = {TO_WORKER},
+	[RST_IPC_PING] = {TO_WORKER},
 
 	[RST_IPC_AUTH] = {TO_CORE, .has_session = true, .max_a = MECHANISM_MAX,
 			  .max_b = SASL_MAX, .max_c = ADDRESS_MAX},
@@ -58,6 +59,7 @@ static const struct rule rules[] = {
 	[RST_IPC_HOLD_OPEN] = {TO_CORE, .has_session = true},
 	[RST_IPC_HOLD_CLOSED] = {TO_CORE, .has_session = true},
 	[RST_IPC_CLOSED] = {TO_CORE, .has_session = true},
+	[RST_IPC_PONG] = {TO_CORE},
 };
 
 _Static_assert(HEADER_SIZE + 3 * 4 + MECHANISM_MAX + SASL_MAX + ADDRESS_MAX <=

@@ -19,7 +19,7 @@ void drain_settings_init(struct drain_settings *settings)
 		.hold_reply_timeout_ms = 300 * 1000,
 		.retry_min_ms = 60 * 1000,
 		.retry_max_ms = 3600 * 1000,
-		.reopen_min_ms = 1000,
+		.reopen_min_ms = 250,
 		.reopen_max_ms = 60 * 1000,
 		.commit_delay_ms = 100,
 		.leave_ms = 700,

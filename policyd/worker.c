@@ -299,6 +299,9 @@ static void on_message(const struct rst_ipc *msg, int fd, void *ctx)
 	case RST_IPC_SHUTDOWN:
 		stop(net, "Service is shutting down");
 		break;
+	case RST_IPC_PING:
+		conn_to_core(&(struct rst_ipc){.type = RST_IPC_PONG}, net);
+		break;
 	default:
 		to_conn(net, msg, fd);
 		break;

@@ -28,6 +28,10 @@
 /** One that lived longer did not die at once. */
 #define HEALTHY_MS 10000
 #define SHUTDOWN_MS 5000
+/** One that answers none of several in a row hangs: its clients would wait for
+    as long as they have patience. In a row, as we may have slept ourselves. */
+#define PING_MS 20000
+#define MAX_UNANSWERED 3
 /** Who gets hold of ticket keys later can read no more than this. */
 #define TICKET_KEYS_MS (24 * 3600 * 1000)
 
@@ -36,6 +40,7 @@ struct worker {
 	pid_t pid;
 	struct ipc_conn *conn; /* NULL: it has closed its end */
 	bool killed;
+	unsigned int unanswered; /* PINGs */
 };
 
 /** The place of one worker. */
@@ -57,6 +62,7 @@ struct workers {
 	   finds another process half of the time */
 	char ticket_keys[TLS_TICKET_KEYS];
 	struct event *new_keys;
+	struct event *ping;
 	char *mechanisms;
 	struct event *child_died;
 	struct event *patience; /* pending: shutting down */
@@ -147,7 +153,9 @@ static void on_message(const struct rst_ipc *msg, int fd, void *ctx)
 
 	if (fd >= 0) /* nothing that a worker says comes with one */
 		(void)close(fd);
-	if (!worker->killed)
+	if (msg->type == RST_IPC_PONG)
+		worker->unanswered = 0;
+	else if (!worker->killed)
 		worker->all->calls->message(worker, msg, worker->all->ctx);
 }
 
@@ -346,6 +354,28 @@ static void on_child_died(evutil_socket_t signal_number, short what, void *arg)
 
 /* ---- all of them */
 
+static void on_ping_time(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct rst_ipc msg = {.type = RST_IPC_PING};
+	struct workers *all = arg;
+	unsigned int i;
+
+	(void)fd;
+	(void)what;
+	for (i = 0; i < all->count; i++) {
+		struct worker *worker = all->slots[i].worker;
+
+		if (worker == NULL)
+			continue;
+		if (worker->unanswered == MAX_UNANSWERED) {
+			worker_kill(worker, "it hangs");
+			continue;
+		}
+		worker->unanswered++;
+		worker_send(worker, &msg, -1);
+	}
+}
+
 static void on_patience_lost(evutil_socket_t fd, short what, void *arg)
 {
 	struct workers *all = arg;
@@ -449,6 +479,7 @@ struct workers *workers_new(struct event_base *base,
 			    const struct workers_callbacks *calls, void *ctx)
 {
 	struct workers *all = rst_calloc(1, sizeof(*all));
+	struct timeval ping = clock_timeval(PING_MS);
 	unsigned int i;
 
 	all->base = base;
@@ -460,8 +491,11 @@ struct workers *workers_new(struct event_base *base,
 	all->child_died = evsignal_new(base, SIGCHLD, on_child_died, all);
 	all->patience = evtimer_new(base, on_patience_lost, all);
 	all->new_keys = evtimer_new(base, on_new_keys, all);
+	all->ping = event_new(base, -1, EV_PERSIST, on_ping_time, all);
 	if (all->child_died == NULL || all->patience == NULL ||
-	    all->new_keys == NULL || event_add(all->child_died, NULL) < 0)
+	    all->new_keys == NULL || all->ping == NULL ||
+	    event_add(all->child_died, NULL) < 0 ||
+	    event_add(all->ping, &ping) < 0)
 		abort();
 	make_ticket_keys(all);
 	all->count = (unsigned int)config->conf->workers;
@@ -492,6 +526,7 @@ void workers_free(struct workers **_all)
 	event_free(all->child_died);
 	event_free(all->patience);
 	event_free(all->new_keys);
+	event_free(all->ping);
 	explicit_bzero(all->ticket_keys, TLS_TICKET_KEYS);
 	keep_pem(all, RST_STR(""));
 	free(all->pem);

@@ -28,6 +28,8 @@ static const struct {
 	{RST_IPC_HOLD_FAILED, RST_IPC_TO_WORKER, false, true, false, 0, 0, 0},
 	{RST_IPC_DISMISS, RST_IPC_TO_WORKER, false, true, false, 512, 0, 0},
 	{RST_IPC_SHUTDOWN, RST_IPC_TO_WORKER, false, false, false, 0, 0, 0},
+	{RST_IPC_PING, RST_IPC_TO_WORKER, false, false, false, 0, 0, 0},
+	{RST_IPC_PONG, RST_IPC_TO_CORE, false, false, false, 0, 0, 0},
 	{RST_IPC_AUTH, RST_IPC_TO_CORE, false, true, false, 64, 12288, 64},
 	{RST_IPC_AUTH_CONTINUE, RST_IPC_TO_CORE, false, true, false, 12288, 0,
 	 0},

@@ -302,6 +302,14 @@ START_TEST(test_main_job)
 }
 END_TEST
 
+START_TEST(test_ping)
+{
+	configure();
+	core_says(RST_IPC_PING, 0, 0, "");
+	(void)core_hears(RST_IPC_PONG);
+}
+END_TEST
+
 /* The client is told, and waited for; nobody else is let in. */
 START_TEST(test_shutdown)
 {
@@ -424,6 +432,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_main_job);
+	tcase_add_test(tc, test_ping);
 	tcase_add_test(tc, test_shutdown);
 	tcase_add_test(tc, test_core_gone);
 	tcase_add_test(tc, test_too_many);

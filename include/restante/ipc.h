@@ -43,6 +43,7 @@ enum rst_ipc_type {
 	RST_IPC_HOLD_FAILED, /**< session: not now; ask again later */
 	RST_IPC_DISMISS,     /**< session, a: text. Close hold and client. */
 	RST_IPC_SHUTDOWN,    /**< dismiss everybody and exit */
+	RST_IPC_PING,        /**< to be answered with PONG */
 
 	/* worker -> core */
 	/** session, id; a: mechanism, b: initial response, c: remote IP
@@ -56,6 +57,7 @@ enum rst_ipc_type {
 	/** session: has closed it. The next may be opened for this user. */
 	RST_IPC_HOLD_CLOSED,
 	RST_IPC_CLOSED, /**< session: has ended; its number never comes again */
+	RST_IPC_PONG,
 };
 
 enum rst_ipc_side {
