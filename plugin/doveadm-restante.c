@@ -7,11 +7,14 @@
 #include "array.h"
 #include "doveadm-mail.h"
 #include "doveadm-print.h"
+#include "ioloop.h"
 #include "mail-user.h"
 #include "doveadm-restante.h"
+#include "hold-clock.h"
 #include "hold-count.h"
 #include "hold-mailbox.h"
 #include "hold-message.h"
+#include "hold-overflow.h"
 #include "hold-release.h"
 #include "hold-store.h"
 #include "restante-note.h"
@@ -99,6 +102,7 @@ static void status_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 	print_number_header("octets");
 	doveadm_print_header_simple("oldest");
 	doveadm_print_header_simple("due");
+	print_number_header("overflow");
 }
 
 static int status_run(struct doveadm_mail_cmd_context *ctx,
@@ -106,15 +110,20 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 {
 	struct rst_settings set;
 	struct rst_hold_status status;
+	unsigned int overflow;
+	const char *error;
 	int ret;
 
 	ret = get_user(ctx, user, &set, &status);
 	if (ret <= 0)
 		return ret;
+	if (rst_overflow_count(user, &set, &overflow, &error) < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	doveadm_print_num(status.messages);
 	doveadm_print_num(status.octets);
 	print_time(status.oldest);
 	print_time(status.due);
+	doveadm_print_num(overflow);
 	return 0;
 }
 
@@ -153,7 +162,7 @@ static void print_held(const struct rst_settings *set,
 
 /* Without the lock: a drain that runs meanwhile is not disturbed. */
 static int list_box(struct mailbox *box, struct mail_user *user,
-		    const struct rst_settings *set)
+		    const struct rst_settings *set, struct rst_clock *clock)
 {
 	struct mailbox_transaction_context *trans;
 	struct mailbox_status status;
@@ -175,6 +184,9 @@ static int list_box(struct mailbox *box, struct mail_user *user,
 			found = rst_held_read(mail, user->username, &held,
 					      &error);
 			if (found > 0) {
+				held.received = rst_clock_arrival(
+					clock, held.id, held.received,
+					ioloop_time);
 				print_held(set, &held);
 				rst_held_clear(&held);
 			} else if (found < 0) {
@@ -196,7 +208,8 @@ static int list_run(struct doveadm_mail_cmd_context *ctx,
 	struct rst_settings set;
 	struct rst_hold_status status;
 	struct mailbox *box;
-	const char *error;
+	struct rst_clock *clock;
+	const char *error, *dir;
 	int ret;
 
 	ret = get_user(ctx, user, &set, &status);
@@ -208,10 +221,17 @@ static int list_run(struct doveadm_mail_cmd_context *ctx,
 	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	ret = mailbox_sync(box, 0);
-	if (ret == 0)
-		ret = list_box(box, user, &set);
-	if (ret < 0)
+	if (ret < 0) {
 		doveadm_mail_failed_mailbox(ctx, box);
+	} else if (rst_hold_mailbox_dir(box, &dir, &error) < 0) {
+		ret = failed(ctx, MAIL_ERROR_TEMP, user, error);
+	} else {
+		clock = rst_clock_new(dir);
+		ret = list_box(box, user, &set, clock);
+		if (ret < 0)
+			doveadm_mail_failed_mailbox(ctx, box);
+		rst_clock_free(&clock);
+	}
 	mailbox_free(&box);
 	return ret;
 }

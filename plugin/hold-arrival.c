@@ -23,6 +23,9 @@
 #include "hold-tombstone.h"
 #include "restante-settings.h"
 
+/* then Postfix may as well try again later */
+#define LOCK_SECS 30
+
 struct arrival {
 	struct mail_user *user;
 	const struct rst_settings *set;
@@ -284,7 +287,8 @@ enum rst_arrival rst_arrive(struct mail_user *user,
 	i_zero(saved_r);
 	if (rst_hold_mailbox_open(user, set, 0, TRUE, &a.box, error_r) < 0)
 		return RST_ARRIVAL_FAILED;
-	ret = rst_hold_mailbox_lock_arrival(a.box, &a.lock, error_r);
+	ret = rst_hold_mailbox_lock(a.box, RST_LOCK_ARRIVAL, LOCK_SECS, &a.lock,
+				    error_r);
 	if (ret > 0) {
 		result = arrive_locked(&a, saved_r);
 		*error_r = a.error;

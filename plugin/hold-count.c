@@ -3,6 +3,7 @@
 #include "ioloop.h"
 #include "mail-storage.h"
 #include "mail-user.h"
+#include "hold-clock.h"
 #include "hold-count.h"
 #include "hold-message.h"
 #include "hold-tombstone.h"
@@ -17,22 +18,25 @@ static bool has_left(const struct rst_tombstones *tombstones,
 		rst_tombstones_has_key(tombstones, held->key));
 }
 
-static void add(struct rst_hold_status *status, struct mail *mail,
-		const struct rst_held *held)
+static void add(struct rst_hold_status *status, struct rst_clock *clock,
+		struct mail *mail, const struct rst_held *held)
 {
+	time_t arrived =
+		rst_clock_arrival(clock, held->id, held->received, ioloop_time);
 	uoff_t size;
 
 	status->messages++;
 	if (mail_get_virtual_size(mail, &size) == 0)
 		status->octets += size;
-	if (status->messages == 1 || held->received < status->oldest)
-		status->oldest = held->received;
+	/* those after it count as later */
+	if (status->messages == 1)
+		status->oldest = arrived;
 }
 
 static int count_each(struct mail_user *user, const struct rst_settings *set,
 		      struct mailbox *box,
 		      const struct rst_tombstones *tombstones,
-		      struct rst_hold_status *status_r)
+		      struct rst_clock *clock, struct rst_hold_status *status_r)
 {
 	struct mailbox_transaction_context *trans;
 	struct mailbox_status status;
@@ -54,7 +58,7 @@ static int count_each(struct mail_user *user, const struct rst_settings *set,
 			if (rst_held_envelope(mail, user->username, &held,
 					      &error) > 0) {
 				if (!has_left(tombstones, set, &held))
-					add(status_r, mail, &held);
+					add(status_r, clock, mail, &held);
 				rst_held_clear(&held);
 			}
 		}
@@ -68,8 +72,9 @@ int rst_hold_count(struct mail_user *user, const struct rst_settings *set,
 		   const char **error_r)
 {
 	struct rst_tombstones *tombstones;
+	struct rst_clock *clock;
 	const char *dir;
-	int ret = 0;
+	int ret;
 
 	if (rst_hold_mailbox_status(box, set, status_r, error_r) < 0)
 		return -1;
@@ -78,8 +83,9 @@ int rst_hold_count(struct mail_user *user, const struct rst_settings *set,
 	if (rst_hold_mailbox_dir(box, &dir, error_r) < 0 ||
 	    rst_tombstones_read(dir, &tombstones, error_r) < 0)
 		return -1;
-	if (rst_tombstones_count(tombstones) > 0)
-		ret = count_each(user, set, box, tombstones, status_r);
+	clock = rst_clock_new(dir);
+	ret = count_each(user, set, box, tombstones, clock, status_r);
+	rst_clock_free(&clock);
 	rst_tombstones_close(&tombstones);
 	if (ret < 0) {
 		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
+#include "buffer.h"
 #include "fdatasync-path.h"
 #include "hash.h"
 #include "hex-binary.h"
 #include "ioloop.h"
 #include "istream.h"
-#include "mail-storage-private.h"
 #include "message-date.h"
 #include "write-full.h"
 #include "hold-handover.h"
@@ -16,9 +16,6 @@
 #include <unistd.h>
 
 #define FILE_NAME "restante.handovers"
-#define LOCK_NAME "restante.release.lock"
-/* Sieve and a large message may take a while */
-#define LOCK_SECS 120
 #define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
 #define FIELD_START "Received: from restante-hold by "
 
@@ -242,13 +239,6 @@ int rst_handovers_clear(const char *dir, const char **error_r)
 	if (truncate(path, 0) == 0 || errno == ENOENT)
 		return 0;
 	return failed("truncate", path, error_r);
-}
-
-int rst_handover_lock(struct mailbox *box, bool wait, struct file_lock **lock_r,
-		      const char **error_r)
-{
-	return mailbox_lock_file_create(box, LOCK_NAME, wait ? LOCK_SECS : 0,
-					lock_r, error_r);
 }
 
 /* ---- the field */

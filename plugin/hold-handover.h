@@ -18,8 +18,6 @@
 
 #include "restante/envelope.h"
 
-struct file_lock;
-struct mailbox;
 struct rst_handovers;
 
 enum rst_handover {
@@ -55,14 +53,6 @@ int rst_handover_write(const char *dir, const char *id,
 /** Forget all, when each message that is not NONE has a tombstone. Under the
     release lock. */
 int rst_handovers_clear(const char *dir, const char **error_r);
-
-/**
- * The release lock: who delivers, or says that nothing will be delivered.
- * @param wait as long as a delivery may take; else not at all
- * @return 1; 0: somebody else has it; -1: error_r
- */
-int rst_handover_lock(struct mailbox *box, bool wait, struct file_lock **lock_r,
-		      const char **error_r);
 
 /** The trace field that tells LMTP, and whoever looks for it, the id. On the
     data stack. */

@@ -4,6 +4,7 @@
 #endif
 #include "lib.h"
 #include "fdatasync-path.h"
+#include "file-lock.h"
 #include "fsync-mode.h"
 #include "ioloop.h"
 #include "mail-storage-private.h"
@@ -15,9 +16,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define LOCK_NAME "restante.lock"
-#define ARRIVAL_LOCK_NAME "restante.arrival.lock"
-#define ARRIVAL_LOCK_SECS 30
 /* longer than Postfix keeps a message in its queue */
 #define KEEP_SECS (7 * 24 * 3600)
 
@@ -92,21 +90,29 @@ static int open_box(struct mailbox *box, bool create, const char **error_r)
 	return create_box(box, error_r) < 0 ? -1 : 1;
 }
 
-int rst_hold_mailbox_open(struct mail_user *user,
-			  const struct rst_settings *set,
-			  enum mailbox_flags flags, bool create,
-			  struct mailbox **box_r, const char **error_r)
+int rst_mailbox_open(struct mail_user *user, const char *name,
+		     enum mailbox_flags flags, bool create,
+		     struct mailbox **box_r, const char **error_r)
 {
 	struct mailbox *box;
 	int ret;
 
-	box = mailbox_alloc_for_user(user, set->hold_mailbox,
+	box = mailbox_alloc_for_user(user, name,
 				     flags | MAILBOX_FLAG_IGNORE_ACLS);
 	ret = open_box(box, create, error_r);
 	if (ret <= 0)
 		mailbox_free(&box);
 	*box_r = box;
 	return ret;
+}
+
+int rst_hold_mailbox_open(struct mail_user *user,
+			  const struct rst_settings *set,
+			  enum mailbox_flags flags, bool create,
+			  struct mailbox **box_r, const char **error_r)
+{
+	return rst_mailbox_open(user, set->hold_mailbox, flags, create, box_r,
+				error_r);
 }
 
 time_t rst_hold_due(const struct rst_settings *set, time_t arrived)
@@ -173,20 +179,6 @@ int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
 	return 0;
 }
 
-int rst_hold_mailbox_lock(struct mailbox *box, struct file_lock **lock_r,
-			  const char **error_r)
-{
-	return mailbox_lock_file_create(box, LOCK_NAME, 0, lock_r, error_r);
-}
-
-int rst_hold_mailbox_lock_arrival(struct mailbox *box,
-				  struct file_lock **lock_r,
-				  const char **error_r)
-{
-	return mailbox_lock_file_create(box, ARRIVAL_LOCK_NAME,
-					ARRIVAL_LOCK_SECS, lock_r, error_r);
-}
-
 int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
 			 const char **error_r)
 {
@@ -195,6 +187,33 @@ int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
 		return 0;
 	*error_r = "the hold mailbox has no directory of its own";
 	return -1;
+}
+
+/* A file that stays: Dovecot's own way makes and removes several each time, and
+   leaves some behind when it is killed. */
+int rst_hold_mailbox_lock(struct mailbox *box, const char *name,
+			  unsigned int secs, struct file_lock **lock_r,
+			  const char **error_r)
+{
+	const struct file_lock_settings set = {
+		.lock_method = FILE_LOCK_METHOD_FCNTL,
+		.close_on_free = TRUE,
+	};
+	const char *path;
+	int fd, ret;
+
+	if (rst_hold_mailbox_dir(box, &path, error_r) < 0)
+		return -1;
+	path = t_strconcat(path, "/", name, NULL);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	ret = file_wait_lock(fd, path, F_WRLCK, &set, secs, lock_r, error_r);
+	if (ret <= 0)
+		i_close_fd(&fd);
+	return ret;
 }
 
 static int fsync_dir(const char *path, const char **error_r)

@@ -29,6 +29,11 @@ int rst_hold_mailbox_open(struct mail_user *user,
 			  enum mailbox_flags flags, bool create,
 			  struct mailbox **box_r, const char **error_r);
 
+/** The same for another mailbox of ours. */
+int rst_mailbox_open(struct mail_user *user, const char *name,
+		     enum mailbox_flags flags, bool create,
+		     struct mailbox **box_r, const char **error_r);
+
 /**
  * Bring box up to date and count. No transaction may be open on it.
  * @return 0, or -1: error_r
@@ -44,21 +49,23 @@ unsigned int rst_hold_keep_secs(const struct rst_settings *set);
 /** When does a message go to the normal mailbox that arrived then? */
 time_t rst_hold_due(const struct rst_settings *set, time_t arrived);
 
-/**
- * Take the lock of the one who empties this hold. Deliveries do not need it.
- * Never waits.
- * @return 1; 0: somebody else has it; -1: error_r
- */
-int rst_hold_mailbox_lock(struct mailbox *box, struct file_lock **lock_r,
-			  const char **error_r);
+/** The lock of the one who empties the hold. Deliveries do not need it. */
+#define RST_LOCK_DRAIN "restante.lock"
+/** Of the one who puts a message in. */
+#define RST_LOCK_ARRIVAL "restante.arrival.lock"
+/** Of the one who delivers, or says that nothing will be delivered. */
+#define RST_LOCK_RELEASE "restante.release.lock"
 
 /**
- * Take the lock of the one who puts a message in. Waits for half a minute.
- * @return 1; 0: somebody else still has it; -1: error_r
+ * Take a lock of this hold.
+ *
+ * @param secs how long to wait for it at most; 0: not at all
+ * @param lock_r to be freed with file_lock_free()
+ * @return 1; 0: somebody else has it; -1: error_r
  */
-int rst_hold_mailbox_lock_arrival(struct mailbox *box,
-				  struct file_lock **lock_r,
-				  const char **error_r);
+int rst_hold_mailbox_lock(struct mailbox *box, const char *name,
+			  unsigned int secs, struct file_lock **lock_r,
+			  const char **error_r);
 
 /** The directory for files of ours beside the mailbox's own. */
 int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,

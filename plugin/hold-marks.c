@@ -215,8 +215,9 @@ static void deliver_one(struct rst_marks *marks, struct rst_lmtp *lmtp,
 	ret = rst_hold_store_get(marks->store, uid, &held, &reply);
 	if (ret == 0)
 		decide(mark, NULL);
-	else if (ret < 0 || !rst_release_one(marks->user, lmtp, marks->store,
-					     held, mark->refused, &reply))
+	else if (ret < 0 ||
+		 !rst_release_one(marks->user, marks->set, lmtp, marks->store,
+				  held, mark->refused, &reply))
 		decide(mark, reply);
 	else
 		decide(mark, NULL);

@@ -18,8 +18,10 @@ struct rst_held {
 	unsigned char key[RST_KEY_SIZE]; /**< all zero: not known */
 	char *mail_from;                 /**< "": null sender */
 	char *rcpt_to;
-	time_t arrived;  /**< as the envelope says */
-	time_t received; /**< as the mailbox says: counts for the fallback */
+	time_t arrived; /**< as the envelope says */
+	/** as the mailbox says; as hold-clock.h says, where a store gives it
+	    out: counts for the fallback */
+	time_t received;
 	/** a fallback delivery of it has begun and not ended: it must not go
 	    any other way */
 	bool handed_over;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
-#include "hostpid.h"
 #include "ioloop.h"
+#include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "hold-handover.h"
 #include "hold-lmtp.h"
 #include "hold-mailbox.h"
 #include "hold-message.h"
+#include "hold-overflow.h"
 #include "hold-release.h"
 #include "hold-store.h"
 #include "restante-settings.h"
@@ -14,15 +15,17 @@
 /* tombstones are durable one by one; files go in batches */
 #define EXPUNGE_BATCH 100
 
-static bool hand_over(struct rst_lmtp *lmtp, struct rst_hold_store *store,
-		      struct rst_held *held, const char *refused,
-		      const char **reply_r)
+static bool hand_over(struct mail_user *user, struct rst_lmtp *lmtp,
+		      struct rst_hold_store *store, struct rst_held *held,
+		      const char *refused, const char **reply_r)
 {
 	const struct rst_lmtp_mail mail = {
 		.mail_from = held->mail_from,
 		.rcpt_to = held->rcpt_to,
 		.input = held->input,
-		.trace = rst_handover_field(held->id, my_hostdomain()),
+		.trace = rst_handover_field(
+			held->id,
+			mail_user_set_get_storage_set(user)->hostname),
 		.refused = refused,
 	};
 	const char *error;
@@ -37,11 +40,41 @@ static bool hand_over(struct rst_lmtp *lmtp, struct rst_hold_store *store,
 	return rst_hold_store_is_buried(store, held->id);
 }
 
-bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
+/* It has failed too long. Not while it may have been delivered all the same. */
+static bool overflow(struct mail_user *user, const struct rst_settings *set,
 		     struct rst_hold_store *store, struct rst_held *held,
-		     const char *refused, const char **reply_r)
+		     const char **reply_r)
 {
-	if (!hand_over(lmtp, store, held, refused, reply_r)) {
+	const char *error, *reply = *reply_r;
+	time_t received = held->received;
+
+	if (!rst_overflow_is_due(set, held) ||
+	    rst_hold_store_is_handed_over(store, held->id))
+		return FALSE;
+	/* LMTP has read some of it */
+	if (rst_hold_store_get(store, held->uid, &held, &error) <= 0)
+		return FALSE;
+	held->received = received;
+	if (rst_overflow_save(user, set, held, &error) < 0) {
+		*reply_r = t_strdup_printf("%s; and not into %s: %s", reply,
+					   set->overflow_mailbox, error);
+		return FALSE;
+	}
+	e_warning(user->event,
+		  "Fallback delivery failed too long, moved to %s: id=%s "
+		  "uid=%u: %s",
+		  set->overflow_mailbox, held->id, held->uid, reply);
+	return TRUE;
+}
+
+bool rst_release_one(struct mail_user *user, const struct rst_settings *set,
+		     struct rst_lmtp *lmtp, struct rst_hold_store *store,
+		     struct rst_held *held, const char *refused,
+		     const char **reply_r)
+{
+	bool delivered = hand_over(user, lmtp, store, held, refused, reply_r);
+
+	if (!delivered && !overflow(user, set, store, held, reply_r)) {
 		e_error(user->event,
 			"Fallback delivery failed, still held: id=%s uid=%u: "
 			"%s",
@@ -56,8 +89,9 @@ bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
 			held->id, held->uid, *reply_r);
 		return FALSE;
 	}
-	e_info(user->event, "delivered to the mailbox: id=%s uid=%u", held->id,
-	       held->uid);
+	if (delivered)
+		e_info(user->event, "delivered to the mailbox: id=%s uid=%u",
+		       held->id, held->uid);
 	return TRUE;
 }
 
@@ -111,8 +145,8 @@ static int release_each(struct rst_release *release, struct rst_lmtp *lmtp,
 			continue;
 		T_BEGIN
 		{
-			ok = rst_release_one(release->user, lmtp, store, held,
-					     NULL, &reply);
+			ok = rst_release_one(release->user, release->set, lmtp,
+					     store, held, NULL, &reply);
 		}
 		T_END;
 		if (!ok) {

@@ -49,10 +49,12 @@ int rst_release_run(struct rst_release *release, struct rst_hold_store *store,
  *
  * @param refused what its client said, or NULL
  * @param reply_r why not, on the data stack
- * @return whether it has been delivered and has a durable tombstone
+ * @return whether it has been delivered, at the last into the overflow
+ *         mailbox, and has a durable tombstone
  */
-bool rst_release_one(struct mail_user *user, struct rst_lmtp *lmtp,
-		     struct rst_hold_store *store, struct rst_held *held,
-		     const char *refused, const char **reply_r);
+bool rst_release_one(struct mail_user *user, const struct rst_settings *set,
+		     struct rst_lmtp *lmtp, struct rst_hold_store *store,
+		     struct rst_held *held, const char *refused,
+		     const char **reply_r);
 
 #endif

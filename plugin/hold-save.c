@@ -291,8 +291,8 @@ static int commit(struct mailbox *box,
 	return 0;
 }
 
-static int save_input(struct mailbox *box, struct istream *input,
-		      time_t arrived, uint32_t *uid_r, const char **error_r)
+int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
+		     uint32_t *uid_r, const char **error_r)
 {
 	struct mailbox_transaction_context *trans;
 
@@ -347,8 +347,8 @@ int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
 	    0)
 		return -1;
 	input = create_input(delivery, envelope, len);
-	ret = save_input(box, input, delivery->arrived.tv_sec, &saved_r->uid,
-			 error_r);
+	ret = rst_mailbox_save(box, input, delivery->arrived.tv_sec,
+			       &saved_r->uid, error_r);
 	saved_r->size = input->v_offset - I_MIN(input->v_offset, len);
 	i_stream_unref(&input);
 	free(envelope);

@@ -57,6 +57,11 @@ int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
 int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r);
 
+/** Save what input gives, as it is, with the same promise.
+    @param arrived the mailbox's date of it */
+int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
+		     uint32_t *uid_r, const char **error_r);
+
 /* For tests. */
 
 /** Find delivery->trace, whatever its line ends, at the start of the input;

@@ -12,6 +12,7 @@
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "seq-range-array.h"
+#include "hold-clock.h"
 #include "hold-count.h"
 #include "hold-handover.h"
 #include "hold-mailbox.h"
@@ -26,6 +27,7 @@ struct rst_hold_store {
 	struct file_lock *lock;
 	struct rst_tombstones *tombstones;
 	struct rst_handovers *handovers;
+	struct rst_clock *clock;
 	const char *dir; /* of their files */
 	pool_t pool;
 	/* uid of the message of this key that is given out */
@@ -58,6 +60,7 @@ static int open_logs(struct rst_hold_store *store, const char **error_r)
 	if (rst_hold_mailbox_dir(store->box, &dir, error_r) < 0)
 		return -1;
 	store->dir = p_strdup(store->pool, dir);
+	store->clock = rst_clock_new(dir);
 	if (rst_tombstones_open(dir, &store->tombstones, error_r) < 0)
 		return -1;
 	return rst_hold_store_settle(store, error_r);
@@ -67,7 +70,8 @@ static int lock_and_open(struct rst_hold_store *store, const char **error_r)
 {
 	int ret;
 
-	ret = rst_hold_mailbox_lock(store->box, &store->lock, error_r);
+	ret = rst_hold_mailbox_lock(store->box, RST_LOCK_DRAIN, 0, &store->lock,
+				    error_r);
 	if (ret > 0 && open_logs(store, error_r) < 0)
 		ret = -1;
 	return ret;
@@ -121,13 +125,14 @@ static void close_view(struct rst_hold_store *store)
 }
 
 /* Old tombstones are of use as long as their messages may be here. */
-static void trim_tombstones(struct rst_hold_store *store)
+static void trim_logs(struct rst_hold_store *store)
 {
 	time_t oldest = ioloop_time - (time_t)rst_hold_keep_secs(store->set);
 	const char *error;
 
 	if (!store->listed_all || array_count(&store->buried) > 0)
 		return;
+	rst_clock_clean(store->clock);
 	if (rst_tombstones_trim(store->tombstones, oldest, &error) < 0)
 		e_error(store->user->event, "%s", error);
 }
@@ -140,9 +145,10 @@ void rst_hold_store_close(struct rst_hold_store **_store)
 		return;
 	*_store = NULL;
 	close_view(store);
-	trim_tombstones(store);
+	trim_logs(store);
 	rst_tombstones_close(&store->tombstones);
 	rst_handovers_free(&store->handovers);
+	rst_clock_free(&store->clock);
 	if (store->lock != NULL)
 		file_lock_free(&store->lock);
 	mailbox_free(&store->box);
@@ -205,13 +211,6 @@ static bool is_double(struct rst_hold_store *store)
 	return FALSE;
 }
 
-static void set_handed_over(struct rst_hold_store *store)
-{
-	store->held.handed_over =
-		rst_handovers_state(store->handovers, store->held.id, NULL) !=
-		RST_HANDOVER_NONE;
-}
-
 /* @return whether it is to be given out */
 static bool read_current(struct rst_hold_store *store)
 {
@@ -229,7 +228,11 @@ static bool read_current(struct rst_hold_store *store)
 	if (rst_tombstones_has(store->tombstones, store->held.id)) {
 		seq_range_array_add(&store->buried, store->held.uid);
 	} else if (!is_double(store)) {
-		set_handed_over(store);
+		store->held.handed_over =
+			rst_hold_store_is_handed_over(store, store->held.id);
+		store->held.received =
+			rst_clock_arrival(store->clock, store->held.id,
+					  store->held.received, ioloop_time);
 		return TRUE;
 	}
 	rst_held_clear(&store->held);
@@ -278,6 +281,8 @@ void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid)
 	close_view(store);
 	store->position = uid;
 	store->from_start = uid == 0;
+	if (store->from_start)
+		rst_clock_restart(store->clock);
 }
 
 /* ---- fallback delivery */
@@ -344,7 +349,8 @@ int rst_hold_store_settle(struct rst_hold_store *store, const char **error_r)
 		return -1;
 	if (!rst_handovers_any(store->handovers))
 		return 0;
-	ret = rst_handover_lock(store->box, FALSE, &lock, error_r);
+	ret = rst_hold_mailbox_lock(store->box, RST_LOCK_RELEASE, 0, &lock,
+				    error_r);
 	if (ret < 0)
 		return -1;
 	/* else LMTP is at it at this moment: its outcome is seen next time */
@@ -362,6 +368,13 @@ static int is_open_or_begun(const char *id ATTR_UNUSED,
 			    enum rst_handover state, void *context ATTR_UNUSED)
 {
 	return state == RST_HANDOVER_DELIVERED ? 0 : -1;
+}
+
+bool rst_hold_store_is_handed_over(const struct rst_hold_store *store,
+				   const char *id)
+{
+	return rst_handovers_state(store->handovers, id, NULL) !=
+	       RST_HANDOVER_NONE;
 }
 
 bool rst_hold_store_is_unsettled(const struct rst_hold_store *store)

@@ -55,6 +55,8 @@ int rst_hold_store_hand_over(struct rst_hold_store *store,
  * begun is held as before. @return 0, or -1: error_r
  */
 int rst_hold_store_settle(struct rst_hold_store *store, const char **error_r);
+bool rst_hold_store_is_handed_over(const struct rst_hold_store *store,
+				   const char *id);
 /** Is anything handed over of which the outcome is not known? */
 bool rst_hold_store_is_unsettled(const struct rst_hold_store *store);
 

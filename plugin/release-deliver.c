@@ -13,6 +13,8 @@
 
 /* more than the field has */
 #define FIELD_MAX 1024
+/* as long as a delivery before this one may take, with Sieve and all */
+#define LOCK_SECS 120
 
 /* lmtp delivers one message at a time */
 static struct {
@@ -66,7 +68,8 @@ static int enter(struct mail_user *user, const struct rst_settings *set,
 	if (ret <= 0)
 		return ret;
 	*error_r = "another delivery from this hold takes too long";
-	ret = rst_handover_lock(current.box, TRUE, &current.lock, error_r);
+	ret = rst_hold_mailbox_lock(current.box, RST_LOCK_RELEASE, LOCK_SECS,
+				    &current.lock, error_r);
 	if (ret <= 0 || rst_hold_mailbox_dir(current.box, &dir, error_r) < 0)
 		return I_MIN(ret, 0);
 	current.user = user;

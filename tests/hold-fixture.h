@@ -89,9 +89,8 @@ static inline void hold_teardown(void)
 			 1);
 }
 
-/** Save a message; @return its id, on the data stack */
-static inline const char *hold_put(const char *trace, const void *data,
-				   size_t size)
+static inline const char *hold_put_message(const char *trace, const void *data,
+					   size_t size, time_t arrived)
 {
 	struct rst_delivery delivery = {
 		.trace = trace,
@@ -99,7 +98,7 @@ static inline const char *hold_put(const char *trace, const void *data,
 		.rcpt_to = "b+x@example.test",
 		.mail_params = "",
 		.rcpt_params = "",
-		.arrived = {.tv_sec = 1700000000, .tv_usec = 5},
+		.arrived = {.tv_sec = arrived, .tv_usec = 5},
 	};
 	struct rst_saved saved;
 	struct mailbox *box;
@@ -116,6 +115,18 @@ static inline const char *hold_put(const char *trace, const void *data,
 	i_stream_unref(&delivery.input);
 	mailbox_free(&box);
 	return saved.id;
+}
+
+/** Save a message; @return its id, on the data stack */
+static inline const char *hold_put(const char *trace, const void *data,
+				   size_t size)
+{
+	return hold_put_message(trace, data, size, 1700000000);
+}
+
+static inline const char *hold_put_at(time_t arrived)
+{
+	return hold_put_message("", "S: x\r\n\r\n", 8, arrived);
 }
 
 static inline struct rst_hold_store *hold_open(void)

@@ -4,6 +4,7 @@
 #include "str.h"
 
 #include "plugin/hold-marks.h"
+#include "plugin/hold-overflow.h"
 
 #define MESSAGES 3
 
@@ -14,8 +15,12 @@ static struct rst_marks *marks;
 static void setup(void)
 {
 	static const char *const fields[] = {
-		"restante=yes", "restante_hold_mailbox=Held",
-		"restante_release_socket=/nonexistent/lmtp", NULL};
+		"restante=yes",
+		"restante_hold_mailbox=Held",
+		"restante_release_socket=/nonexistent/lmtp",
+		"restante_overflow_mailbox=Overflow",
+		"restante_fallback_give_up=9999d",
+		NULL};
 	unsigned int i;
 
 	hold_setup();
@@ -143,6 +148,34 @@ START_TEST(test_fallback)
 }
 END_TEST
 
+/* It has failed for a week: moved where there is room, once. */
+START_TEST(test_overflow)
+{
+	struct rst_str refused = RST_STR("552 no");
+	struct rst_held *held;
+	const char *error;
+	unsigned int count;
+
+	hold_fixture.set.fallback_give_up_secs = 60;
+	lease(1);
+	/* a crash came before its tombstone */
+	ck_assert_int_eq(rst_hold_store_get(store, 1, &held, &error), 1);
+	ck_assert_int_eq(rst_overflow_save(hold_fixture.ctx->user,
+					   &hold_fixture.set, held, &error),
+			 0);
+	lease(1);
+	ck_assert(rst_marks_add(marks, rst_str(ids[0]), &refused));
+	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
+	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
+						   ids[0], ids[1]));
+	ck_assert_int_eq(left(), 1);
+	ck_assert_int_eq(rst_overflow_count(hold_fixture.ctx->user,
+					    &hold_fixture.set, &count, &error),
+			 0);
+	ck_assert_uint_eq(count, 2);
+}
+END_TEST
+
 START_TEST(test_no_hold)
 {
 	struct rst_marks *none =
@@ -168,6 +201,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_batch);
 	tcase_add_test(tc, test_unknown);
 	tcase_add_test(tc, test_fallback);
+	tcase_add_test(tc, test_overflow);
 	tcase_add_test(tc, test_no_hold);
 	suite_add_tcase(s, tc);
 	return s;

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "plugin/hold-clock.h"
 #include "plugin/hold-handover.h"
 #include "plugin/hold-release.h"
 
@@ -581,7 +582,8 @@ START_TEST(test_in_flight)
 						       &hold_fixture.set, 0,
 						       FALSE, &box, &error),
 				 1);
-		ck_assert_int_eq(rst_handover_lock(box, TRUE, &lock, &error),
+		ck_assert_int_eq(rst_hold_mailbox_lock(box, RST_LOCK_RELEASE, 5,
+						       &lock, &error),
 				 1);
 		ck_assert_int_eq(write(fds[1], "x", 1), 1);
 		(void)pause();
@@ -627,6 +629,80 @@ START_TEST(test_field)
 		rst_handover_parse((const unsigned char *)made, strlen(made)),
 		"a1");
 	ck_assert_ptr_nonnull(strstr(made, rst_handover_needle("a1")));
+}
+END_TEST
+
+/* ---- wrong clocks */
+
+#define DAY 86400
+
+/* What the mailbox says of the first, second, ... message; what counts now,
+   and ten days later. */
+static const struct {
+	int received[3];
+	int now[3], later[3];
+} clocks[] = {
+	{{-5, -3, -1}, {-5, -3, -1}, {-5, -3, -1}},
+	/* a month ahead */
+	{{-5, 30, -1}, {-5, 0, 0}, {-5, 0, 0}},
+	{{30, 31, 32}, {0, 0, 0}, {0, 0, 0}},
+	{{30, -3, -1}, {0, 0, 0}, {0, 0, 0}},
+	/* a month behind */
+	{{-5, -33, -1}, {-5, -5, -1}, {-5, -5, -1}},
+	/* ten days later it is not in the future any more, but it was */
+	{{-5, 5, -1}, {-5, 0, 0}, {-5, 0, 0}},
+};
+
+START_TEST(test_clock)
+{
+	struct rst_clock *clock;
+	time_t now = 1700000000, when;
+	unsigned int i, round;
+
+	hold_user("sdbox", NULL);
+	for (round = 0; round < 3; round++) {
+		clock = rst_clock_new(hold_fixture.dir);
+		if (round == 2)
+			now += 10 * DAY;
+		for (i = 0; i < 3; i++) {
+			when = rst_clock_arrival(
+				clock, t_strdup_printf("id%u", i),
+				1700000000 +
+					(time_t)clocks[_i].received[i] * DAY,
+				now);
+			ck_assert_int_eq((when - 1700000000) / DAY,
+					 round < 2 ? clocks[_i].now[i]
+						   : clocks[_i].later[i]);
+		}
+		rst_clock_free(&clock);
+	}
+}
+END_TEST
+
+/* A message from the future, in the hold. */
+START_TEST(test_future)
+{
+	struct rst_hold_store *store;
+	struct rst_hold_status status;
+	struct rst_held *held;
+	const char *error;
+	time_t due;
+
+	hold_user(hold_drivers[_i], NULL);
+	hold_put_at(ioloop_time + 30 * DAY);
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &status, &error),
+			 0);
+	due = ioloop_time + 14 * DAY;
+	ck_assert_int_eq(status.due, due);
+	ioloop_time += DAY;
+	store = hold_open();
+	held = must_next(store);
+	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, held->received), due);
+	must_end(store);
+	ck_assert_int_eq(rst_hold_store_status(store, &status, &error), 0);
+	ck_assert_int_eq(status.due, due);
+	rst_hold_store_close(&store);
 }
 END_TEST
 
@@ -702,6 +778,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_handover, 0,
 			    (int)N_ELEMENTS(handovers) * N_DRIVERS);
 	tcase_add_test(tc, test_in_flight);
+	tcase_add_loop_test(tc, test_clock, 0, (int)N_ELEMENTS(clocks));
+	tcase_add_loop_test(tc, test_future, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_field, 0, (int)N_ELEMENTS(fields));
 	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * When did a held message arrive, if the clock was wrong at that time?
+ *
+ * An arrival that lies in the future counts from when it was first seen to do
+ * so, which is kept in a file: so the message is neither held longer by what
+ * the clock was ahead, nor falls back at once. An arrival before that of the
+ * message before it, which has the smaller uid, counts as that one's.
+ */
+#ifndef HOLD_CLOCK_H
+#define HOLD_CLOCK_H
+
+struct rst_clock;
+
+/** @param dir where the file is, which need not be there */
+struct rst_clock *rst_clock_new(const char *dir);
+void rst_clock_free(struct rst_clock **clock);
+/** Begin again with the first message. */
+void rst_clock_restart(struct rst_clock *clock);
+/**
+ * @param received what the mailbox says
+ * @return what counts. Messages are to be asked for in order of their uids
+ */
+time_t rst_clock_arrival(struct rst_clock *clock, const char *id,
+			 time_t received, time_t now);
+/** After all messages were asked for: remove a file that nobody needs. */
+void rst_clock_clean(struct rst_clock *clock);
+
+#endif
