@@ -10,6 +10,7 @@
 #include "hold-job.h"
 #include "restante/logline.h"
 #include "restante/registry.h"
+#include "restante/throttle.h"
 #include "sessions.h"
 
 /*
@@ -77,6 +78,7 @@ struct sessions {
 	struct sessions_config config;
 	struct auth_conn *auth;
 	struct rst_registry *registry;
+	struct rst_throttle *throttle;
 	LIST_HEAD(, peer) peers;
 	TAILQ_HEAD(, session) check_queue;
 	unsigned int checking;

@@ -5,10 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "log.h"
 #include "restante/smtp.h"
 
 #define USER_MAX 512
+/** Wrong passwords for one user from one source. A client whose password has
+    changed, and that asks every minute, should not get here. */
+#define MAX_FAILURES 20
+#define FAILURES_WINDOW_MS (10 * 60 * 1000)
+#define MAX_GUESSERS 50000
 
 /* ---- finding */
 
@@ -206,6 +212,20 @@ static void on_challenge(struct session *session,
 	auth_answer(session, RST_VERDICT_TEMPFAIL);
 }
 
+/* Right or wrong: it is not told. Dovecot's own penalty would count for all
+   who share an address, and is switched off. */
+static void refuse_guesser(struct session *session,
+			   const struct rst_auth_event *ev)
+{
+	struct rst_logline line;
+
+	session_begin_line(&line, "sign-in refused, too many failures before",
+			   session);
+	rst_logline_str(&line, "user", ev->user);
+	log_line(LOG_WARNING, &line);
+	auth_answer(session, RST_VERDICT_TEMPFAIL);
+}
+
 static void on_auth_ok(struct session *session, const struct rst_auth_event *ev)
 {
 	end_exchange(session);
@@ -214,6 +234,13 @@ static void on_auth_ok(struct session *session, const struct rst_auth_event *ev)
 		auth_answer(session, RST_VERDICT_TEMPFAIL);
 		return;
 	}
+	if (rst_throttle_blocks(session->all->throttle, ev->user,
+				rst_str(session->remote), clock_ms())) {
+		refuse_guesser(session, ev);
+		return;
+	}
+	rst_throttle_clear(session->all->throttle, ev->user,
+			   rst_str(session->remote));
 	session->user = rst_str_dup(ev->user);
 	session_log(LOG_INFO, "signed in", session);
 	auth_answer(session, RST_VERDICT_OK);
@@ -225,6 +252,15 @@ static void on_auth_failed(struct session *session,
 	struct rst_logline line;
 
 	end_exchange(session);
+	if (!ev->temporary &&
+	    rst_throttle_blocks(session->all->throttle, ev->user,
+				rst_str(session->remote), clock_ms())) {
+		refuse_guesser(session, ev);
+		return;
+	}
+	if (!ev->temporary)
+		rst_throttle_failed(session->all->throttle, ev->user,
+				    rst_str(session->remote), clock_ms());
 	session_begin_line(&line, "sign-in failed", session);
 	rst_logline_str(&line, "user", ev->user);
 	rst_logline_str(&line, "reason", ev->reason);
@@ -365,11 +401,14 @@ void sessions_worker_gone(struct sessions *all, struct worker *worker)
 struct sessions *sessions_new(struct event_base *base,
 			      const struct sessions_config *config)
 {
+	const struct rst_throttle_limits limits = {
+		MAX_FAILURES, FAILURES_WINDOW_MS, MAX_GUESSERS};
 	struct sessions *all = rst_calloc(1, sizeof(*all));
 
 	all->base = base;
 	all->config = *config;
 	all->registry = rst_registry_new();
+	all->throttle = rst_throttle_new(&limits);
 	LIST_INIT(&all->peers);
 	TAILQ_INIT(&all->check_queue);
 	return all;
@@ -386,6 +425,7 @@ void sessions_free(struct sessions **_all)
 	while ((peer = LIST_FIRST(&all->peers)) != NULL)
 		remove_peer(peer);
 	rst_registry_free(&all->registry);
+	rst_throttle_free(&all->throttle);
 	free(all);
 }
 

@@ -357,6 +357,31 @@ START_TEST(test_sign_in_fails)
 }
 END_TEST
 
+/* After so many failures neither answer tells anything, for this user. */
+START_TEST(test_guessing)
+{
+	uint64_t n;
+
+	begin_with(1000000, 100);
+	for (n = 1; n <= 20; n++) {
+		hear(&t.a, RST_IPC_AUTH, n, 1);
+		auth_event(RST_AUTH_FAILED, t.exchanges, "bob");
+		ck_assert_ptr_nonnull(strstr(t.said, ":AUTH_DONE=2#1 "));
+		t.said[0] = '\0';
+	}
+	hear(&t.a, RST_IPC_AUTH, 30, 1);
+	auth_event(RST_AUTH_FAILED, t.exchanges, "bob");
+	expect("a30:AUTH_DONE=1#1 ");
+	hear(&t.b, RST_IPC_AUTH, 31, 1);
+	auth_event(RST_AUTH_OK, t.exchanges, "bob");
+	expect("b31:AUTH_DONE=1#1 ");
+	hear(&t.b, RST_IPC_ATRN, 31, 2);
+	expect("b:KILL ");
+	sign_in(&t.a, 32, "eve");
+	finish();
+}
+END_TEST
+
 static const struct {
 	enum rst_hold_event_type type;
 	const char *code;
@@ -737,6 +762,7 @@ int main(void)
 
 	tcase_add_test(tcase, test_main_road);
 	tcase_add_test(tcase, test_sign_in_fails);
+	tcase_add_test(tcase, test_guessing);
 	tcase_add_loop_test(tcase, test_not_granted, 0, N_ELEMENTS(checks));
 	tcase_add_loop_test(tcase, test_takeover, 0, 3);
 	tcase_add_test(tcase, test_takeover_closed_first);
