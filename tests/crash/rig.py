@@ -83,8 +83,11 @@ class TestBed(Sandbox):
         return self
 
     def __exit__(self, *_):
-        signal_all(self.processes(), signal.SIGCONT)
+        """Also what hangs has ended then."""
+        processes = self.processes()
+        signal_all(processes, signal.SIGCONT)
         self.down()
+        end_processes(processes)
 
     def _append(self, part, path, text):
         if not text:
@@ -176,6 +179,18 @@ def signal_all(processes, number):
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
+
+
+def end_processes(processes, seconds=3):
+    """Those that have not ended by themselves within that time."""
+    end = time.monotonic() + seconds
+    while True:
+        left = [p for p in processes if _read_process(p.pid) is not None and
+                _read_process(p.pid).argv == p.argv]
+        if not left or time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    signal_all(left, signal.SIGKILL)
 
 
 # -- a disk whose power can be cut
