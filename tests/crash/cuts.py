@@ -3,7 +3,7 @@
 """Cut the connection between client and policyd after every octet.
 
 usage: cuts.py [--quick] [--seed N] [--minutes M] [--workers W]
-               [--build BUILD] [--keep]
+               [--first N] [--build BUILD] [--keep]
 
 A relay passes exactly N octets in one direction, and then ends both
 connections: for every N of the whole TLS connection, both directions, over the
@@ -12,6 +12,7 @@ at the client, or in the hold, or both; then the client comes again, and it must
 have it once.
 
 --quick    of the offsets, a sample with a seeded start
+--first N  leave out the offsets below, which an earlier run has had
 """
 import argparse
 import contextlib
@@ -222,8 +223,8 @@ class Traveller:
         return judge.judge(self.ledger, copies)
 
 
-def offsets(length, step, draw):
-    return range(draw.randrange(step), length + SLACK, step)
+def offsets(first, length, step, draw):
+    return range(first + draw.randrange(step), length + SLACK, step)
 
 
 def run(box, options, deadline):
@@ -241,7 +242,8 @@ def run(box, options, deadline):
             for direction in (0, 1):
                 work = Work(deadline)
                 work.todo = [(size, direction, n) for n in
-                             offsets(passed[direction], step, draw)]
+                             offsets(options.first, passed[direction],
+                                     step, draw)]
                 total = len(work.todo)
                 work.todo.reverse()
                 run_all(travellers, work)
@@ -282,6 +284,7 @@ def main():
     parser.add_argument("--seed", type=int,
                         default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--build", default=str(rig.BUILD))
     parser.add_argument("--keep", action="store_true")
