@@ -7,16 +7,20 @@
 #include "ioloop.h"
 #include "istream.h"
 #include "message-date.h"
+#include "str.h"
 #include "write-full.h"
 #include "hold-handover.h"
 #include "hold-tombstone.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_NAME "restante.handovers"
 #define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
+/* the log is written anew when it has more than this for each message */
+#define LINES_EACH 8
 #define FIELD_START "Received: from restante-hold by "
 
 static const char letters[] = {
@@ -29,13 +33,14 @@ struct handover {
 	char *id;
 	unsigned char key[RST_KEY_SIZE];
 	enum rst_handover state;
-	time_t since;
+	bool tried;   /* it has begun once */
+	time_t since; /* tried: for the first time */
 };
 
 struct rst_handovers {
 	pool_t pool;
 	HASH_TABLE(char *, struct handover *) by_id;
-	bool any;
+	unsigned int lines;
 };
 
 static const char *get_path(const char *dir)
@@ -55,12 +60,14 @@ static void advance(struct handover *h, enum rst_handover to, time_t when)
 {
 	if (h->state == RST_HANDOVER_DELIVERED)
 		return;
+	if (to == RST_HANDOVER_BEGUN && !h->tried) {
+		h->tried = TRUE;
+		h->since = when;
+	}
 	if (to == RST_HANDOVER_FAILED) {
 		h->state = RST_HANDOVER_NONE;
 		return;
 	}
-	if (h->state == RST_HANDOVER_NONE)
-		h->since = when;
 	/* opened again, what has begun has begun all the same */
 	h->state = I_MAX(h->state, to);
 }
@@ -110,7 +117,8 @@ static int read_lines(struct rst_handovers *handovers, int fd, const char *path,
 	while ((line = i_stream_read_next_line(input)) != NULL)
 		T_BEGIN
 		{
-			handovers->any = TRUE;
+			if (*line != '\0')
+				handovers->lines++;
 			parse_line(handovers, line);
 		}
 	T_END;
@@ -157,20 +165,27 @@ void rst_handovers_free(struct rst_handovers **_handovers)
 }
 
 enum rst_handover rst_handovers_state(const struct rst_handovers *handovers,
-				      const char *id, time_t *since_r)
+				      const char *id)
 {
 	const struct handover *h = hash_table_lookup(handovers->by_id, id);
 
-	if (h == NULL)
-		return RST_HANDOVER_NONE;
-	if (since_r != NULL)
-		*since_r = h->since;
-	return h->state;
+	return h == NULL ? RST_HANDOVER_NONE : h->state;
+}
+
+bool rst_handovers_tried(const struct rst_handovers *handovers, const char *id,
+			 time_t *since_r)
+{
+	const struct handover *h = hash_table_lookup(handovers->by_id, id);
+
+	if (h == NULL || !h->tried)
+		return FALSE;
+	*since_r = h->since;
+	return TRUE;
 }
 
 bool rst_handovers_any(const struct rst_handovers *handovers)
 {
-	return handovers->any;
+	return handovers->lines > 0;
 }
 
 int rst_handovers_each(const struct rst_handovers *handovers,
@@ -183,8 +198,7 @@ int rst_handovers_each(const struct rst_handovers *handovers,
 	int ret = 0;
 
 	while (ret == 0 && hash_table_iterate(iter, handovers->by_id, &id, &h))
-		if (h->state != RST_HANDOVER_NONE)
-			ret = func(id, h->key, h->state, context);
+		ret = func(id, h->key, h->state, context);
 	hash_table_iterate_deinit(&iter);
 	return ret;
 }
@@ -211,20 +225,29 @@ static int open_log(const char *dir, const char *path, const char **error_r)
 	return fd;
 }
 
+static void append_line(string_t *text, const char *id,
+			const unsigned char *key, enum rst_handover state,
+			time_t when)
+{
+	/* LF before it too: after a line that was torn */
+	str_printfa(text, "\n%s\t%s\t%c\t%s\n", id,
+		    binary_to_hex(key, RST_KEY_SIZE), letters[state],
+		    dec2str(when));
+}
+
 int rst_handover_write(const char *dir, const char *id,
 		       const unsigned char key[RST_KEY_SIZE],
 		       enum rst_handover state, bool durable,
 		       const char **error_r)
 {
-	const char *line = t_strdup_printf(
-		"\n%s\t%s\t%c\t%s\n", id, binary_to_hex(key, RST_KEY_SIZE),
-		letters[state], dec2str(ioloop_time));
 	const char *path = get_path(dir);
+	string_t *line = t_str_new(LINE_MAX_SIZE);
 	int ret = 0, fd = open_log(dir, path, error_r);
 
 	if (fd == -1)
 		return -1;
-	if (write_full(fd, line, strlen(line)) < 0)
+	append_line(line, id, key, state, ioloop_time);
+	if (write_full(fd, str_data(line), str_len(line)) < 0)
 		ret = failed("write", path, error_r);
 	else if (durable && fdatasync(fd) < 0)
 		ret = failed("fdatasync", path, error_r);
@@ -232,13 +255,66 @@ int rst_handover_write(const char *dir, const char *id,
 	return ret;
 }
 
-int rst_handovers_clear(const char *dir, const char **error_r)
+/* ---- writing anew */
+
+static void append_all(string_t *text, const struct handover *h)
+{
+	if (h->tried)
+		append_line(text, h->id, h->key, RST_HANDOVER_BEGUN, h->since);
+	if (h->tried && h->state < RST_HANDOVER_BEGUN)
+		append_line(text, h->id, h->key, RST_HANDOVER_FAILED, h->since);
+	if (h->state != RST_HANDOVER_NONE && h->state != RST_HANDOVER_BEGUN)
+		append_line(text, h->id, h->key, h->state, ioloop_time);
+}
+
+static int replace(const char *dir, const string_t *text, const char **error_r)
 {
 	const char *path = get_path(dir);
+	const char *new_path = t_strconcat(path, ".new", NULL);
+	int fd, ret = 0;
 
-	if (truncate(path, 0) == 0 || errno == ENOENT)
-		return 0;
-	return failed("truncate", path, error_r);
+	fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return failed("open", new_path, error_r);
+	if (write_full(fd, str_data(text), str_len(text)) < 0 ||
+	    fdatasync(fd) < 0)
+		ret = failed("write", new_path, error_r);
+	else if (rename(new_path, path) < 0)
+		ret = failed("rename", new_path, error_r);
+	else if (fdatasync_path(dir) < 0)
+		ret = failed("fdatasync", dir, error_r);
+	i_close_fd(&fd);
+	return ret;
+}
+
+int rst_handovers_trim(const struct rst_handovers *handovers, const char *dir,
+		       rst_handover_keep_func *keep, void *context,
+		       const char **error_r)
+{
+	struct hash_iterate_context *iter =
+		hash_table_iterate_init(handovers->by_id);
+	string_t *text = str_new(default_pool, 1024);
+	unsigned int kept = 0;
+	struct handover *h;
+	char *id;
+	int ret = 0;
+
+	while (hash_table_iterate(iter, handovers->by_id, &id, &h))
+		T_BEGIN
+		{
+			if (keep(id, context)) {
+				append_all(text, h);
+				kept++;
+			}
+		}
+	T_END;
+	hash_table_iterate_deinit(&iter);
+	if (kept == 0 && truncate(get_path(dir), 0) < 0 && errno != ENOENT)
+		ret = failed("truncate", get_path(dir), error_r);
+	else if (kept > 0 && handovers->lines > LINES_EACH * (kept + 10))
+		ret = replace(dir, text, error_r);
+	str_free(&text);
+	return ret;
 }
 
 /* ---- the field */

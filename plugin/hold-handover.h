@@ -7,8 +7,9 @@
  * the plugin, under the release lock, writes BEGUN, durably, before it
  * delivers, and then the outcome. It begins only what is open, so a hand-over
  * that was forgotten and arrives late does nothing. What is open and not begun
- * may be closed under the same lock. What has begun and has no outcome is
- * looked for in the user's mailboxes before it is delivered again.
+ * may be closed under the same lock. What has begun once is looked for in the
+ * user's mailboxes before it is delivered again: also where the outcome was a
+ * failure, as Dovecot may find later what a failed save has left.
  *
  * One line each, with LF before and after it: id TAB K in hex TAB O, B, D or F
  * TAB wall-clock second.
@@ -32,16 +33,19 @@ enum rst_handover {
 int rst_handovers_read(const char *dir, struct rst_handovers **handovers_r,
 		       const char **error_r);
 void rst_handovers_free(struct rst_handovers **handovers);
-/** @param since_r when it was opened, unless it is NONE; may be NULL */
 enum rst_handover rst_handovers_state(const struct rst_handovers *handovers,
-				      const char *id, time_t *since_r);
+				      const char *id);
+/** Has it ever begun? @param since_r when, for the first time */
+bool rst_handovers_tried(const struct rst_handovers *handovers, const char *id,
+			 time_t *since_r);
 /** Is any line in the log? */
 bool rst_handovers_any(const struct rst_handovers *handovers);
 
 typedef int rst_handover_func(const char *id,
 			      const unsigned char key[RST_KEY_SIZE],
 			      enum rst_handover state, void *context);
-/** Each message that is not NONE. @return 0, or -1, as soon as func says so */
+/** Each message that the log knows. @return 0, or -1, as soon as func says so
+ */
 int rst_handovers_each(const struct rst_handovers *handovers,
 		       rst_handover_func *func, void *context);
 
@@ -50,9 +54,14 @@ int rst_handover_write(const char *dir, const char *id,
 		       const unsigned char key[RST_KEY_SIZE],
 		       enum rst_handover state, bool durable,
 		       const char **error_r);
-/** Forget all, when each message that is not NONE has a tombstone. Under the
-    release lock. */
-int rst_handovers_clear(const char *dir, const char **error_r);
+/** Should the log go on to know it? */
+typedef bool rst_handover_keep_func(const char *id, void *context);
+/** Write the log anew, durably, when nothing or little of it is of use. Under
+    the release lock, with handovers that were read under it. @return 0, or -1:
+    error_r */
+int rst_handovers_trim(const struct rst_handovers *handovers, const char *dir,
+		       rst_handover_keep_func *keep, void *context,
+		       const char **error_r);
 
 /** The trace field that tells LMTP, and whoever looks for it, the id. On the
     data stack. */

@@ -3,6 +3,7 @@
 #include "buffer.h"
 #include "hash.h"
 #include "hex-binary.h"
+#include "ioloop.h"
 #include "read-full.h"
 #include "str.h"
 #include "write-full.h"
@@ -181,14 +182,58 @@ bool rst_keys_find(const struct rst_keys *keys,
 	return FALSE;
 }
 
-void rst_keys_add(struct rst_keys *keys, const unsigned char key[RST_KEY_SIZE],
-		  uint32_t uid, time_t now)
+static const char *format(const unsigned char key[RST_KEY_SIZE],
+			  uint32_t uid_validity, uint32_t uid, time_t now)
 {
 	const char *record = t_strdup_printf(
 		"%s %010u %010u %010u\n", binary_to_hex(key, RST_KEY_SIZE),
-		keys->uid_validity, uid, (unsigned int)now);
+		uid_validity, uid, (unsigned int)now);
 
 	i_assert(strlen(record) == RECORD_SIZE);
+	return record;
+}
+
+bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
+{
+	char record[RECORD_SIZE];
+	uint64_t validity, uid;
+	bool found = FALSE;
+	int fd = open(t_strconcat(dir, "/" FILE_NAME, NULL),
+		      O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1)
+		return FALSE;
+	if (lseek(fd, -RECORD_SIZE, SEEK_END) >= 0 &&
+	    read_full(fd, record, RECORD_SIZE) > 0 && is_record(record) &&
+	    get_number(record, VALIDITY_AT, &validity) &&
+	    get_number(record, UID_AT, &uid)) {
+		*uid_validity_r = (uint32_t)validity;
+		*uid_r = (uint32_t)uid;
+		found = TRUE;
+	}
+	i_close_fd(&fd);
+	return found;
+}
+
+void rst_keys_restart(const char *dir, uint32_t uid_validity)
+{
+	static const unsigned char none[RST_KEY_SIZE];
+	const char *record = format(none, uid_validity, 0, ioloop_time);
+	int fd = open(t_strconcat(dir, "/" FILE_NAME, NULL),
+		      O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	if (fd == -1)
+		return;
+	/* else it is looked at once more */
+	(void)write_full(fd, record, RECORD_SIZE);
+	i_close_fd(&fd);
+}
+
+void rst_keys_add(struct rst_keys *keys, const unsigned char key[RST_KEY_SIZE],
+		  uint32_t uid, time_t now)
+{
+	const char *record = format(key, keys->uid_validity, uid, now);
+
 	buffer_append(keys->records, record, RECORD_SIZE);
 	(void)write_full(keys->fd, record, RECORD_SIZE);
 }

@@ -22,6 +22,14 @@ int rst_keys_open(const char *dir, uint32_t uid_validity,
 		  struct rst_keys **keys_r, const char **error_r);
 void rst_keys_close(struct rst_keys **keys);
 
+/**
+ * The last record, for who has no lock.
+ * @return whether there is one
+ */
+bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r);
+/** Say that uids begin anew: the next arrival looks at the whole hold. */
+void rst_keys_restart(const char *dir, uint32_t uid_validity);
+
 /** Messages up to this uid are in the log; 0: none is. */
 uint32_t rst_keys_last_uid(const struct rst_keys *keys);
 /**

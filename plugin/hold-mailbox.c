@@ -10,6 +10,7 @@
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-private.h"
+#include "hold-keys.h"
 #include "hold-mailbox.h"
 #include "restante-settings.h"
 
@@ -106,13 +107,64 @@ int rst_mailbox_open(struct mail_user *user, const char *name,
 	return ret;
 }
 
+/* Does the mailbox know nothing of a message that has come into it? */
+static bool is_unknown(struct mailbox *box, uint32_t uid_validity, uint32_t uid)
+{
+	struct mailbox_status status;
+
+	mailbox_get_open_status(box, STATUS_UIDNEXT | STATUS_UIDVALIDITY,
+				&status);
+	return uid_validity != status.uidvalidity || uid >= status.uidnext;
+}
+
+/*
+ * When an index is damaged, as by a power cut in the middle of a write, Dovecot
+ * may begin another one which has none of the messages, although their files
+ * are there.
+ */
+static int mend(struct mailbox *box, const char **error_r)
+{
+	struct mailbox_status status;
+	uint32_t uid_validity, uid;
+	const char *dir;
+
+	if (rst_hold_mailbox_dir(box, &dir, error_r) < 0)
+		return -1;
+	if (!rst_keys_tail(dir, &uid_validity, &uid) ||
+	    !is_unknown(box, uid_validity, uid))
+		return 0;
+	if (mailbox_sync(box, 0) < 0) {
+		*error_r = t_strdup(last_error(box));
+		return -1;
+	}
+	/* it may just have come */
+	if (!is_unknown(box, uid_validity, uid))
+		return 0;
+	e_warning(box->event, "The index of the hold is new or has become "
+			      "older: looking for messages it does not know");
+	if (mailbox_sync(box, MAILBOX_SYNC_FLAG_FORCE_RESYNC) < 0) {
+		*error_r = t_strdup(last_error(box));
+		return -1;
+	}
+	mailbox_get_open_status(box, STATUS_UIDVALIDITY, &status);
+	rst_keys_restart(dir, status.uidvalidity);
+	return 0;
+}
+
 int rst_hold_mailbox_open(struct mail_user *user,
 			  const struct rst_settings *set,
 			  enum mailbox_flags flags, bool create,
 			  struct mailbox **box_r, const char **error_r)
 {
-	return rst_mailbox_open(user, set->hold_mailbox, flags, create, box_r,
-				error_r);
+	int ret;
+
+	ret = rst_mailbox_open(user, set->hold_mailbox, flags, create, box_r,
+			       error_r);
+	if (ret > 0 && mend(*box_r, error_r) < 0) {
+		mailbox_free(box_r);
+		ret = -1;
+	}
+	return ret;
 }
 
 time_t rst_hold_due(const struct rst_settings *set, time_t arrived)

@@ -297,7 +297,6 @@ int rst_hold_store_hand_over(struct rst_hold_store *store,
 struct settling {
 	struct rst_hold_store *store;
 	bool locked;
-	bool unsettled;
 	const char *error;
 };
 
@@ -306,17 +305,20 @@ static int settle_one(const char *id, const unsigned char key[RST_KEY_SIZE],
 {
 	struct settling *s = context;
 
-	if (state == RST_HANDOVER_DELIVERED) {
+	if (state == RST_HANDOVER_DELIVERED)
 		rst_tombstones_add(s->store->tombstones, id, key, ioloop_time);
-	} else if (state == RST_HANDOVER_OPEN && s->locked) {
-		/* whoever begins it now will see this first */
-		return rst_handover_write(s->store->dir, id, key,
-					  RST_HANDOVER_FAILED, FALSE,
-					  &s->error);
-	} else {
-		s->unsettled = TRUE;
-	}
-	return 0;
+	if (state != RST_HANDOVER_OPEN || !s->locked)
+		return 0;
+	/* whoever begins it now will see this first */
+	return rst_handover_write(s->store->dir, id, key, RST_HANDOVER_FAILED,
+				  FALSE, &s->error);
+}
+
+static bool is_held_still(const char *id, void *context)
+{
+	struct rst_hold_store *store = context;
+
+	return !rst_tombstones_has(store->tombstones, id);
 }
 
 static int read_handovers(struct rst_hold_store *store, const char **error_r)
@@ -331,12 +333,12 @@ static int settle(struct settling *s)
 
 	if (read_handovers(store, &s->error) < 0 ||
 	    rst_handovers_each(store->handovers, settle_one, s) < 0 ||
-	    rst_tombstones_commit(store->tombstones, &s->error) < 0)
+	    rst_tombstones_commit(store->tombstones, &s->error) < 0 ||
+	    read_handovers(store, &s->error) < 0)
 		return -1;
-	if (s->locked && !s->unsettled &&
-	    rst_handovers_clear(store->dir, &s->error) < 0)
-		return -1;
-	return read_handovers(store, &s->error);
+	return !s->locked ? 0
+			  : rst_handovers_trim(store->handovers, store->dir,
+					       is_held_still, store, &s->error);
 }
 
 int rst_hold_store_settle(struct rst_hold_store *store, const char **error_r)
@@ -367,14 +369,14 @@ static int is_open_or_begun(const char *id ATTR_UNUSED,
 			    const unsigned char key[RST_KEY_SIZE] ATTR_UNUSED,
 			    enum rst_handover state, void *context ATTR_UNUSED)
 {
-	return state == RST_HANDOVER_DELIVERED ? 0 : -1;
+	return state == RST_HANDOVER_OPEN || state == RST_HANDOVER_BEGUN ? -1
+									 : 0;
 }
 
 bool rst_hold_store_is_handed_over(const struct rst_hold_store *store,
 				   const char *id)
 {
-	return rst_handovers_state(store->handovers, id, NULL) !=
-	       RST_HANDOVER_NONE;
+	return rst_handovers_state(store->handovers, id) != RST_HANDOVER_NONE;
 }
 
 bool rst_hold_store_is_unsettled(const struct rst_hold_store *store)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "file-lock.h"
+#include "ioloop.h"
 #include "istream.h"
 #include "mail-deliver.h"
 #include "mail-user.h"
@@ -101,23 +102,19 @@ static int search(const char **error_r)
 	return ret;
 }
 
-static enum rst_release_begin begin(enum rst_handover state,
+static enum rst_release_begin begin(enum rst_handover state, bool tried,
 				    const char **error_r)
 {
 	int ret = 0;
 
-	switch (state) {
-	case RST_HANDOVER_DELIVERED:
+	if (state == RST_HANDOVER_DELIVERED)
 		return RST_RELEASE_KNOWN;
-	case RST_HANDOVER_BEGUN:
-		ret = search(error_r);
-		break;
-	case RST_HANDOVER_OPEN:
-		break;
-	default:
+	if (state == RST_HANDOVER_NONE) {
 		*error_r = "it is not handed over any more";
 		return RST_RELEASE_LATER;
 	}
+	if (tried)
+		ret = search(error_r);
 	if (ret < 0)
 		return RST_RELEASE_LATER;
 	if (ret > 0)
@@ -138,14 +135,17 @@ enum rst_release_begin rst_release_begin(struct mail_deliver_context *ctx,
 	struct rst_handovers *handovers;
 	enum rst_release_begin result = RST_RELEASE_LATER;
 	enum rst_handover state;
+	bool tried;
 
 	if (id == NULL)
 		return RST_RELEASE_DELIVER;
 	if (enter(ctx->rcpt_user, set, id, error_r) > 0 &&
 	    rst_handovers_read(current.dir, &handovers, error_r) == 0) {
-		state = rst_handovers_state(handovers, id, &current.since);
+		state = rst_handovers_state(handovers, id);
+		current.since = ioloop_time;
+		tried = rst_handovers_tried(handovers, id, &current.since);
 		rst_handovers_free(&handovers);
-		result = begin(state, error_r);
+		result = begin(state, tried, error_r);
 	}
 	if (result != RST_RELEASE_DELIVER)
 		forget();

@@ -251,6 +251,42 @@ START_TEST(test_lost)
 }
 END_TEST
 
+static void bring_and_lose_index(void)
+{
+	static const char *const names[] = {
+		"dovecot.index", "dovecot.index.log", "dovecot.index.cache"};
+	unsigned int i;
+
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
+	for (i = 0; i < 3; i++)
+		i_unlink_if_exists(hold_file(names[i]));
+}
+
+/* Dovecot begins another index, without the messages. */
+START_TEST(test_index_lost)
+{
+	int status;
+	pid_t pid;
+
+	hold_user("sdbox", NULL);
+	/* another process: this one would have the old index in memory */
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		bring_and_lose_index();
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
+	ck_assert_ptr_nonnull(known_id);
+	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(drain(TRUE), 3);
+}
+END_TEST
+
 /* Two processes bring it at once. */
 START_TEST(test_at_once)
 {
@@ -369,6 +405,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_queue_id, 0, (int)N_ELEMENTS(queue_ids));
 	tcase_add_loop_test(tc, test_log, 0, N_DAMAGES * 2 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_lost, 0, N_DRIVERS);
+	tcase_add_test(tc, test_index_lost);
 	tcase_add_loop_test(tc, test_at_once, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
 	tcase_add_test(tc, test_keys);
