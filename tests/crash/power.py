@@ -426,9 +426,13 @@ class Boot:
             hold.settimeout(20)
             hold.connect(str(self.bed.dir / "run" / "hold.sock"))
             hold.sendall(f"VERSION\trestante-hold\t1\t0\nUSER\t{name}\n"
-                         "DRAIN\nBYE\n".encode())
-            while hold.recv(65536):
-                pass
+                         "DRAIN\n".encode())
+            got = b""
+            while b"\nEND\t" not in got:
+                octets = hold.recv(65536)
+                if not octets:
+                    break
+                got = got[-8:] + octets
 
     def mailbox(self, name):
         """What cannot be read, also not at the third try, is not there."""
