@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The normal mailbox has no room when the hold wants to fall back to it."""
+import json
+
+import pytest
+
+from conftest import DOMAIN, maildir_messages, wait_for
+
+QUOTA = """
+protocol lmtp {
+  mail_plugins = $mail_plugins quota
+}
+protocol imap {
+  mail_plugins = $mail_plugins quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=4K
+  quota_grace = 0
+  quota_rule2 = Restante/*:ignore
+  restante_fallback_give_up = 4s
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox(make_sandbox, tmp_path_factory):
+    extra = tmp_path_factory.mktemp("quota") / "extra.conf"
+    extra.write_text(QUOTA)
+    sandbox = make_sandbox("--hold-time", "2", "--extra-dovecot", extra)
+    # only what a test asks for is released
+    sandbox.stop("policyd")
+    yield sandbox
+    sandbox.down()
+
+
+def send_large(sandbox, user, subject):
+    sandbox.send(f"{user}@{DOMAIN}",
+                 f"From: sender@remote.test\r\nSubject: {subject}\r\n\r\n"
+                 + "x" * 70 + ("\r\n" + "x" * 70) * 100 + "\r\n")
+
+
+def status(sandbox, user):
+    row, = json.loads(sandbox.doveadm(
+        "-f", "json", "restante", "status", "-u", f"{user}@{DOMAIN}").stdout)
+    return int(row["messages"]), int(row["overflow"])
+
+
+def release(sandbox, user):
+    return sandbox.doveadm("restante", "release", "-u", f"{user}@{DOMAIN}",
+                           "--all", check=False)
+
+
+def test_kept_and_pushed(sandbox):
+    """What the mailbox refuses goes to the client all the same, once."""
+    send_large(sandbox, "traveller0", "too-large")
+    sandbox.wait_held("traveller0", 1)
+    assert release(sandbox, "traveller0").returncode != 0
+    assert status(sandbox, "traveller0") == (1, 0)
+    assert "Quota exceeded" in sandbox.log("dovecot")
+    sandbox.start("policyd")
+    try:
+        message, = maildir_messages(sandbox.collect("traveller0"))
+    finally:
+        sandbox.stop("policyd")
+    assert b"Subject: too-large" in message
+    assert status(sandbox, "traveller0") == (0, 0)
+    assert sandbox.mailbox("traveller0") == []
+
+
+def test_moved_at_the_last(sandbox):
+    send_large(sandbox, "traveller1", "overflow")
+    sandbox.wait_held("traveller1", 1)
+
+    def moved():
+        release(sandbox, "traveller1")
+        return status(sandbox, "traveller1") == (0, 1)
+
+    wait_for("the overflow mailbox", moved, 30)
+    assert sandbox.mailbox("traveller1") == []
+    assert "Restante/Overflow" in sandbox.doveadm(
+        "mailbox", "list", "-u", f"traveller1@{DOMAIN}", "Restante/*").stdout
+    sandbox.doveadm("move", "-u", f"traveller1@{DOMAIN}", "INBOX",
+                    "mailbox", "Restante/Overflow", "all")
+    message, = sandbox.mailbox("traveller1")
+    assert b"Subject: overflow" in message
+    assert b"X-Restante-Envelope" not in message
+    assert status(sandbox, "traveller1") == (0, 0)
