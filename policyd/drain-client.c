@@ -82,7 +82,7 @@ static void decide(struct drain *drain, struct lease *lease,
 	if (lease->listed == drain->generation)
 		drain_tell(drain, lease, now_ms);
 	else if (!drain->listing)
-		drain_forget(drain, lease);
+		lease_remove(&drain->leases, lease);
 }
 
 static void on_result(struct drain *drain, const struct rst_push_event *ev,

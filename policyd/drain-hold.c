@@ -198,8 +198,12 @@ static void on_octets(struct drain *drain, struct rst_str octets,
 		rst_push_abort(drain->push, "octets of a message were lost");
 }
 
-/* What we remember and a whole list does not have has been removed: by an ACK
-   that the last connection still heard, or by its fallback time. */
+/*
+ * What we remember and a whole list does not have has most likely been removed:
+ * by an ACK that the last connection still heard, or by its fallback time. But
+ * a message that cannot be read just now is not listed either, and will come
+ * again: only GONE lets the client forget.
+ */
 static void on_listed(struct drain *drain)
 {
 	struct lease *lease, *next;
@@ -210,7 +214,7 @@ static void on_listed(struct drain *drain)
 		next = TAILQ_NEXT(lease, next);
 		if (lease->state != LEASE_FLYING &&
 		    lease->listed != drain->generation)
-			drain_forget(drain, lease);
+			lease_remove(&drain->leases, lease);
 	}
 }
 
