@@ -3,8 +3,8 @@
 """Let every durable call of every operation fail, one after the other.
 
 usage: steps.py [--quick] [--seed N] [--minutes M] [--format F|all]
-                [--only OPERATION] [--build BUILD] [--control] [--keep]
-                [--verbose]
+                [--only OPERATION] [--faults FAULT...] [--build BUILD]
+                [--control] [--keep] [--verbose]
 
 An operation (an arrival, a push with its acknowledgement, a fallback, a store
 at the client) is run with a fault at its 1st, 2nd, ... call that puts something
@@ -38,6 +38,7 @@ COUNT_ONLY = 0
 NEVER = 1 << 30
 USERS = 20000
 HELD_LATER = 20     # seconds until everything must be drained
+EXPUNGED = 3        # seconds until the hold is empty after its last client
 HANGS = 3           # seconds that one sign-in may take
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -149,6 +150,16 @@ class Bed:
     def release(self, user):
         return peers.release(self.box, user)
 
+    def release_all(self, user):
+        end = time.monotonic() + HELD_LATER
+        while True:
+            self.break_locks(user)
+            if self.release(user):
+                return
+            if time.monotonic() > end:
+                raise Violation("fallback: tried again in vain")
+            time.sleep(0.05)
+
     def rest(self, seconds=10):
         """Until the operation has met the fault, or does nothing more."""
         end = time.monotonic() + seconds
@@ -186,9 +197,15 @@ class Bed:
 
     def judge(self, user, maildir):
         # all letters of this case are this user's
-        copies = judge.everywhere(
-            self.box, {user: [maildir, f"{maildir}.2"]})
-        return judge.judge(self.ledger, copies)
+        end = time.monotonic() + EXPUNGED
+        while True:
+            copies = judge.everywhere(
+                self.box, {user: [maildir, f"{maildir}.2"]})
+            verdict = judge.judge(self.ledger, copies)
+            # what is taken away when the client has gone already
+            if not verdict.waiting or time.monotonic() > end:
+                return verdict
+            time.sleep(0.2)
 
 
 class Violation(Exception):
@@ -289,9 +306,8 @@ class ArrivalReleased(ArrivalNext):
     name = "arrival, fallback, retry"
 
     def follow_up(self):
-        self.bed.break_locks(self.user)
-        if self.code != 250 and not self.bed.release(self.user):
-            raise Violation("no fallback without a fault")
+        if self.code != 250:
+            self.bed.release_all(self.user)
         super().follow_up()
 
 
@@ -314,14 +330,7 @@ class Fallback(Operation):
         self.bed.release(self.user)
 
     def follow_up(self):
-        end = time.monotonic() + HELD_LATER
-        while True:
-            self.bed.break_locks(self.user)
-            if self.bed.release(self.user):
-                return
-            if time.monotonic() > end:
-                raise Violation("fallback: tried again in vain")
-            time.sleep(0.05)
+        self.bed.release_all(self.user)
 
 
 class Store(Operation):
@@ -423,7 +432,7 @@ class Runner:
         for operation in operations:
             tally = Tally()
             tally.calls = self.calls(operation)
-            done = all([self.whole(operation, kind, tally) for kind in KINDS])
+            done = all([self.whole(operation, kind, tally) for kind in self.options.faults])
             self.print_row(operation, tally, done)
             total.cases += tally.cases
             total.violations += tally.violations
@@ -437,7 +446,7 @@ class Runner:
         for operation in operations:
             tally = tallies[operation] = Tally()
             tally.calls = self.calls(operation)
-            every = [(operation, kind, at) for kind in KINDS
+            every = [(operation, kind, at) for kind in self.options.faults
                      for at in range(1, tally.calls + 1)]
             draw.shuffle(every)
             # each operation has its share of the time
@@ -516,6 +525,7 @@ def main():
     parser.add_argument("--format", default="sdbox",
                         choices=("sdbox", "maildir", "mdbox", "all"))
     parser.add_argument("--only", choices=[x.name for x in OPERATIONS])
+    parser.add_argument("--faults", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--build", default=str(rig.BUILD))
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--verbose", action="store_true")
