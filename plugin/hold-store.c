@@ -31,7 +31,7 @@ struct rst_hold_store {
 	const char *dir; /* of their files */
 	pool_t pool;
 	/* uid of the message of this key that is given out */
-	HASH_TABLE(const unsigned char *, void *) keys;
+	HASH_TABLE(unsigned char *, void *) keys;
 
 	/* the view; NULL: closed */
 	struct mailbox_transaction_context *trans;
@@ -206,8 +206,7 @@ static bool is_double(struct rst_hold_store *store)
 	if (uid != NULL)
 		return POINTER_CAST_TO(uid, uint32_t) != held->uid;
 	key = p_memdup(store->pool, held->key, RST_KEY_SIZE);
-	hash_table_insert(store->keys, (const unsigned char *)key,
-			  POINTER_CAST(held->uid));
+	hash_table_insert(store->keys, key, POINTER_CAST(held->uid));
 	return FALSE;
 }
 

@@ -34,7 +34,7 @@ struct rst_tombstones {
 	bool writable;
 	uoff_t size; /* of the whole lines that are in the file */
 	HASH_TABLE(char *, struct tombstone *) by_id;
-	HASH_TABLE(const unsigned char *, struct tombstone *) by_key;
+	HASH_TABLE(unsigned char *, struct tombstone *) by_key;
 	ARRAY(struct tombstone *) added; /* not committed */
 };
 
@@ -44,8 +44,7 @@ static void insert(struct rst_tombstones *t, struct tombstone *tombstone)
 {
 	hash_table_update(t->by_id, tombstone->id, tombstone);
 	if (!rst_key_is_zero(tombstone->key))
-		hash_table_update(t->by_key,
-				  (const unsigned char *)tombstone->key,
+		hash_table_update(t->by_key, (unsigned char *)tombstone->key,
 				  tombstone);
 }
 
@@ -352,7 +351,7 @@ void rst_tombstones_each_key(const struct rst_tombstones *t,
 			     rst_tombstones_key_func *func, void *context)
 {
 	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_key);
-	const unsigned char *key;
+	unsigned char *key;
 	struct tombstone *tombstone;
 
 	while (hash_table_iterate(iter, t->by_key, &key, &tombstone))
