@@ -44,6 +44,16 @@ static const struct {
 	 {.hold_time_secs = 14 * DAYS, .notify_socket = ""}},
 	{"restante_release_socket=/y/z",
 	 {.hold_time_secs = 14 * DAYS, .release_socket = "/y/z"}},
+	{"restante_fallback_give_up=2h",
+	 {.hold_time_secs = 14 * DAYS, .fallback_give_up_secs = 7200}},
+	{"restante_fallback_give_up=0", {.hold_time_secs = 14 * DAYS}},
+	{"restante_overflow_mailbox=Over",
+	 {.hold_time_secs = 14 * DAYS, .overflow_mailbox = "Over"}},
+	{"restante_overflow_mailbox=Inbox", {.hold_time_secs = 14 * DAYS}},
+	{"restante_overflow_mailbox=Restante/Held",
+	 {.hold_time_secs = 14 * DAYS}},
+	{"restante_test_no_dedup=yes",
+	 {.hold_time_secs = 14 * DAYS, .test_no_dedup = TRUE}},
 	{"base_dir=/run/d",
 	 {.hold_time_secs = 14 * DAYS,
 	  .release_socket = "/run/d/lmtp-release"}},
@@ -65,6 +75,15 @@ START_TEST(test_settings)
 	ck_assert_str_eq(got->hold_mailbox, want->hold_mailbox == NULL
 						    ? "Restante/Held"
 						    : want->hold_mailbox);
+	ck_assert_str_eq(got->overflow_mailbox,
+			 want->overflow_mailbox == NULL
+				 ? "Restante/Overflow"
+				 : want->overflow_mailbox);
+	ck_assert_uint_eq(got->fallback_give_up_secs,
+			  want->fallback_give_up_secs == 0
+				  ? 7 * DAYS
+				  : want->fallback_give_up_secs);
+	ck_assert_int_eq(got->test_no_dedup, want->test_no_dedup);
 	ck_assert_str_eq(got->notify_socket, want->notify_socket == NULL
 						     ? "/run/restante/notify"
 						     : want->notify_socket);
