@@ -184,6 +184,9 @@ class Run:
                 os.kill(process.pid, signal.SIGKILL)
                 self.killed[process.name] += 1
                 kills += 1
+            if self.args.control:       # so that none remembers in RAM
+                rig.signal_all((p for p in self.bed.processes()
+                                if p.name == "restante"), signal.SIGKILL)
 
     def load(self):
         """Letters and kills at the same time."""

@@ -70,7 +70,10 @@ class TestBed(Sandbox):
                            timeout=60, check=False)
             raise
         try:
-            self._edit_users(users or {})
+            if users:       # Dovecot need not see that they were changed
+                self.stop("dovecot")
+                self._edit_users(users)
+                self.start("dovecot")
             self._append("dovecot", self.dir / "dovecot" / "dovecot.conf",
                          dovecot)
             self._append("postfix", self.dir / "postfix" / "etc" / "main.cf",
