@@ -185,6 +185,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	umask(077);
+	signal(SIGUSR1, SIG_IGN); /* until there is something to dial */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file too large is a failed write */
 	log_open(args.verbose);
