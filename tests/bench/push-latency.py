@@ -1,49 +1,60 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""New message: from the sender's 250 to durable at the client.
+"""New message: from Dovecot's 250 to durable at the client.
 
 Beside it, in the same run on the same Dovecot, IMAP IDLE: the message goes to
 a user who is not enrolled, a client in IDLE is told, fetches it, and writes it
-to disk with fsync. The two take turns, message by message.
+to disk with fsync. The two take turns, message by message; on loopback, and
+over emulated links (see link.c).
 
-usage: push-latency.py BUILD [MESSAGES]
+usage: push-latency.py BUILD [--quick] [--messages N] [--json FILE]
 """
+import argparse
 import json
 import os
 import pathlib
+import smtplib
 import socket
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
-from conftest import DOMAIN, Sandbox  # noqa: E402
+import link as links
+from server import DOMAIN, SENDER, Server, directory, end_on_signals
+
+# what IDLE takes besides the round trips, which is what takes long here
+IDLE_SECONDS = .6
+SECONDS = 60
+QUICK_SECONDS = 6
 
 
 class Idler:
     """An IMAP client that waits in IDLE and keeps what it is told of."""
 
-    def __init__(self, sandbox, user, directory):
+    def __init__(self, sandbox, user, directory, address):
         self.directory = directory
         directory.mkdir()
         self.sock = socket.create_connection(
-            ("127.0.0.1", int(sandbox.env["IMAP_PORT"])))
+            (address, int(sandbox.env["IMAP_PORT"])))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.sock.makefile("rb")
         self.file.readline()
         self.command(f"LOGIN {user}@{DOMAIN} {sandbox.password}")
-        self.command("SELECT INBOX")
         self.count = 0
+        for line in self.command("SELECT INBOX").splitlines():
+            if line.endswith(b" EXISTS"):
+                self.count = int(line.split()[1])
         self.idle()
 
     def command(self, text):
+        """@return the octets of a literal, or else the lines"""
         self.sock.sendall(f"a {text}\r\n".encode())
-        octets = b""
+        octets, lines = None, b""
         while not (line := self.file.readline()).startswith(b"a "):
+            lines += line
             if line.endswith(b"}\r\n"):
                 octets = self.file.read(int(line.rsplit(b"{")[1][:-3]))
         assert line.startswith(b"a OK"), line
-        return octets
+        return lines if octets is None else octets
 
     def idle(self):
         self.sock.sendall(b"a IDLE\r\n")
@@ -70,56 +81,117 @@ class Idler:
         self.idle()
         return done
 
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+def start_client(server, address, maildir):
+    """It writes "stored" when a message is durable."""
+    command = [server.bin("restante"), "register", f"traveller0@{DOMAIN}",
+               "--server", f"{address}:{server.env['TLS_PORT']}",
+               "--ca-file", server.env["CA_FILE"],
+               "--password-file", server.env["PASSWORD_FILE"],
+               "--maildir", str(maildir)]
+    client = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+    until_said(client, b"signed in")
+    return client
+
+
+def until_said(client, text):
+    while text not in (line := client.stderr.readline()):
+        assert line, "the client has ended"
+
+
+def text_of_letter():
+    body = "".join(f"line {n} of a letter of some length\r\n"
+                   for n in range(120))
+    return f"From: {SENDER}\r\nSubject: latency\r\n\r\n{body}"
+
+
+def take_turns(server, client, idler, text, messages, rtt_ms):
+    """@return milliseconds of each, pushed and told by IDLE"""
+    pushed, idled = [], []
+    with smtplib.LMTP(f"{server.dir}/run/lmtp.sock") as lmtp:
+        for _ in range(messages):
+            # the last one's acknowledgements are to be out of the way
+            time.sleep(rtt_ms / 1000)
+            lmtp.sendmail(SENDER, f"traveller0@{DOMAIN}", text)
+            sent = time.monotonic()
+            until_said(client, b"stored")
+            pushed.append((time.monotonic() - sent) * 1000)
+            lmtp.sendmail(SENDER, f"resident@{DOMAIN}", text)
+            sent = time.monotonic()
+            idled.append((idler.wait() - sent) * 1000)
+    return pushed, idled
+
+
+def measure(link, server, rtt_ms, loopback, messages, scratch):
+    name = "loopback" if loopback else f"{rtt_ms}ms"
+    link.set(rtt_ms)
+    address = "127.0.0.1" if loopback else links.SERVER
+    with link.at("server" if loopback else "client"):
+        client = start_client(server, address, scratch / f"laptop-{name}")
+        idler = Idler(server, "resident", scratch / f"idler-{name}", address)
+    try:
+        text = text_of_letter()
+        pushed, idled = take_turns(server, client, idler, text, messages,
+                                   rtt_ms)
+    finally:
+        idler.close()
+        client.terminate()
+        client.wait(10)
+    return rows(name, rtt_ms, len(text), pushed, idled)
+
 
 def percentile(values, part):
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
+def rows(name, rtt_ms, octets, pushed, idled):
+    result = []
+    for peer, values in (("restante push", pushed),
+                         ("IMAP IDLE + FETCH", idled)):
+        row = {"link": name, "peer": peer, "messages": len(values),
+               "octets": octets}
+        for key, part in (("p50_ms", .5), ("p99_ms", .99)):
+            row[key] = round(percentile(values, part), 2)
+        row["p50_beyond_half_a_round_trip_ms"] = round(
+            row["p50_ms"] - rtt_ms / 2, 2)
+        result.append(row)
+        print(f"{name:10} {peer:18}{len(values):5}   "
+              f"p50 {row['p50_ms']:8.2f} ms (half a round trip "
+              f"{row['p50_beyond_half_a_round_trip_ms']:+8.2f})   "
+              f"p99 {row['p99_ms']:8.2f} ms", flush=True)
+    return result
+
+
 def main():
-    build, messages = sys.argv[1], int((sys.argv[2:] or [200])[0])
-    directory = subprocess.run(["mktemp", "-d", "/tmp/rstXXXXXX"], check=True,
-                               capture_output=True, text=True).stdout.strip()
-    os.chmod(directory, 0o755)
-    sandbox = Sandbox(directory + "/s", "--build", build)
-    try:
-        # the client writes "stored" when the message is durable
-        client = subprocess.Popen(
-            [sandbox.bin("restante"), "register", f"traveller0@{DOMAIN}",
-             "--server", f"127.0.0.1:{sandbox.env['TLS_PORT']}",
-             "--ca-file", sandbox.env["CA_FILE"],
-             "--password-file", sandbox.env["PASSWORD_FILE"],
-             "--maildir", str(sandbox.dir / "laptop")],
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        while b"signed in" not in client.stderr.readline():
-            pass
-        idler = Idler(sandbox, "resident", sandbox.dir / "idler")
-        body = "".join(f"line {n} of a letter of some length\r\n"
-                       for n in range(120))
-        text = f"From: a@remote.test\r\nSubject: latency\r\n\r\n{body}"
-        pushed, idled = [], []
-        smtp = sandbox.smtp()
-        for _ in range(messages):
-            smtp.sendmail("a@remote.test", f"traveller0@{DOMAIN}", text)
-            sent = time.monotonic()
-            while b"stored" not in client.stderr.readline():
-                pass
-            pushed.append((time.monotonic() - sent) * 1000)
-            smtp.sendmail("a@remote.test", f"resident@{DOMAIN}", text)
-            sent = time.monotonic()
-            idled.append((idler.wait() - sent) * 1000)
-        smtp.quit()
-        client.terminate()
-        client.wait(10)
-    finally:
-        sandbox.down()
-        subprocess.run(["rm", "-rf", directory], check=True)
-    result = {"messages": messages, "octets": len(text)}
-    for name, values in (("restante push", pushed), ("IMAP IDLE", idled)):
-        result[name] = {"p50_ms": round(percentile(values, .5), 2),
-                        "p99_ms": round(percentile(values, .99), 2)}
-        print(f"{name:14} p50 {percentile(values, .5):8.2f} ms   "
-              f"p99 {percentile(values, .99):8.2f} ms")
-    print(json.dumps(result))
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("build")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--messages", type=int)
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    build = os.path.realpath(arguments.build)
+    end_on_signals()
+    result = []
+    with directory() as scratch, links.Link(build) as link:
+        link.enter("server")
+        with Server(scratch / "s", build) as server:
+            for rtt_ms, loopback in ((0, True), (50, False), (250, False)):
+                one = IDLE_SECONDS + 5 * rtt_ms / 1000
+                seconds = QUICK_SECONDS if arguments.quick else SECONDS
+                count = arguments.messages or int(seconds / one)
+                result += measure(link, server, rtt_ms, loopback, count,
+                                  scratch)
+    text = json.dumps({"new_message": result}, indent=1)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    else:
+        print(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Drains over emulated links, ours beside what users would take instead.
+
+Mail waits at a Postfix and Dovecot at one end of a link (see link.c), and is
+fetched by one peer after the other to the other end. A peer has finished
+when every message is durable there; raw TCP only carries the same octets.
+
+usage: drain.py BUILD [--quick] [--messages N] [--peers NAME,...]
+                [--links NAME,...] [--json FILE]
+
+A link is named after its round trip and loss, like "250ms" or "600ms-1%", or
+"loopback". A peer that would take very long gets fewer messages, and its
+seconds are scaled: these have a ~. Names of peers may be shortened.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+
+import link as links
+import peers as everybody
+from server import Server, directory, end_on_signals, letters
+
+MESSAGES = 1000
+BUSY = 1.0      # load from others that is worth a word
+# what one message costs fetchmail, in round trips, more or less
+FETCHMAIL_ROUND_TRIPS = 5
+FETCHMAIL_SECONDS = 40
+# one lost in a hundred holds up congestion control that goes by loss
+LOSS_BASED_PART = 10
+
+
+class Cell:
+    """One link and how congestion is controlled on it."""
+
+    def __init__(self, rtt_ms, loss=0.0, congestion=(), part=1,
+                 loopback=False):
+        self.rtt_ms, self.loss, self.loopback = rtt_ms, loss, loopback
+        self.congestion = congestion
+        self.part = part        # every so many of the messages
+        self.name = "loopback" if loopback else f"{rtt_ms}ms" + (
+            f"-{loss * 100:g}%" if loss else "")
+
+
+def cells(default, quick):
+    """@param default the congestion control of this machine"""
+    loopback = Cell(0, congestion=(default,), loopback=True)
+    if quick:
+        return [loopback, Cell(250, congestion=(default,)),
+                Cell(50, .01, (default,))]
+    lossless = [Cell(rtt, congestion=(default,))
+                for rtt in (0, 50, 250, 600)]
+    lossy = [Cell(rtt, .01, ("bbr",)) for rtt in (0, 50, 250, 600)]
+    slow = [Cell(rtt, .01, links.LOSS_BASED, LOSS_BASED_PART)
+            for rtt in (0, 50, 250, 600)]
+    return [loopback, *lossless, *lossy, *slow]
+
+
+def enough(peer, cell, count):
+    """How many of count messages tell how long all would take?"""
+    if not isinstance(peer, everybody.Fetchmail):
+        return count
+    one = .04 + FETCHMAIL_ROUND_TRIPS * cell.rtt_ms / 1000
+    return min(count, max(10, int(FETCHMAIL_SECONDS / one)))
+
+
+class Run:
+    """All that is measured, in one run."""
+
+    def __init__(self, link, server, client_postfix, scratch, arguments):
+        self.link, self.server, self.scratch = link, server, scratch
+        self.arguments = arguments
+        self.rows, self.raw = [], {}
+        self.letters = {}
+        self.peers = [
+            everybody.RawTcp(), everybody.Restante(),
+            everybody.Etrn(client_postfix), everybody.Mbsync(),
+            everybody.Rsync()]
+        if not arguments.quick:
+            self.peers.append(everybody.Fetchmail(client_postfix))
+        if arguments.peers:
+            wanted = [name.lower() for name in arguments.peers.split(",")]
+            # the measure of the others is always there
+            self.peers = self.peers[:1] + [
+                peer for peer in self.peers[1:]
+                if any(name in peer.name.lower() for name in wanted)]
+
+        for peer in self.peers:
+            if peer.program and not shutil.which(peer.program):
+                print(f"{peer.name}: not here; see packaging/deps --bench")
+        self.peers = [peer for peer in self.peers
+                      if not peer.program or shutil.which(peer.program)]
+
+    def mail(self, count):
+        if count not in self.letters:
+            self.letters[count] = letters(count)
+        return self.letters[count]
+
+    def set_link(self, cell, congestion):
+        used = self.link.congestion(*congestion)
+        if not cell.loopback:
+            self.link.set(cell.rtt_ms, loss=cell.loss)
+        return used
+
+    def raw_tcp(self, cell, congestion, count):
+        """The measure of all peers, taken once for each control."""
+        key = (cell.name, congestion, count)
+        if key not in self.raw:
+            self.set_link(cell, (congestion,))
+            self.raw[key] = self.peers[0].drain(self.place(cell),
+                                                self.mail(count))
+        return self.raw[key]
+
+    def place(self, cell):
+        return everybody.Place(self.link, self.server, self.scratch,
+                               cell.loopback)
+
+    def cell(self, cell):
+        # loading is no part of it, and goes over loopback
+        try:
+            used = self.set_link(cell, cell.congestion)
+        except OSError as error:
+            print(f"{cell.name}: left out: {error}", flush=True)
+            return
+        count = max(10, self.arguments.messages // cell.part)
+        for peer in self.peers:
+            if peer.only_loopback and not cell.loopback:
+                continue
+            self.row(cell, peer, used, count)
+
+    def row(self, cell, peer, used, count):
+        some = enough(peer, cell, count)
+        mail = self.mail(some)
+        place = self.place(cell)
+        peer.prepare(place, mail)
+        self.set_link(cell, (used,))
+        if isinstance(peer, everybody.RawTcp):
+            seconds, command, more = self.raw_tcp(cell, used, count)
+        else:
+            seconds, command, more = peer.drain(place, mail)
+        # a socket may have been told to do better than the system
+        control = more.get("congestion", used)
+        raw, _, _ = self.raw_tcp(cell, control, count)
+        octets = sum(map(len, mail))
+        scaled = seconds * sum(map(len, self.mail(count))) / octets
+        if isinstance(command, list):
+            command = shlex.join(map(str, command))
+        row = {"link": cell.name, "congestion": control, "peer": peer.name,
+               "tls": peer.tls, "messages": some, "octets": octets,
+               "seconds": round(seconds, 3), "of": count,
+               "scaled_seconds": round(scaled, 3),
+               "raw_tcp_seconds": round(raw, 3),
+               "ratio_to_raw_tcp": round(scaled / raw, 3),
+               "command": command, **more}
+        self.rows.append(row)
+        print_row(row)
+
+
+def print_row(row):
+    about = "~" if row["messages"] != row["of"] else " "
+    more = "".join(f"  {key[:-2].replace('_', ' ')} {row[key]:.2f}"
+                   for key in ("signed_in_s", "first_stored_s") if key in row)
+    print(f"{row['link']:10} {row['congestion']:6} {row['peer']:15}"
+          f"{'TLS' if row['tls'] else '':4}{row['messages']:5}/{row['of']:<5}"
+          f"{about}{row['scaled_seconds']:9.2f} s "
+          f"{about}{row['ratio_to_raw_tcp']:7.2f} x raw{more}", flush=True)
+
+
+def print_commands(rows):
+    seen = set()
+    print("commands:")
+    for row in rows:
+        if row["peer"] not in seen:
+            seen.add(row["peer"])
+            print(f"  {row['peer']}: {row['command']}")
+
+
+def say_load():
+    load = os.getloadavg()[0]
+    print(f"load before: {load:.2f} on {os.cpu_count()} processors"
+          + (": others are busy here, look at ratios only"
+             if load > BUSY else ""), flush=True)
+    return load
+
+
+def measure(arguments):
+    default = links.CONGESTION.read_text().strip()
+    with directory() as scratch, links.Link(arguments.build) as link:
+        link.enter("server")
+        chosen = cells(default, arguments.quick)
+        if arguments.links:
+            names = arguments.links.split(",")
+            chosen = [cell for cell in cells(default, False)
+                      if cell.name in names]
+        count = arguments.messages
+        counts = {count, *(enough(everybody.Fetchmail(None), cell,
+                                  max(10, count // cell.part))
+                           for cell in chosen),
+                  *(max(10, count // cell.part) for cell in chosen)}
+        people = [f"{name}{n}" for name in ("mbsync", "fetchmail")
+                  for n in counts]
+        with Server(scratch / "s", arguments.build, people) as server:
+            run = Run(link, server, everybody.ClientPostfix(scratch / "p"),
+                      scratch, arguments)
+            for cell in chosen:
+                run.cell(cell)
+    return run.rows
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("build")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--messages", type=int)
+    parser.add_argument("--peers")
+    parser.add_argument("--links")
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    arguments.build = os.path.realpath(arguments.build)
+    if arguments.messages is None:
+        arguments.messages = 100 if arguments.quick else MESSAGES
+    end_on_signals()
+    load = say_load()
+    rows = measure(arguments)
+    print_commands(rows)
+    text = json.dumps({"drain": rows, "load_before": load}, indent=1)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
