@@ -13,9 +13,10 @@
 
 struct rst_policy_session {
 	struct rst_policy_session_limits limits;
-	struct rst_policy_request request; /* views into copy */
-	char *copy;
-	size_t copy_alloc;
+	struct rst_policy_request request; /* views into the caller's octets */
+	/* An only answer is sent from where it stands; `output` has them when
+	   there are more. */
+	struct rst_str answer;
 	struct rst_buf output;
 	int64_t deadline;
 	uint32_t id;
@@ -29,6 +30,7 @@ rst_policy_session_new(const struct rst_policy_session_limits *limits)
 	struct rst_policy_session *s = rst_calloc(1, sizeof(*s));
 
 	s->limits = *limits;
+	s->answer = RST_STR("");
 	return s;
 }
 
@@ -40,37 +42,21 @@ void rst_policy_session_free(struct rst_policy_session **_s)
 		return;
 	*_s = NULL;
 	rst_buf_clear(&s->output);
-	free(s->copy);
 	free(s);
-}
-
-/* The driver's buffer may move while the question is open. Parsing again is
-   cheap and makes the views in the one way in which views are made. */
-static void keep_request(struct rst_policy_session *s, const char *buf,
-			 size_t used)
-{
-	if (used > s->copy_alloc) {
-		s->copy_alloc = used;
-		s->copy = rst_realloc(s->copy, used);
-	}
-	memcpy(s->copy, buf, used);
-	(void)rst_policy_parse(s->copy, used, &s->request);
 }
 
 ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
 				size_t len, int64_t now_ms)
 {
-	struct rst_policy_request request;
 	ssize_t used;
 
 	if (s->asked)
 		return 0;
 	if (s->output.used > RST_POLICY_OUTPUT_MAX)
 		return RST_ELIMIT;
-	used = rst_policy_parse(buf, len, &request);
+	used = rst_policy_parse(buf, len, &s->request);
 	if (used <= 0)
 		return used;
-	keep_request(s, buf, (size_t)used);
 	if (++s->id == 0)
 		s->id = 1;
 	s->deadline = now_ms + s->limits.answer_timeout_ms;
@@ -89,19 +75,31 @@ bool rst_policy_session_next(struct rst_policy_session *s,
 	return true;
 }
 
+static void append_answer(struct rst_policy_session *s, struct rst_str answer)
+{
+	if (s->answer.n == 0 && s->output.used == 0) {
+		s->answer = answer;
+		return;
+	}
+	rst_buf_str(&s->output, s->answer);
+	s->answer = RST_STR("");
+	rst_buf_str(&s->output, answer);
+}
+
 void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
 			       enum rst_policy_action action)
 {
 	if (!s->asked || id != s->id)
 		return;
 	s->asked = false;
-	rst_buf_str(&s->output, rst_policy_answer(action));
+	append_answer(s, rst_policy_answer(action));
 }
 
 const char *rst_policy_session_output(const struct rst_policy_session *s,
 				      size_t *len_r)
 {
-	struct rst_str view = rst_buf_view(&s->output);
+	struct rst_str view =
+		s->answer.n > 0 ? s->answer : rst_buf_view(&s->output);
 
 	*len_r = view.n;
 	return view.p;
@@ -109,7 +107,12 @@ const char *rst_policy_session_output(const struct rst_policy_session *s,
 
 void rst_policy_session_sent(struct rst_policy_session *s, size_t n)
 {
-	rst_buf_take(&s->output, n);
+	if (s->answer.n > 0) {
+		s->answer.p += n;
+		s->answer.n -= n;
+	} else {
+		rst_buf_take(&s->output, n);
+	}
 }
 
 int64_t rst_policy_session_deadline(const struct rst_policy_session *s)

@@ -1,72 +1,85 @@
 /* SPDX-License-Identifier: MIT */
 #include "restante/policy.h"
 
-#include <stddef.h>
 #include <string.h>
 
-#define ATTRIBUTE(field)                                           \
-	{                                                          \
-		{#field, sizeof(#field) - 1},                      \
-			offsetof(struct rst_policy_request, field) \
-	}
-
-static const struct attribute {
-	struct rst_str name;
-	size_t offset;
-} attributes[] = {
-	ATTRIBUTE(request),
-	ATTRIBUTE(protocol_state),
-	ATTRIBUTE(protocol_name),
-	ATTRIBUTE(client_address),
-	ATTRIBUTE(client_name),
-	ATTRIBUTE(helo_name),
-	ATTRIBUTE(queue_id),
-	ATTRIBUTE(instance),
-	ATTRIBUTE(sender),
-	ATTRIBUTE(recipient),
-	ATTRIBUTE(recipient_count),
-	ATTRIBUTE(sasl_username),
-	ATTRIBUTE(size),
-	ATTRIBUTE(policy_context),
-};
-#define ATTRIBUTES (sizeof(attributes) / sizeof(attributes[0]))
-
-static struct rst_str *field_of(struct rst_policy_request *req,
-				const struct attribute *attribute)
+/* Where the value of an attribute goes. By length first: most of what Postfix
+   sends is of no use here, and its answer should not wait for that. */
+static struct rst_str *find_field(struct rst_policy_request *req,
+				  struct rst_str name)
 {
-	return (struct rst_str *)(void *)((char *)req + attribute->offset);
-}
-
-static void set_field(struct rst_policy_request *req, struct rst_str name,
-		      struct rst_str value)
-{
-	size_t i;
-
-	for (i = 0; i < ATTRIBUTES; i++) {
-		if (rst_str_eq(attributes[i].name, name)) {
-			*field_of(req, &attributes[i]) = value;
-			return;
-		}
+#define FIELD(field)                                         \
+	if (name.n == sizeof(#field) - 1 &&                  \
+	    memcmp(name.p, #field, sizeof(#field) - 1) == 0) \
+	return &req->field
+	switch (name.n) {
+	case 4:
+		FIELD(size);
+		break;
+	case 6:
+		FIELD(sender);
+		break;
+	case 7:
+		FIELD(request);
+		break;
+	case 8:
+		FIELD(queue_id);
+		FIELD(instance);
+		break;
+	case 9:
+		FIELD(recipient);
+		FIELD(helo_name);
+		break;
+	case 11:
+		FIELD(client_name);
+		break;
+	case 13:
+		FIELD(protocol_name);
+		FIELD(sasl_username);
+		break;
+	case 14:
+		FIELD(protocol_state);
+		FIELD(client_address);
+		FIELD(policy_context);
+		break;
+	case 15:
+		FIELD(recipient_count);
+		break;
 	}
+#undef FIELD
+	return NULL;
 }
 
 /* Values may hold '=': the first one is the separator. */
 static int parse_line(struct rst_str line, struct rst_policy_request *req)
 {
 	const char *equals = memchr(line.p, '=', line.n);
+	struct rst_str *field;
 	size_t name_len;
 
-	if (equals == NULL || memchr(line.p, '\0', line.n) != NULL)
+	if (equals == NULL)
 		return RST_EPROTO;
 	name_len = (size_t)(equals - line.p);
-	set_field(req, (struct rst_str){line.p, name_len},
-		  (struct rst_str){equals + 1, line.n - name_len - 1});
+	field = find_field(req, (struct rst_str){line.p, name_len});
+	if (field != NULL)
+		*field = (struct rst_str){equals + 1, line.n - name_len - 1};
 	return 0;
 }
 
-static ssize_t finish(const struct rst_policy_request *req, size_t used)
+static void clear(struct rst_policy_request *req)
 {
-	if (!rst_str_eq(req->request, RST_STR("smtpd_access_policy")))
+	const struct rst_str none = RST_STR("");
+
+	*req = (struct rst_policy_request){none, none, none, none, none,
+					   none, none, none, none, none,
+					   none, none, none, none};
+}
+
+static ssize_t finish(const struct rst_policy_request *req, const char *buf,
+		      size_t used)
+{
+	if (memchr(buf, '\0', used) != NULL ||
+	    !rst_str_eq(req->request, RST_STR("smtpd_access_policy")))
 		return RST_EPROTO;
 	return (ssize_t)used;
 }
@@ -78,18 +91,17 @@ ssize_t rst_policy_parse(const char *buf, size_t len,
 	   not depend on how many of them have come */
 	size_t max =
 		len < RST_POLICY_REQUEST_MAX ? len : RST_POLICY_REQUEST_MAX;
-	size_t used = 0, i;
+	size_t used = 0;
 	const char *lf;
 
-	for (i = 0; i < ATTRIBUTES; i++)
-		*field_of(req_r, &attributes[i]) = RST_STR("");
+	clear(req_r);
 	while (used < max &&
 	       (lf = memchr(buf + used, '\n', max - used)) != NULL) {
 		struct rst_str line = {buf + used, (size_t)(lf - buf) - used};
 
 		used += line.n + 1;
 		if (line.n == 0)
-			return finish(req_r, used);
+			return finish(req_r, buf, used);
 		if (parse_line(line, req_r) < 0)
 			return RST_EPROTO;
 	}

@@ -16,6 +16,11 @@
  */
 #define POLICY_CONN_IDLE_MS (1200 * 1000)
 
+struct policy_conn_times {
+	int64_t answer_timeout_ms; /**< an open question is then DUNNO */
+	int64_t idle_ms; /**< closed when nothing came or went for so long */
+};
+
 struct policy_conn;
 
 struct policy_conn_callbacks {
@@ -28,7 +33,7 @@ struct policy_conn_callbacks {
 
 /** @param fd non-blocking, owned from here on */
 struct policy_conn *policy_conn_new(struct event_base *base, int fd,
-				    int64_t answer_timeout_ms,
+				    const struct policy_conn_times *times,
 				    const struct policy_conn_callbacks *calls,
 				    void *ctx);
 /** Close it, without calling `closed`. May be called inside `decide`. */

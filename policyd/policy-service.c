@@ -77,6 +77,9 @@ static const struct policy_conn_callbacks callbacks = {on_decide, on_closed};
 
 static void add_client(struct policy_service *service, int fd)
 {
+	const struct policy_conn_times times = {
+		.answer_timeout_ms = (int64_t)service->conf->policy_timeout_ms,
+		.idle_ms = POLICY_CONN_IDLE_MS};
 	struct client *client;
 
 	if (service->count == MAX_CONNECTIONS) {
@@ -87,9 +90,8 @@ static void add_client(struct policy_service *service, int fd)
 	}
 	client = rst_calloc(1, sizeof(*client));
 	client->service = service;
-	client->conn = policy_conn_new(
-		service->base, fd, (int64_t)service->conf->policy_timeout_ms,
-		&callbacks, client);
+	client->conn =
+		policy_conn_new(service->base, fd, &times, &callbacks, client);
 	LIST_INSERT_HEAD(&service->clients, client, entry);
 	service->count++;
 }

@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -25,6 +26,7 @@ static struct {
 	bool later; /* do not answer inside decide() */
 	bool free_inside;
 	uint32_t id;
+	const struct rst_policy_request *request; /* of the open question */
 } t;
 
 void log_short(int level, const char *message, const char *key,
@@ -50,6 +52,7 @@ static void on_decide(struct policy_conn *conn,
 	ck_assert_ptr_eq(ctx, &t);
 	t.asks++;
 	t.id = ask->id;
+	t.request = ask->request;
 	if (strlen(t.asked) + recipient.n + 2 < sizeof(t.asked)) {
 		strncat(t.asked, recipient.p, recipient.n);
 		strcat(t.asked, " ");
@@ -72,8 +75,9 @@ static void on_closed(struct policy_conn *conn, void *ctx)
 
 static const struct policy_conn_callbacks calls = {on_decide, on_closed};
 
-static void begin(int64_t answer_timeout_ms)
+static void begin_idle(int64_t answer_timeout_ms, int64_t idle_ms)
 {
+	const struct policy_conn_times times = {answer_timeout_ms, idle_ms};
 	int fds[2];
 
 	ck_assert_int_eq(
@@ -81,7 +85,12 @@ static void begin(int64_t answer_timeout_ms)
 	memset(&t, 0, sizeof(t));
 	t.base = event_base_new();
 	t.peer = fds[1];
-	t.conn = policy_conn_new(t.base, fds[0], answer_timeout_ms, &calls, &t);
+	t.conn = policy_conn_new(t.base, fds[0], &times, &calls, &t);
+}
+
+static void begin(int64_t answer_timeout_ms)
+{
+	begin_idle(answer_timeout_ms, POLICY_CONN_IDLE_MS);
 }
 
 static void finish(void)
@@ -261,6 +270,60 @@ START_TEST(test_never_answered)
 }
 END_TEST
 
+/* Its octets are where they were when the question was asked, whatever came
+   with them and behind them. */
+START_TEST(test_question_stays)
+{
+	begin(60000);
+	t.later = true;
+	put(REQUEST("a") REQUEST("first@b") "request=smtpd_acc", 163);
+	turn();
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	put("ess_policy\nrecipient=c\n\n", 24);
+	turn();
+	ck_assert_uint_eq(t.asks, 2);
+	ck_assert_rst_str_eq(t.request->recipient, "first@b");
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	turn();
+	ck_assert_str_eq(t.asked, "a first@b c ");
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	check_answer(DUNNO DUNNO DUNNO);
+	finish();
+}
+END_TEST
+
+/* Idle is who asks nothing for the whole time, not who asked before it. */
+START_TEST(test_idle)
+{
+	struct timespec start, now;
+	int64_t ms;
+
+	begin_idle(1000, 40);
+	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &start), 0);
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	turn();
+	check_answer(DUNNO);
+	if (_i == 1) { /* once more, in the middle */
+		do {
+			turn();
+			ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &now),
+					 0);
+			ms = (now.tv_sec - start.tv_sec) * 1000 +
+			     (now.tv_nsec - start.tv_nsec) / 1000000;
+		} while (ms < 20);
+		put(REQUEST("b"), strlen(REQUEST("b")));
+	}
+	while (t.closed == 0)
+		ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+	ms = (now.tv_sec - start.tv_sec) * 1000 +
+	     (now.tv_nsec - start.tv_nsec) / 1000000;
+	ck_assert_int_ge(ms, _i == 1 ? 58 : 38);
+	ck_assert_uint_eq(t.asks, _i == 1 ? 2 : 1);
+	finish();
+}
+END_TEST
+
 START_TEST(test_too_long)
 {
 	static char attribute[1002];
@@ -280,7 +343,7 @@ START_TEST(test_too_long)
 }
 END_TEST
 
-/* What a flood behind an open question costs us is one buffer. */
+/* What comes behind an open question waits in the peer's own socket. */
 START_TEST(test_flood_behind_question)
 {
 	unsigned int rounds = 0;
@@ -293,8 +356,10 @@ START_TEST(test_flood_behind_question)
 		turn();
 	ck_assert_uint_lt(rounds, 100000);
 	ck_assert_uint_eq(t.asks, 1);
-	while (t.asks < 3)
+	while (t.asks < 3) {
 		policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+		turn();
+	}
 	check_answer(DUNNO DUNNO);
 	finish();
 }
@@ -351,6 +416,8 @@ int main(void)
 	tcase_add_test(tcase, test_slow_reader);
 	tcase_add_test(tcase, test_answered_later);
 	tcase_add_test(tcase, test_never_answered);
+	tcase_add_test(tcase, test_question_stays);
+	tcase_add_loop_test(tcase, test_idle, 0, 2);
 	tcase_add_test(tcase, test_too_long);
 	tcase_add_test(tcase, test_flood_behind_question);
 	tcase_add_test(tcase, test_freed_inside);

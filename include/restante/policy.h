@@ -70,7 +70,8 @@ struct rst_policy_session_limits {
 
 struct rst_policy_ask {
 	uint32_t id;
-	/** until the answer (also the one by time-out) */
+	/** views into the octets taken, until the answer (also the one by
+	    time-out) */
 	const struct rst_policy_request *request;
 };
 
@@ -80,9 +81,9 @@ struct rst_policy_session *
 rst_policy_session_new(const struct rst_policy_session_limits *limits);
 void rst_policy_session_free(struct rst_policy_session **s);
 /**
- * Takes one whole request at most, and none while one is unanswered. It is
- * copied: what was taken may be overwritten at once, what was not taken is to
- * be given again.
+ * Takes one whole request at most, and none while one is unanswered. Nothing
+ * is copied: what was taken stays where and as it is until the question is
+ * answered. What was not taken is to be given again.
  *
  * @return octets taken; 0: more needed, or a question is open; RST_EPROTO,
  *         RST_ELIMIT: close

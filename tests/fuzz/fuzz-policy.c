@@ -53,10 +53,10 @@ static ssize_t offer(struct rst_policy_session *session, const char *input,
 
 		memcpy(copy, input + *start, end - *start);
 		taken = rst_policy_session_recv(session, copy, end - *start, 0);
-		free(copy);
 		*start += taken > 0 ? (size_t)taken : 0;
 		while (rst_policy_session_next(session, &ask))
 			decide(session, &ask, story);
+		free(copy);
 	} while (taken > 0);
 	return taken;
 }
