@@ -58,6 +58,7 @@ static const struct rule rules[] = {
 	[RST_IPC_ATRN] = {TO_CORE, .has_session = true, .max_a = DOMAINS_MAX},
 	[RST_IPC_HOLD_OPEN] = {TO_CORE, .has_session = true},
 	[RST_IPC_HOLD_CLOSED] = {TO_CORE, .has_session = true},
+	[RST_IPC_SETTLING] = {TO_CORE, .has_session = true},
 	[RST_IPC_CLOSED] = {TO_CORE, .has_session = true},
 	[RST_IPC_PONG] = {TO_CORE},
 };

@@ -13,7 +13,7 @@
 bool rst_push_may_notice(const struct rst_push *p)
 {
 	/* inside a chunk it would become part of the message */
-	return p->extended && p->state == PUSH_READY &&
+	return p->extended && p->state == PUSH_READY && !p->leaving &&
 	       p->feed == PUSH_FEED_NONE &&
 	       p->notices_out < PUSH_NOTICES_OUT_MAX;
 }
@@ -76,6 +76,10 @@ static bool quit_may_go(const struct rst_push *p)
 
 void rst_push_flush(struct rst_push *p)
 {
+	if (p->leaving) {
+		rst_push_leave_on(p);
+		return;
+	}
 	if (p->summary_waits && rst_push_may_notice(p))
 		send_summary(p);
 	while (p->forget.used > 0 && rst_push_may_notice(p))

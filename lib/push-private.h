@@ -15,8 +15,8 @@
 /**
  * GREETING --220--> EHLO --250--> READY --quit--> QUIT --any--> CLOSED
  *                    \--5xx--> HELO --250--> READY
- * and from everywhere to CLOSED: 421, time-out, broken protocol, abort,
- * dismiss.
+ * and from everywhere to CLOSED: 421, time-out, broken protocol, abort. READY
+ * and `leaving`: to CLOSED when all that has left is answered.
  */
 enum push_state {
 	PUSH_GREETING,
@@ -41,6 +41,7 @@ enum push_command {
 	PUSH_CMD_NOTICE, /* XRESTANTE SUMMARY, FORGET */
 	PUSH_CMD_NOOP,
 	PUSH_CMD_QUIT,
+	PUSH_CMD_CLOSE,
 };
 
 struct push_expected {
@@ -55,6 +56,7 @@ struct push_message {
 	enum rst_verdict verdict;
 	unsigned int code; /* 0: no reply that counts yet */
 	bool decided;
+	uint64_t from; /* octets that were queued before its first */
 	char id[PUSH_ID_MAX + 1];
 	char *rcpt_to; /* plain: RCPT waits for the reply to MAIL */
 	char text[PUSH_TEXT_MAX];
@@ -101,6 +103,7 @@ struct rst_push {
 	uint64_t sent; /* octets that have left, in all */
 
 	bool ready_event, closed_event, quitting;
+	bool leaving, close_said; /* the reason is in closed_text */
 	char closed_text[PUSH_TEXT_MAX];
 
 	int64_t now_ms;
@@ -114,6 +117,11 @@ struct rst_push {
     was queued. `octets` of a chunk will follow it. */
 void rst_push_expect(struct rst_push *p, enum push_command command,
 		     uint64_t octets);
+/** One line of graphic ASCII, cut where it is too long. */
+void rst_push_copy_text(char out[PUSH_TEXT_MAX], struct rst_str text);
+void rst_push_message_free(struct push_message *msg);
+/** The end, for the reason in closed_text. What is queued still goes out. */
+void rst_push_end(struct rst_push *p);
 /** The end: nothing that is queued goes out any more. */
 void rst_push_close(struct rst_push *p, int status, struct rst_str text);
 /** The client decided about the oldest undecided message. */
@@ -127,6 +135,9 @@ bool rst_push_may_notice(const struct rst_push *p);
 bool rst_push_notice_waits(const struct rst_push *p);
 /** Where commands may be sent now: notices, or QUIT when all is done. */
 void rst_push_flush(struct rst_push *p);
+/** Leaving: say CLOSE or QUIT where it may stand, and end when all that has
+    left is answered. */
+void rst_push_leave_on(struct rst_push *p);
 /** What is asked is answered: take one reply. @return 0 or RST_EPROTO */
 int rst_push_reply(struct rst_push *p, const struct rst_smtp_reply *reply);
 

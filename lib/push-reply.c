@@ -211,6 +211,7 @@ static int dispatch(struct rst_push *p, enum push_command what,
 		/* whatever it says, it is alive and in step */
 		return 0;
 	case PUSH_CMD_QUIT:
+	case PUSH_CMD_CLOSE:
 		close_with_reply(p, reply);
 		return 0;
 	}

@@ -19,7 +19,8 @@ struct rst_push *rst_push_new(const struct rst_push_limits *limits,
 	if (p->limits.max_unanswered == 0)
 		p->limits.max_unanswered = 1;
 	p->last = &p->first;
-	/* three a message, the notices, and one each of NOOP, RSET, QUIT */
+	/* three a message, the notices, and one each of NOOP, RSET, QUIT or
+	   CLOSE */
 	p->expected_max =
 		p->limits.max_unanswered * 3 + PUSH_NOTICES_OUT_MAX + 4;
 	p->expected = rst_calloc(p->expected_max, sizeof(*p->expected));
@@ -29,7 +30,7 @@ struct rst_push *rst_push_new(const struct rst_push_limits *limits,
 	return p;
 }
 
-static void message_free(struct push_message *msg)
+void rst_push_message_free(struct push_message *msg)
 {
 	if (msg != NULL)
 		free(msg->rcpt_to);
@@ -46,9 +47,9 @@ void rst_push_free(struct rst_push **_p)
 		return;
 	while ((msg = p->first) != NULL) {
 		p->first = msg->next;
-		message_free(msg);
+		rst_push_message_free(msg);
 	}
-	message_free(p->reported);
+	rst_push_message_free(p->reported);
 	rst_buf_clear(&p->forget);
 	rst_buf_clear(&p->output);
 	free(p->expected);
@@ -70,8 +71,7 @@ void rst_push_expect(struct rst_push *p, enum push_command command,
 	p->expected_count++;
 }
 
-/* One line of graphic ASCII, cut where it is too long. */
-static void copy_text(char out[PUSH_TEXT_MAX], struct rst_str text)
+void rst_push_copy_text(char out[PUSH_TEXT_MAX], struct rst_str text)
 {
 	size_t i, n = text.n < PUSH_TEXT_MAX ? text.n : PUSH_TEXT_MAX - 1;
 
@@ -83,18 +83,18 @@ static void copy_text(char out[PUSH_TEXT_MAX], struct rst_str text)
 	out[n] = '\0';
 }
 
-static void set_closed(struct rst_push *p, struct rst_str text)
+void rst_push_end(struct rst_push *p)
 {
 	p->state = PUSH_CLOSED;
 	p->feed = PUSH_FEED_NONE;
 	p->feed_left = 0;
 	p->closed_event = true;
-	copy_text(p->closed_text, text);
 }
 
 void rst_push_close(struct rst_push *p, int status, struct rst_str text)
 {
-	set_closed(p, text);
+	rst_push_end(p);
+	rst_push_copy_text(p->closed_text, text);
 	p->closed_status = status;
 	p->sent += p->output.used;
 	rst_buf_clear(&p->output);
@@ -139,7 +139,7 @@ static bool next_result(struct rst_push *p, struct rst_push_event *ev_r)
 
 bool rst_push_next(struct rst_push *p, struct rst_push_event *ev_r)
 {
-	message_free(p->reported);
+	rst_push_message_free(p->reported);
 	p->reported = NULL;
 	*ev_r = (struct rst_push_event){
 		.extended = p->extended,
@@ -170,7 +170,7 @@ unsigned int rst_push_unanswered(const struct rst_push *p)
 
 bool rst_push_ready(const struct rst_push *p)
 {
-	if (p->state != PUSH_READY || p->quitting ||
+	if (p->state != PUSH_READY || p->quitting || p->leaving ||
 	    p->feed != PUSH_FEED_NONE || p->output.used >= p->limits.max_output)
 		return false;
 	if (!p->extended)
@@ -186,6 +186,7 @@ static struct push_message *message_new(struct rst_push *p,
 	memcpy(msg->id, src->id.p,
 	       src->id.n < PUSH_ID_MAX ? src->id.n : PUSH_ID_MAX);
 	msg->rcpt_to = rst_str_dup(src->rcpt_to);
+	msg->from = p->sent + p->output.used;
 	*p->last = msg;
 	p->last = &msg->next;
 	p->count++;
@@ -216,7 +217,7 @@ static void refuse(struct rst_push *p, struct push_message *msg,
 {
 	msg->code = (unsigned int)strtoul(text, NULL, 10);
 	msg->verdict = RST_VERDICT_REFUSED;
-	copy_text(msg->text, rst_str(text));
+	rst_push_copy_text(msg->text, rst_str(text));
 	rst_push_decide(p, msg);
 }
 
@@ -380,29 +381,6 @@ void rst_push_quit(struct rst_push *p, int64_t now_ms)
 	rst_push_flush(p);
 }
 
-void rst_push_dismiss(struct rst_push *p, const char *text)
-{
-	bool said_quit;
-
-	if (p->state == PUSH_CLOSED)
-		return;
-	if (p->feed == PUSH_FEED_BDAT || p->feed == PUSH_FEED_DATA) {
-		/* a command would become part of the message */
-		rst_push_close(p, 0, rst_str(text));
-		return;
-	}
-	rst_push_flush(p);
-	said_quit = p->state == PUSH_QUIT;
-	set_closed(p, rst_str(text));
-	if (said_quit)
-		return;
-	if (p->extended)
-		rst_buf_printf(&p->output, "XRESTANTE CLOSE %s\r\n",
-			       p->closed_text);
-	else
-		rst_buf_puts(&p->output, "QUIT\r\n");
-}
-
 /* --- input, output, time */
 
 static int take_reply(struct rst_push *p, const struct rst_smtp_reply *reply,
@@ -415,6 +393,8 @@ static int take_reply(struct rst_push *p, const struct rst_smtp_reply *reply,
 			       RST_STR("client replied out of turn"));
 		return RST_EPROTO;
 	}
+	if (p->leaving)
+		rst_push_leave_on(p);
 	return 0;
 }
 
@@ -482,7 +462,7 @@ int64_t rst_push_deadline(const struct rst_push *p)
 	if (client_owes(p))
 		return p->since_ms + p->limits.reply_timeout_ms;
 	if (p->state == PUSH_READY && p->feed == PUSH_FEED_NONE &&
-	    p->limits.keepalive_ms > 0)
+	    !p->leaving && p->limits.keepalive_ms > 0)
 		return p->since_ms + p->limits.keepalive_ms;
 	return -1;
 }

@@ -20,10 +20,12 @@
 #include "restante/provider.h"
 #include "tls.h"
 
-/** Of what is queued in the bufferevent: above this we stop feeding. */
-#define MAX_OUTPUT (256 * 1024)
+/** Of what is queued in the bufferevent: above this we stop feeding. What is
+    there cannot be taken back when the session is replaced; what is still in
+    the push machine can. */
+#define MAX_OUTPUT (32 * 1024)
 /** and go on when so much is left */
-#define LOW_OUTPUT (64 * 1024)
+#define LOW_OUTPUT (16 * 1024)
 /** of what was read and nobody has taken yet: above this we stop reading */
 #define MAX_INPUT (64 * 1024)
 
@@ -134,6 +136,7 @@ static void log_closed(struct client_conn *conn)
 		rst_logline_u64(&line, "octets", counts.octets);
 		rst_logline_u64(&line, "refused", counts.refused);
 		rst_logline_u64(&line, "deferred", counts.deferred);
+		rst_logline_u64(&line, "unsettled", counts.unsettled);
 	}
 	rst_logline_i64(&line, "secs", (conn->now_ms - conn->opened_ms) / 1000);
 	log_line(LOG_INFO, &line);
@@ -178,7 +181,6 @@ static void restrain_input(struct client_conn *conn)
 		(void)bufferevent_enable(conn->bev, EV_READ);
 }
 
-/* @return octets moved */
 static void free_line(const void *data, size_t len, void *arg)
 {
 	(void)data;
@@ -207,6 +209,11 @@ static int write_lines(struct evbuffer *output, const char *data, size_t len)
 	return 0;
 }
 
+static bool is_extended(const struct client_conn *conn)
+{
+	return conn->drain != NULL && drain_extended(conn->drain);
+}
+
 static int write_output(struct client_conn *conn, const char *data, size_t len)
 {
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
@@ -216,13 +223,14 @@ static int write_output(struct client_conn *conn, const char *data, size_t len)
 	return evbuffer_add(output, data, len);
 }
 
+/* @return octets moved */
 static size_t flush_output(struct client_conn *conn)
 {
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
+	size_t queued = evbuffer_get_length(output), len;
 	const char *data;
-	size_t len;
 
-	if (evbuffer_get_length(output) >= MAX_OUTPUT)
+	if (queued >= MAX_OUTPUT)
 		return 0;
 	if (conn->drain != NULL)
 		data = drain_output(conn->drain, &len);
@@ -232,10 +240,13 @@ static size_t flush_output(struct client_conn *conn)
 		return 0;
 	if (len == 0)
 		return 0;
+	/* a plain client has one message on its way, in lines */
+	if (len > MAX_OUTPUT - queued && is_extended(conn))
+		len = MAX_OUTPUT - queued;
 	if (write_output(conn, data, len) < 0)
 		abort(); /* out of memory */
 	if (conn->drain != NULL)
-		drain_sent(conn->drain, len);
+		drain_sent(conn->drain, len, conn->now_ms);
 	else
 		rst_provider_sent(conn->provider, len);
 	return len;
@@ -249,10 +260,24 @@ static void close_client(struct client_conn *conn)
 	conn->bev = NULL;
 }
 
+/* What the kernel has not sent, or would send again, is dropped. */
+static void reset_client(struct client_conn *conn)
+{
+	static const struct linger at_once = {.l_onoff = 1};
+	evutil_socket_t fd = bufferevent_getfd(conn->bev);
+
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once,
+				 sizeof(at_once));
+	conn->lost = true;
+}
+
 static void begin_closing(struct client_conn *conn)
 {
 	conn->phase = PHASE_CLOSING;
 	conn->close_ms = conn->now_ms + conn->settings->close_ms;
+	if (conn->drain != NULL && drain_aborted(conn->drain))
+		reset_client(conn);
 	if (conn->lost)
 		close_client(conn);
 	else
@@ -658,21 +683,23 @@ static void sign_in_answer(struct client_conn *conn, const struct rst_ipc *msg)
 	}
 }
 
-static void dismiss(struct client_conn *conn, const char *text)
+static void dismiss(struct client_conn *conn, const char *text,
+		    int64_t settle_ms)
 {
 	set_reason(conn, "dismissed", text);
 	if (conn->phase == PHASE_PUSH)
-		drain_dismiss(conn->drain, text, conn->now_ms);
+		drain_dismiss(conn->drain, text, settle_ms, conn->now_ms);
 	else if (conn->phase == PHASE_SIGN_IN && conn->provider != NULL)
 		rst_provider_close(conn->provider, text);
 	else if (conn->phase == PHASE_HANDSHAKE)
 		conn->lost = true;
 }
 
-void client_conn_dismiss(struct client_conn *conn, const char *text)
+void client_conn_dismiss(struct client_conn *conn, const char *text,
+			 int64_t settle_ms)
 {
 	conn->now_ms = clock_ms();
-	dismiss(conn, text);
+	dismiss(conn, text, settle_ms);
 	pump(conn);
 }
 
@@ -700,7 +727,7 @@ static void on_dismiss(struct client_conn *conn, const struct rst_ipc *msg)
 {
 	char *text = rst_str_dup(msg->a);
 
-	dismiss(conn, text);
+	dismiss(conn, text, conn->settings->drain.settle_ms);
 	free(text);
 }
 

@@ -51,8 +51,10 @@ void client_conn_free(struct client_conn **conn);
     with the message, or -1; owned from here on */
 void client_conn_from_core(struct client_conn *conn, const struct rst_ipc *msg,
 			   int fd);
-/** Tell the client to go away; what it acknowledged still counts. */
-void client_conn_dismiss(struct client_conn *conn, const char *text);
+/** Tell the client to go away; what it acknowledged still counts, also for
+    `settle_ms` more where it has answers to give. */
+void client_conn_dismiss(struct client_conn *conn, const char *text,
+			 int64_t settle_ms);
 /** It has not been turned round. */
 bool client_conn_is_stranger(const struct client_conn *conn);
 /** End a stranger at once, without a word: `ended` is called from here. */

@@ -18,6 +18,7 @@
 
 #include "auth-conn.h"
 #include "certificate.h"
+#include "drain.h"
 #include "fallback.h"
 #include "log.h"
 #include "notes.h"
@@ -27,8 +28,10 @@
 #include "tls.h"
 #include "workers.h"
 
-/** A newer sign-in should not wait for longer than it notices. */
+/** For a worker that hangs. One that works has closed the hold a little after
+    DRAIN_SETTLE_MS, and when nobody answers it after DRAIN_QUIET_MS. */
 #define TAKEOVER_MS 1000
+#define SETTLE_MS (DRAIN_SETTLE_MS + TAKEOVER_MS)
 /** What Postfix asks goes before everything else, and nothing else goes on for
     longer than so many callbacks without a look whether it does. */
 #define PRIORITIES 2
@@ -185,7 +188,8 @@ static void start_sessions(struct core *core, const struct conf *conf)
 	const struct sessions_config config = {
 		.hold_socket = conf->hold_socket,
 		.max_per_worker = (unsigned int)(2 * conf->max_connections),
-		.takeover_ms = TAKEOVER_MS};
+		.takeover_ms = TAKEOVER_MS,
+		.settle_ms = SETTLE_MS};
 
 	core->sessions = sessions_new(core->base, &config);
 	core->auth =

@@ -43,10 +43,11 @@ struct drain {
 	bool ready;    /* EHLO was answered */
 	bool extended; /* and this is how it goes */
 	bool quitting;
-	bool leaving; /* dismissed: no more messages */
-	bool told_to_leave;
-	int64_t leave_ms; /* when the client is told, whatever it still owes */
-	char leave_text[256];
+	bool leaving;                     /* dismissed: no more messages */
+	bool aborted;                     /* and without its answers */
+	int64_t heard_ms;                 /* when the client said anything */
+	int64_t moved_ms;                 /* when anything left for it */
+	int64_t quiet_since_ms, leave_ms; /* how long it may go on */
 	bool over;
 	char over_text[256];
 

@@ -22,7 +22,8 @@ void drain_settings_init(struct drain_settings *settings)
 		.reopen_min_ms = 250,
 		.reopen_max_ms = 60 * 1000,
 		.commit_delay_ms = 100,
-		.leave_ms = 700,
+		.quiet_ms = DRAIN_QUIET_MS,
+		.settle_ms = DRAIN_SETTLE_MS,
 		.close_ms = 5000,
 	};
 }
@@ -49,6 +50,7 @@ struct drain *drain_new(struct event_base *base,
 	drain->push = rst_push_new(&limits, now_ms);
 	drain->reopen_delay_ms = settings->reopen_min_ms;
 	drain->retry_ms = -1;
+	drain->heard_ms = now_ms;
 	leases_init(&drain->leases);
 	return drain;
 }
@@ -188,13 +190,20 @@ static void settle(struct drain *drain, int64_t now_ms)
 	}
 }
 
+static int64_t leave_deadline(const struct drain *drain)
+{
+	int64_t quiet = drain->quiet_since_ms + drain->settings->quiet_ms;
+
+	return quiet < drain->leave_ms ? quiet : drain->leave_ms;
+}
+
 static bool leave_if_due(struct drain *drain, int64_t now_ms)
 {
-	if (!drain->leaving || drain->told_to_leave ||
-	    (rst_push_unanswered(drain->push) > 0 && now_ms < drain->leave_ms))
+	if (!drain->leaving || drain->over || drain->aborted ||
+	    now_ms < leave_deadline(drain))
 		return false;
-	drain->told_to_leave = true;
-	rst_push_dismiss(drain->push, drain->leave_text);
+	drain->aborted = true;
+	rst_push_abort(drain->push, "client did not answer in time");
 	return true;
 }
 
@@ -243,8 +252,8 @@ int64_t drain_deadline(const struct drain *drain)
 	int64_t deadline =
 		drain->ended ? drain->end_ms : rst_push_deadline(drain->push);
 
-	if (drain->leaving && !drain->told_to_leave && !drain->ended)
-		deadline = earlier(deadline, drain->leave_ms);
+	if (drain->leaving && !drain->over && !drain->ended)
+		deadline = earlier(deadline, leave_deadline(drain));
 	if (drain->state == HOLD_NONE)
 		deadline = earlier(deadline, open_deadline(drain));
 	if (drain->hold != NULL && !drain->waiting)
@@ -261,7 +270,11 @@ int64_t drain_deadline(const struct drain *drain)
 ssize_t drain_recv(struct drain *drain, const char *buf, size_t len,
 		   int64_t now_ms)
 {
-	return rst_push_recv(drain->push, buf, len, now_ms);
+	ssize_t taken = rst_push_recv(drain->push, buf, len, now_ms);
+
+	if (taken > 0)
+		drain->heard_ms = drain->quiet_since_ms = now_ms;
+	return taken;
 }
 
 const char *drain_output(const struct drain *drain, size_t *len_r)
@@ -269,8 +282,9 @@ const char *drain_output(const struct drain *drain, size_t *len_r)
 	return rst_push_output(drain->push, len_r);
 }
 
-void drain_sent(struct drain *drain, size_t n)
+void drain_sent(struct drain *drain, size_t n, int64_t now_ms)
 {
+	drain->moved_ms = now_ms;
 	rst_push_sent(drain->push, n);
 }
 
@@ -284,15 +298,34 @@ const char *drain_over(const struct drain *drain)
 	return drain->over ? drain->over_text : NULL;
 }
 
-void drain_dismiss(struct drain *drain, const char *text, int64_t now_ms)
+/* A half-open connection is most often known to nobody but the client, which
+   comes back: it is not to wait for itself. */
+static bool is_silent(const struct drain *drain, int64_t now_ms)
 {
+	return rst_push_unanswered(drain->push) > 0 &&
+	       now_ms - drain->heard_ms >= drain->settings->settle_ms &&
+	       now_ms - drain->moved_ms >= drain->settings->settle_ms;
+}
+
+void drain_dismiss(struct drain *drain, const char *text, int64_t max_ms,
+		   int64_t now_ms)
+{
+	bool silent = is_silent(drain, now_ms);
+
 	if (drain->leaving)
 		return;
 	drain->leaving = true;
-	drain->leave_ms = now_ms + drain->settings->leave_ms;
-	(void)snprintf(drain->leave_text, sizeof(drain->leave_text), "%s",
-		       text);
 	drain->waiting = false;
+	rst_push_leave(drain->push, text);
+	drain->quiet_since_ms = now_ms;
+	drain->leave_ms = silent ? now_ms : now_ms + max_ms;
+	if (!silent && rst_push_unanswered(drain->push) > 0)
+		drain->callbacks.to_core(RST_IPC_SETTLING, drain->ctx);
+}
+
+bool drain_aborted(const struct drain *drain)
+{
+	return drain->aborted;
 }
 
 void drain_held(struct drain *drain)
@@ -356,5 +389,15 @@ bool drain_ended(const struct drain *drain)
 
 struct drain_counts drain_counts(const struct drain *drain)
 {
-	return drain->counts;
+	struct drain_counts counts = drain->counts;
+	const struct lease *lease;
+
+	counts.unsettled = rst_push_unanswered(drain->push);
+	TAILQ_FOREACH(lease, &drain->leases.list, next)
+	{
+		if (lease->state == LEASE_DECIDED &&
+		    lease->verdict == RST_VERDICT_OK)
+			counts.unsettled++;
+	}
+	return counts;
 }

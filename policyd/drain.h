@@ -13,6 +13,13 @@
 
 #include "restante/ipc.h"
 
+/**
+ * A newer sign-in waits for what the older session's client owes, but no
+ * longer than it is silent for DRAIN_QUIET_MS, nor than DRAIN_SETTLE_MS in all.
+ */
+#define DRAIN_QUIET_MS 1000
+#define DRAIN_SETTLE_MS 5000
+
 struct drain_settings {
 	const char *hostname; /**< for EHLO; borrowed */
 	int64_t keepalive_ms;
@@ -23,17 +30,18 @@ struct drain_settings {
 	int64_t reopen_min_ms; /**< hold not to be had; doubles up to ... */
 	int64_t reopen_max_ms;
 	int64_t commit_delay_ms; /**< how long an acknowledgement may wait */
-	/** how long a client that is to be dismissed may take to decide about
-	    what is on its way */
-	int64_t leave_ms;
-	int64_t close_ms; /**< how long the last ones may take at the end */
+	/** A client that is to be dismissed and owes answers may give them
+	    while it is not silent for longer than this ... */
+	int64_t quiet_ms;
+	int64_t settle_ms; /**< ... and for so long in all */
+	int64_t close_ms;  /**< how long the last ones may take at the end */
 };
 
 /** Everything but what the configuration says. */
 void drain_settings_init(struct drain_settings *settings);
 
 struct drain_callbacks {
-	/** HOLD_OPEN or HOLD_CLOSED goes to the core */
+	/** HOLD_OPEN, HOLD_CLOSED or SETTLING goes to the core */
 	void (*to_core)(enum rst_ipc_type type, void *ctx);
 	/** the hold has something: call drain_work() */
 	void (*wake)(void *ctx);
@@ -41,6 +49,9 @@ struct drain_callbacks {
 
 struct drain_counts {
 	uint64_t pushed, octets, refused, deferred;
+	/** began to leave, and the hold has not confirmed a removal: those
+	    that the client may have stored without its word having counted */
+	uint64_t unsettled;
 };
 
 struct drain;
@@ -57,17 +68,25 @@ void drain_free(struct drain **drain);
 ssize_t drain_recv(struct drain *drain, const char *buf, size_t len,
 		   int64_t now_ms);
 const char *drain_output(const struct drain *drain, size_t *len_r);
-void drain_sent(struct drain *drain, size_t n);
+void drain_sent(struct drain *drain, size_t n, int64_t now_ms);
 /** Does the client know XRESTANTE? Not before it has answered EHLO. */
 bool drain_extended(const struct drain *drain);
 /** The conversation has ended, and why (valid until _free); else NULL. */
 const char *drain_over(const struct drain *drain);
 /**
- * Tell the client to go away; then it is over. No other message is begun; what
- * is on its way may still be acknowledged for settings->leave_ms: it is on the
- * client's disk, most likely, and would come to the next one a second time.
+ * Tell the client to go away; then it is over. No other message is begun. What
+ * is on its way may still be acknowledged: it is on the client's disk, most
+ * likely, and would come to the next one a second time. The core is told that
+ * this is SETTLING. With nothing on its way it is over at once; so it is when
+ * the client has been silent for settings->settle_ms already.
+ *
+ * @param max_ms settings->settle_ms, or less
  */
-void drain_dismiss(struct drain *drain, const char *text, int64_t now_ms);
+void drain_dismiss(struct drain *drain, const char *text, int64_t max_ms,
+		   int64_t now_ms);
+/** It is over, and the client did not answer: reset the connection, so that
+    what the kernel still has of it is dropped too. */
+bool drain_aborted(const struct drain *drain);
 
 /* ---- from the core */
 

@@ -119,6 +119,19 @@ static void close_in_time(struct session *session)
 		abort();
 }
 
+/* Once: the worker that says so may hang in the middle of it. */
+void session_settling(struct session *session, const struct rst_ipc *msg)
+{
+	struct timeval delay = clock_timeval(session->all->config.settle_ms);
+
+	(void)msg;
+	if (session->cut == NULL || session->settling)
+		return;
+	session->settling = true;
+	if (event_add(session->cut, &delay) < 0)
+		abort();
+}
+
 void session_hold_open(struct session *session, const struct rst_ipc *msg)
 {
 	(void)msg;

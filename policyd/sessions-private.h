@@ -69,6 +69,7 @@ struct session {
 	struct hold_dial *dial;
 	int hold_fd;       /* OPEN: our copy; else -1 */
 	struct event *cut; /* dismissed and OPEN: its time to close it */
+	bool settling;     /* which was made longer */
 	uint64_t blocker;  /* key of the session to be waited for; 0: none */
 	bool held_told;    /* the worker knows, and has not asked yet */
 };
@@ -106,6 +107,7 @@ void session_forged(struct session *session, const char *what);
 
 void session_atrn(struct session *session, const struct rst_ipc *msg);
 void session_hold_open(struct session *session, const struct rst_ipc *msg);
+void session_settling(struct session *session, const struct rst_ipc *msg);
 void session_hold_closed(struct session *session, const struct rst_ipc *msg);
 /** It ends: it is not registered any more, and has no hold. */
 void session_leave(struct session *session);

@@ -348,6 +348,7 @@ static const struct {
 	{RST_IPC_AUTH_CANCEL, cmd_auth_cancel},
 	{RST_IPC_ATRN, session_atrn},
 	{RST_IPC_HOLD_OPEN, session_hold_open},
+	{RST_IPC_SETTLING, session_settling},
 	{RST_IPC_HOLD_CLOSED, session_hold_closed},
 	{RST_IPC_CLOSED, cmd_closed},
 };

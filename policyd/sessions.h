@@ -18,8 +18,10 @@ struct sessions_config {
 	const char *hold_socket; /**< borrowed */
 	unsigned int max_per_worker;
 	/** how long a replaced session may take to close its hold, before
-	    it is cut off */
+	    it is cut off ... */
 	int64_t takeover_ms;
+	/** ... in all, where it has said that its client still answers */
+	int64_t settle_ms;
 };
 
 struct sessions *sessions_new(struct event_base *base,

@@ -21,13 +21,15 @@
 #define SLOT_BITS 20
 #define SLOT_MASK ((1U << SLOT_BITS) - 1)
 /** The core kills after five seconds: be done before. What is on its way is
-    waited for until then, for a second at most (drain_settings_init()). */
+    waited for until then, for a second at most. */
+#define SETTLE_MS 1000
 #define CLOSE_MS 3500
 #define STOP_MS 4500
 #define LOG_INTERVAL_MS 60000
-/** Of what the kernel takes without sending it: a larger backlog would only
-    be read from the hold too early. */
-#define UNSENT_OCTETS (128 * 1024)
+/** Of what the kernel takes without sending it: it cannot be taken back when
+    the session is replaced. It has to last until we have come to write again;
+    what is sent and not confirmed does not count. */
+#define UNSENT_OCTETS (32 * 1024)
 
 struct network {
 	struct event_base *base;
@@ -196,7 +198,7 @@ static void stop(struct network *net, const char *text)
 	stop_listening(net);
 	for (slot = 0; slot < net->max; slot++) {
 		if (net->conns[slot] != NULL)
-			client_conn_dismiss(net->conns[slot], text);
+			client_conn_dismiss(net->conns[slot], text, SETTLE_MS);
 	}
 	if (net->count == 0)
 		(void)event_base_loopexit(net->base, NULL);

@@ -20,10 +20,12 @@
 
 #define SESSION 7
 #define PATIENCE_MS 2000
+#define MANY 30
 
 struct peer {
 	int fd; /* ours; -1: not connected, or closed */
 	bool gone;
+	bool blind; /* does not read */
 	struct rst_buf in;
 };
 
@@ -37,6 +39,7 @@ struct stage {
 	struct event *clock;
 	struct client_conn_settings settings;
 	struct client_conn *conn;
+	int conn_fd;
 	struct peer client, hold;
 	struct heard heard[64]; /* by the core, and not expected yet */
 	unsigned int heard_count;
@@ -102,7 +105,7 @@ static void peer_read(struct peer *peer)
 	char buf[65536];
 	ssize_t n;
 
-	while (peer->fd >= 0 && !peer->gone) {
+	while (peer->fd >= 0 && !peer->gone && !peer->blind) {
 		n = read(peer->fd, buf, sizeof(buf));
 		if (n < 0 && errno == EAGAIN)
 			break;
@@ -146,7 +149,7 @@ static void setup(void)
 	stage.settings.drain.retry_min_ms = 30;
 	stage.settings.drain.reopen_min_ms = 10;
 	stage.settings.drain.commit_delay_ms = 10;
-	stage.settings.drain.leave_ms = 30;
+	stage.settings.drain.quiet_ms = 30;
 	stage.settings.drain.close_ms = 150;
 }
 
@@ -300,6 +303,7 @@ static void connect_client(const char *mechanisms)
 	int fd;
 
 	peer_open(&stage.client, &fd);
+	stage.conn_fd = fd;
 	bev = bufferevent_socket_new(stage.base, fd, BEV_OPT_CLOSE_ON_FREE);
 	stage.conn = client_conn_new(stage.base, bev, false, SESSION, &peer,
 				     &stage.settings, mechanisms, &callbacks,
@@ -624,7 +628,8 @@ START_TEST(test_nothing_acked_early)
 }
 END_TEST
 
-START_TEST(test_dismissed)
+/* Two messages are with the client, who has answered for the first. */
+static void dismiss_amid(void)
 {
 	begin_push();
 	hold_says(MSG("1") MSG("2") "END\t2\n");
@@ -633,15 +638,20 @@ START_TEST(test_dismissed)
 	hold_hears("ACK\tid1\n");
 	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Newer sign-in");
 	client_hears("XRESTANTE CLOSE Newer sign-in\r\n");
-	/* too late */
-	client_says("250 a\r\n250 b\r\n250 c\r\n");
+}
+
+/* The client says nothing more: its connection is reset, and then the hold is
+   closed. */
+START_TEST(test_dismissed)
+{
+	dismiss_amid();
+	(void)core_hears(RST_IPC_SETTLING);
 	hold_hears("COMMIT\nBYE\n");
 	turns(3);
 	ck_assert(!has_said(&stage.hold, "ACK"));
 	ck_assert(stage.client.gone);
 	hold_says("GONE\tid1\nDONE\nBYE\n");
 	(void)core_hears(RST_IPC_HOLD_CLOSED);
-	peer_close(&stage.client);
 	(void)core_hears(RST_IPC_CLOSED);
 }
 END_TEST
@@ -649,26 +659,109 @@ END_TEST
 /* What is on its way may be decided about; nothing more is begun. */
 START_TEST(test_dismissed_in_time)
 {
-	stage.settings.drain.leave_ms = PATIENCE_MS;
-	begin_push();
-	hold_says(MSG("1") MSG("2"));
-	client_hears("body2");
-	client_says("250 a\r\n250 b\r\n250 c\r\n");
-	hold_hears("ACK\tid1\n");
-	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Newer sign-in");
-	hold_says(MSG("3") "END\t3\n");
+	stage.settings.drain.quiet_ms = PATIENCE_MS;
+	stage.settings.drain.settle_ms = PATIENCE_MS;
+	dismiss_amid();
+	(void)core_hears(RST_IPC_SETTLING);
 	core_says(RST_IPC_HELD, 0, RST_VERDICT_OK, "");
 	turns(5);
-	ck_assert(!has_said(&stage.client, "XRESTANTE CLOSE"));
-	client_says("250 a\r\n250 b\r\n250 c\r\n");
-	client_hears("XRESTANTE CLOSE Newer sign-in\r\n");
-	ck_assert(!has_said(&stage.client, "MAIL"));
+	ck_assert(!stage.client.gone);
+	client_says("250 a\r\n250 b\r\n250 c\r\n221 bye\r\n");
 	hold_hears("ACK\tid2\n");
 	hold_hears("BYE\n");
 	hold_says("GONE\tid1\nGONE\tid2\nDONE\nBYE\n");
 	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	ck_assert(!has_said(&stage.client, "MAIL"));
 	peer_close(&stage.client);
 	(void)core_hears(RST_IPC_CLOSED);
+}
+END_TEST
+
+/* Nobody has to be waited for. */
+START_TEST(test_dismissed_idle)
+{
+	stage.settings.drain.quiet_ms = PATIENCE_MS;
+	stage.settings.drain.settle_ms = PATIENCE_MS;
+	begin_push();
+	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Newer sign-in");
+	client_hears("XRESTANTE CLOSE Newer sign-in\r\n");
+	hold_hears("BYE\n");
+	hold_says("BYE\n");
+	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	peer_close(&stage.client);
+	(void)core_hears(RST_IPC_CLOSED);
+}
+END_TEST
+
+/* A client that has owed answers for long is not waited for either. */
+START_TEST(test_dismissed_silent)
+{
+	stage.settings.drain.quiet_ms = PATIENCE_MS;
+	stage.settings.drain.settle_ms = 20;
+	begin_push();
+	hold_says(MSG("1") "END\t1\n");
+	client_hears("body1");
+	turns(40);
+	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Newer sign-in");
+	hold_hears("BYE\n");
+	turns(3);
+	ck_assert(stage.client.gone);
+	hold_says("BYE\n");
+	(void)core_hears(RST_IPC_HOLD_CLOSED);
+}
+END_TEST
+
+/* It may be slow, but there is a time for all of it. */
+START_TEST(test_dismissed_slow)
+{
+	stage.settings.drain.quiet_ms = PATIENCE_MS;
+	stage.settings.drain.settle_ms = 50;
+	dismiss_amid();
+	(void)core_hears(RST_IPC_SETTLING);
+	client_says("250 a\r\n250 b\r\n");
+	hold_hears("COMMIT\nBYE\n");
+	ck_assert(!has_said(&stage.hold, "ACK"));
+	turns(3);
+	ck_assert(stage.client.gone);
+}
+END_TEST
+
+/* Of many that the client does not read, those that wait in our own queues do
+   not get there any more; those that do still count. */
+START_TEST(test_dismissed_takes_back)
+{
+	static char text[MANY * 8300];
+	const int small = 4096;
+	size_t used = 0, mails = 0;
+	int i;
+
+	stage.settings.drain.quiet_ms = PATIENCE_MS;
+	stage.settings.drain.settle_ms = PATIENCE_MS;
+	begin_push();
+	(void)setsockopt(stage.conn_fd, SOL_SOCKET, SO_SNDBUF, &small,
+			 sizeof(small));
+	for (i = 0; i < MANY; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+					 "MSG\t%d\tid%d\t8192\t1\ts@x\tu@x\n"
+					 "%08192d",
+					 i, i, 0);
+	stage.client.blind = true;
+	hold_says(text);
+	turns(5);
+	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Newer sign-in");
+	(void)core_hears(RST_IPC_SETTLING);
+	stage.client.blind = false;
+	while (!has_said(&stage.client, "XRESTANTE CLOSE Newer sign-in\r\n"))
+		turn();
+	for (; has_said(&stage.client, "MAIL"); mails++)
+		client_hears("LAST\r\n");
+	/* 32 KiB, and what the socket holds */
+	ck_assert_uint_ge(mails, 1);
+	ck_assert_uint_lt(mails, 10);
+	for (; mails > 0; mails--)
+		client_says("250 a\r\n250 b\r\n250 c\r\n");
+	hold_hears("ACK\tid0\n");
+	hold_hears("BYE\n");
 }
 END_TEST
 
@@ -860,7 +953,7 @@ START_TEST(test_back_pressure)
 			fed += (size_t)n;
 		turn();
 	}
-	/* 256 KiB, 64 KiB twice, and what the sockets hold */
+	/* 32 KiB, 64 KiB twice, and what the sockets hold */
 	ck_assert_uint_lt(fed, 2 * 1024 * 1024);
 	stage.client = silent;
 	while (got < LARGE) {
@@ -947,6 +1040,10 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_nothing_acked_early);
 	tcase_add_test(tc, test_dismissed);
 	tcase_add_test(tc, test_dismissed_in_time);
+	tcase_add_test(tc, test_dismissed_idle);
+	tcase_add_test(tc, test_dismissed_silent);
+	tcase_add_test(tc, test_dismissed_slow);
+	tcase_add_test(tc, test_dismissed_takes_back);
 	tcase_add_test(tc, test_dismissed_signing_in);
 	tcase_add_test(tc, test_no_mechanisms);
 	tcase_add_test(tc, test_sign_in_refused);

@@ -37,6 +37,7 @@ static const struct {
 	{RST_IPC_ATRN, RST_IPC_TO_CORE, false, true, false, 2048, 0, 0},
 	{RST_IPC_HOLD_OPEN, RST_IPC_TO_CORE, false, true, false, 0, 0, 0},
 	{RST_IPC_HOLD_CLOSED, RST_IPC_TO_CORE, false, true, false, 0, 0, 0},
+	{RST_IPC_SETTLING, RST_IPC_TO_CORE, false, true, false, 0, 0, 0},
 	{RST_IPC_CLOSED, RST_IPC_TO_CORE, false, true, false, 0, 0, 0},
 };
 

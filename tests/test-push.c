@@ -13,6 +13,7 @@ enum op {
 	IN,      /* the client sends text */
 	IN_FAIL, /* and _recv then returns n */
 	OUT,     /* all that is queued, and it leaves */
+	PART,    /* only the beginning: text, and it leaves */
 	EV,      /* the next event, as text; "" for none */
 	MSG,     /* start "id sender recipient" of n octets */
 	MSG_NO,  /* the same, refused by us */
@@ -23,7 +24,7 @@ enum op {
 	FORGET,
 	SUMMARY, /* n messages, 10 n octets */
 	QUIT,
-	DISMISS,
+	LEAVE,
 	ABORT,
 	DEADLINE, /* is n */
 	TICK,     /* at n, and the clock stands there */
@@ -189,17 +190,85 @@ static const struct script scripts[] = {
 	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0}, {OUT, "QUIT\r\n", 0},
 	{EV, "result m1 ok 250 [250 c]", 0}, {IN, "221 bye\r\n", 0},
 	{EV, "closed 221 bye", 0}}},
-{"dismiss, extended", {
-	EXTENDED, ONE("m1"), {DISMISS, "newer sign-in", 0},
+{"leave, nothing on the way", {
+	EXTENDED, {LEAVE, "newer sign-in", 0}, {READY, NULL, 0},
 	{OUT, "XRESTANTE CLOSE newer sign-in\r\n", 0},
 	{EV, "closed newer sign-in", 0},
-	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0}, {EV, "", 0}}},
-{"dismiss inside a chunk says nothing", {
-	EXTENDED, {MSG, "m1 s@x r@y", 4}, {FEED, "ab", 2},
-	{DISMISS, "newer sign-in", 0}, {OUT, "", 0},
-	{EV, "closed newer sign-in", 0}, {ROOM, NULL, 0}}},
-{"dismiss, plain", {
-	PLAIN, {DISMISS, "x", 0}, {OUT, "QUIT\r\n", 0}, {EV, "closed x", 0}}},
+	{IN, "221 a\r\n", 0}, {EV, "", 0}}},
+{"leave: what is on the way is answered", {
+	EXTENDED, ONE("m1"), ONE("m2"), {LEAVE, "newer", 0}, {LEFT, NULL, 2},
+	{OUT, "XRESTANTE CLOSE newer\r\n", 0}, {READY, NULL, 0},
+	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0},
+	{EV, "result m1 ok 250 [250 c]", 0}, {EV, "", 0}, {LEFT, NULL, 1},
+	{IN, "250 a\r\n250 b\r\n452 c\r\n221 bye\r\n", 0},
+	{EV, "result m2 tempfail 452 [452 c]", 0},
+	{EV, "closed newer", 0}, {LEFT, NULL, 0}}},
+{"leave: a client that goes without answering", {
+	EXTENDED, ONE("m1"), {LEAVE, "newer", 0},
+	{OUT, "XRESTANTE CLOSE newer\r\n", 0}, {IN, "421 bye\r\n", 0},
+	{EV, "closed 421 bye", 0}, {LEFT, NULL, 1}}},
+{"leave: what has not begun is taken back", {
+	EXTENDED, ONE("m1"), {MSG, "m2 s@x r@y", 3}, {FEED, "ab\n", 3},
+	{SUMMARY, NULL, 7}, {MSG, "m3 s@x r@y", 3}, {FEED, "a", 1},
+	{LEFT, NULL, 3}, {LEAVE, "newer", 0}, {LEFT, NULL, 1},
+	{OUT, "XRESTANTE CLOSE newer\r\n", 0}, {FEED, "bc", 2},
+	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0},
+	{EV, "result m1 ok 250 [250 c]", 0}, {EV, "closed newer", 0}}},
+{"leave: a notice before what is taken back", {
+	EXTENDED, {SUMMARY, NULL, 7}, {MSG, "m1 s@x r@y", 3},
+	{FEED, "ab\n", 3}, {FORGET, "a", 0}, {LEAVE, "newer", 0},
+	{EV, "closed newer", 0}, {LEFT, NULL, 0},
+	{OUT, "XRESTANTE SUMMARY 7 70\r\nXRESTANTE CLOSE newer\r\n", 0}}},
+{"leave: what has begun is finished", {
+	EXTENDED, {MSG, "m1 s@x r@y", 4}, {FEED, "ab", 2}, {PART, "M", 0},
+	{LEAVE, "newer", 0}, {FEED, "cd", 2},
+	{OUT, "AIL FROM:<s@x> SIZE=4 BODY=BINARYMIME XRESTANTE=m1\r\n"
+	      "RCPT TO:<r@y>\r\nBDAT 4 LAST\r\nabcd"
+	      "XRESTANTE CLOSE newer\r\n", 0},
+	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0},
+	{EV, "result m1 ok 250 [250 c]", 0}, {EV, "closed newer", 0}}},
+{"leave: what has begun, and what has not", {
+	EXTENDED, {MSG, "m1 s@x r@y", 2}, {FEED, "ab", 2}, {PART, "M", 0},
+	{MSG, "m2 s@x r@y", 3}, {LEAVE, "newer", 0},
+	{LEFT, NULL, 1},
+	{OUT, "AIL FROM:<s@x> SIZE=2 BODY=BINARYMIME XRESTANTE=m1\r\n"
+	      "RCPT TO:<r@y>\r\nBDAT 2 LAST\r\nab"
+	      "XRESTANTE CLOSE newer\r\n", 0},
+	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0},
+	{EV, "result m1 ok 250 [250 c]", 0}, {EV, "closed newer", 0}}},
+{"leave: what we refused is reported", {
+	EXTENDED, {MSG, "m1 s@x r@y", 2}, {FEED, "ab", 2},
+	{MSG_NO, "m2 s@x r@y", 1001}, {LEAVE, "newer", 0},
+	{EV, "result m2 refused 552 "
+	     "[552 5.3.4 message larger than the client takes]", 0},
+	{EV, "closed newer", 0}}},
+{"leave: no keep-alive after CLOSE", {
+	EXTENDED, ONE("m1"), {LEAVE, "newer", 0},
+	{OUT, "XRESTANTE CLOSE newer\r\n", 0}, {DEADLINE, NULL, 100},
+	{TICK, NULL, 100}, {EV, "closed client did not answer in time", 0}}},
+{"leave, plain", {
+	PLAIN, {LEAVE, "x", 0}, {OUT, "QUIT\r\n", 0}, {EV, "closed x", 0}}},
+{"leave, plain, before the text", {
+	PLAIN, {MSG, "m1 s@x r@y", 3}, {OUT, "MAIL FROM:<s@x>\r\n", 0},
+	{LEAVE, "x", 0}, {OUT, "QUIT\r\n", 0}, {EV, "closed x", 0},
+	{LEFT, NULL, 0}, {IN, "250 ok\r\n221 bye\r\n", 0}, {EV, "", 0}}},
+{"leave, plain: after DATA, QUIT would be text", {
+	PLAIN, {MSG, "m1 s@x r@y", 3}, {OUT, "MAIL FROM:<s@x>\r\n", 0},
+	{IN, "250 ok\r\n", 0}, {OUT, "RCPT TO:<r@y>\r\n", 0},
+	{IN, "250 ok\r\n", 0}, {OUT, "DATA\r\n", 0}, {LEAVE, "x", 0},
+	{OUT, "", 0}, {EV, "closed x", 0}, {LEFT, NULL, 0}}},
+{"leave, plain, amid the text", {
+	PLAIN, {MSG, "m1 s@x r@y", 3}, PLAIN_TO_DATA, {FEED, "a", 1},
+	{LEAVE, "x", 0}, {OUT, "a", 0}, {FEED, "b\n", 2},
+	{OUT, "b\n\r\n.\r\n", 0}, {EV, "", 0}, {IN, "250 ok\r\n", 0},
+	{EV, "result m1 ok 250 [250 ok]", 0}, {OUT, "QUIT\r\n", 0},
+	{EV, "closed x", 0}}},
+{"leave, plain, what the client refused", {
+	PLAIN, {MSG, "m1 s@x r@y", 5}, {OUT, "MAIL FROM:<s@x>\r\n", 0},
+	{IN, "550 no\r\n", 0}, {LEAVE, "x", 0}, {OUT, "QUIT\r\n", 0},
+	{EV, "result m1 refused 550 [550 no]", 0}, {EV, "closed x", 0}}},
+{"leave before the greeting", {
+	{LEAVE, "x", 0}, {OUT, "QUIT\r\n", 0}, {EV, "closed x", 0}}},
 {"abort", {
 	EXTENDED, {MSG, "m1 s@x r@y", 4}, {FEED, "ab", 2},
 	{ABORT, "storage error", 0}, {OUT, "", 0},
@@ -373,6 +442,7 @@ static void expect_output(struct run *r, const char *want)
 
 static void run_step(struct run *r, const struct step *step)
 {
+	struct rst_str out;
 	char text[1024];
 
 	switch (step->op) {
@@ -388,6 +458,12 @@ static void run_step(struct run *r, const struct step *step)
 		break;
 	case OUT:
 		expect_output(r, step->text);
+		break;
+	case PART:
+		out.p = rst_push_output(r->p, &out.n);
+		out.n = strlen(step->text);
+		ck_assert_rst_str_eq(out, step->text);
+		rst_push_sent(r->p, out.n);
 		break;
 	case EV:
 		event_text(r->p, text, sizeof(text));
@@ -424,8 +500,8 @@ static void run_step(struct run *r, const struct step *step)
 	case QUIT:
 		rst_push_quit(r->p, r->now_ms);
 		break;
-	case DISMISS:
-		rst_push_dismiss(r->p, step->text);
+	case LEAVE:
+		rst_push_leave(r->p, step->text);
 		break;
 	case ABORT:
 		rst_push_abort(r->p, step->text);

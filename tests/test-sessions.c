@@ -265,7 +265,8 @@ static void begin_with(int64_t takeover_ms, unsigned int max_per_worker)
 {
 	const struct sessions_config config = {.hold_socket = "/hold",
 					       .max_per_worker = max_per_worker,
-					       .takeover_ms = takeover_ms};
+					       .takeover_ms = takeover_ms,
+					       .settle_ms = 4 * takeover_ms};
 
 	memset(&t, 0, sizeof(t));
 	t.a.name = 'a';
@@ -473,6 +474,30 @@ START_TEST(test_takeover_time)
 	expect("");
 	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
 	expect("dial(bob) ");
+	finish();
+}
+END_TEST
+
+/* More time for a worker that says so, once; none for others. */
+START_TEST(test_takeover_settling)
+{
+	struct timeval now, before;
+
+	begin_with(30, 3);
+	opened(&t.a, 1, "bob");
+	hear(&t.a, RST_IPC_SETTLING, 1, 0); /* of no use: not replaced */
+	registered(&t.b, 1, "bob");
+	t.said[0] = '\0';
+	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
+	(void)evutil_gettimeofday(&before, NULL);
+	hear(&t.a, RST_IPC_SETTLING, 1, 0);
+	hear(&t.b, RST_IPC_SETTLING, 1, 0);
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	(void)evutil_gettimeofday(&now, NULL);
+	evutil_timersub(&now, &before, &now);
+	ck_assert(now.tv_sec > 0 || now.tv_usec >= 100 * 1000);
+	expect("dial(bob) ");
+	hear(&t.a, RST_IPC_SETTLING, 1, 0);
 	finish();
 }
 END_TEST
@@ -767,6 +792,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_takeover, 0, 3);
 	tcase_add_test(tcase, test_takeover_closed_first);
 	tcase_add_test(tcase, test_takeover_time);
+	tcase_add_test(tcase, test_takeover_settling);
 	tcase_add_test(tcase, test_takeover_chain);
 	tcase_add_test(tcase, test_takeover_late_close);
 	tcase_add_test(tcase, test_takeover_while_dialling);

@@ -58,6 +58,9 @@ enum rst_ipc_type {
 	RST_IPC_HOLD_CLOSED,
 	RST_IPC_CLOSED, /**< session: has ended; its number never comes again */
 	RST_IPC_PONG,
+	/** session: is dismissed, its client still owes
+	    answers, which count. HOLD_CLOSED follows. */
+	RST_IPC_SETTLING,
 };
 
 enum rst_ipc_side {

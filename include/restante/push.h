@@ -107,10 +107,16 @@ void rst_push_forget(struct rst_push *p, struct rst_str id);
 unsigned int rst_push_unanswered(const struct rst_push *p);
 /** QUIT once all is answered; CLOSED follows. */
 void rst_push_quit(struct rst_push *p, int64_t now_ms);
-/** Tell the client to go away: 421 is a server's word, and we are the client
-    now, so an extended client gets "XRESTANTE CLOSE <text>", others QUIT.
-    Results that come later are not reported. CLOSED follows at once. */
-void rst_push_dismiss(struct rst_push *p, const char *text);
+/**
+ * Tell the client to go away: 421 is a server's word, and we are the client
+ * now, so an extended client gets "XRESTANTE CLOSE <text>", others QUIT.
+ *
+ * No message is begun any more. One of which nothing has left is dropped
+ * without a RESULT (what is still fed of it is thrown away); one that is half
+ * out is finished: go on feeding it. Results of what has left are still
+ * reported; CLOSED follows when nothing is unanswered.
+ */
+void rst_push_leave(struct rst_push *p, const char *text);
 
 const char *rst_push_output(const struct rst_push *p, size_t *len_r);
 void rst_push_sent(struct rst_push *p, size_t n);
