@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A policy question waits for nothing: not for Dovecot, not for others."""
+import concurrent.futures
 import os
 import signal
 import socket
@@ -69,12 +70,18 @@ def test_others_are_busy(sandbox, trouble):
     assert worst < 500
 
 
+def dovecot(sandbox, name=None):
+    """Its processes, or those of one service."""
+    master = (sandbox.dir / "run/dovecot/master.pid").read_text().strip()
+    named = ["-x", name] if name else []
+    pids = subprocess.run(["pgrep", "-P", master, *named],
+                          capture_output=True, text=True).stdout.split()
+    return [int(pid) for pid in ([] if name else [master]) + pids]
+
+
 def test_dovecot_hangs(sandbox):
     """Everything of Dovecot's is stopped, and sweeps and sign-ins wait."""
-    master = (sandbox.dir / "run/dovecot/master.pid").read_text().strip()
-    pids = [int(pid) for pid in [master] + subprocess.run(
-        ["pgrep", "-P", master], capture_output=True,
-        text=True).stdout.split()]
+    pids = dovecot(sandbox)
     until = threading.Event()
     thread = threading.Thread(target=flood_with_notes, args=(sandbox, until))
     for pid in pids:
@@ -89,3 +96,66 @@ def test_dovecot_hangs(sandbox):
         thread.join()
     print(f"slowest answer {worst:.1f} ms")
     assert worst < 500
+
+
+def reload(sandbox, until):
+    """The signal comes to policyd while questions do."""
+    pid = int((sandbox.dir / "run/policyd.pid").read_text())
+    while not until.wait(.02):
+        os.kill(pid, signal.SIGHUP)
+
+
+def stop_service(sandbox, until, name):
+    """Those that Dovecot starts in its place are stopped as well, while
+    clients sign in and what is due is asked for."""
+    threads = [threading.Thread(target=function, args=(sandbox, until))
+               for function in (flood_with_notes, sign_in_again_and_again)]
+    stopped = set()
+    try:
+        for thread in threads:
+            thread.start()
+        while not until.wait(.02):
+            for pid in set(dovecot(sandbox, name)) - stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        for thread in threads:
+            thread.join()
+    assert stopped, f"no {name} has run"
+
+
+def stop_auth(sandbox, until):
+    stop_service(sandbox, until, "auth")
+
+
+def stop_hold(sandbox, until):
+    stop_service(sandbox, until, "restante-hold")
+
+
+@pytest.mark.parametrize("trouble", [reload, stop_auth, stop_hold])
+def test_rcpt(sandbox, trouble):
+    """All the way through Postfix, which tells when it got no answer."""
+    until = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(trouble, sandbox, until)
+        worst = 0
+        try:
+            for _ in range(4):
+                with sandbox.smtp() as smtp:
+                    smtp.ehlo("remote.test")
+                    smtp.mail("a@remote.test")
+                    for n in range(100):
+                        start = time.monotonic()
+                        code, text = smtp.rcpt(f"traveller{n % 10}@{DOMAIN}")
+                        worst = max(worst, time.monotonic() - start)
+                        assert code == 250, text
+                        time.sleep(.002)
+        finally:
+            until.set()
+            running.result()
+    print(f"slowest RCPT {worst * 1000:.1f} ms")
+    assert "problem talking to server" not in sandbox.log("postfix")
+    # a connection lost costs Postfix a second
+    assert worst < .9
