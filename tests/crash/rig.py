@@ -32,11 +32,18 @@ def say(*words):
 
 
 def end_on_signals():
-    """SIGTERM is an exception like any other: what is up is taken down."""
+    """An exception like any other: what is up is taken down.
+
+    Only once: timeout(1) and a terminal send a signal several times.
+    """
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
     def end(number, _frame):
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGHUP, end)
+    for number in numbers:
+        signal.signal(number, end)
 
 
 # -- directories and sandboxes
