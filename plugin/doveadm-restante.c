@@ -4,19 +4,17 @@
  * and the same fallback delivery that the service does.
  */
 #include "lib.h"
-#include "array.h"
 #include "doveadm-mail.h"
 #include "doveadm-print.h"
-#include "ioloop.h"
 #include "mail-user.h"
 #include "doveadm-restante.h"
-#include "hold-clock.h"
 #include "hold-count.h"
 #include "hold-mailbox.h"
 #include "hold-message.h"
 #include "hold-overflow.h"
 #include "hold-release.h"
 #include "hold-store.h"
+#include "hold-walk.h"
 #include "restante-note.h"
 #include "restante-settings.h"
 
@@ -149,9 +147,11 @@ static void list_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
 }
 
-static void print_held(const struct rst_settings *set,
-		       const struct rst_held *held)
+static void print_held(const struct rst_held *held,
+		       struct mail *mail ATTR_UNUSED, void *context)
 {
+	const struct rst_settings *set = context;
+
 	doveadm_print(held->id);
 	print_time(held->arrived);
 	print_time(rst_hold_due(set, held->received));
@@ -160,56 +160,13 @@ static void print_held(const struct rst_settings *set,
 	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
 }
 
-/* Without the lock: a drain that runs meanwhile is not disturbed. */
-static int list_box(struct mailbox *box, struct mail_user *user,
-		    const struct rst_settings *set, struct rst_clock *clock)
-{
-	struct mailbox_transaction_context *trans;
-	struct mailbox_status status;
-	struct rst_held held;
-	struct mail *mail;
-	const char *error;
-	uint32_t seq;
-	int ret = 0;
-
-	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
-	trans = mailbox_transaction_begin(box, 0, __func__);
-	mail = mail_alloc(trans, 0, NULL);
-	for (seq = 1; seq <= status.messages; seq++)
-		T_BEGIN
-		{
-			int found;
-
-			mail_set_seq(mail, seq);
-			found = rst_held_read(mail, user->username, &held,
-					      &error);
-			if (found > 0) {
-				held.received = rst_clock_arrival(
-					clock, held.id, held.received,
-					ioloop_time);
-				print_held(set, &held);
-				rst_held_clear(&held);
-			} else if (found < 0) {
-				e_error(user->event,
-					"uid=%u cannot be read: %s", mail->uid,
-					error);
-				ret = -1;
-			}
-		}
-	T_END;
-	mail_free(&mail);
-	(void)mailbox_transaction_commit(&trans);
-	return ret;
-}
-
 static int list_run(struct doveadm_mail_cmd_context *ctx,
 		    struct mail_user *user)
 {
 	struct rst_settings set;
 	struct rst_hold_status status;
 	struct mailbox *box;
-	struct rst_clock *clock;
-	const char *error, *dir;
+	const char *error;
 	int ret;
 
 	ret = get_user(ctx, user, &set, &status);
@@ -220,20 +177,13 @@ static int list_run(struct doveadm_mail_cmd_context *ctx,
 		return 0;
 	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	ret = mailbox_sync(box, 0);
-	if (ret < 0) {
-		doveadm_mail_failed_mailbox(ctx, box);
-	} else if (rst_hold_mailbox_dir(box, &dir, &error) < 0) {
-		ret = failed(ctx, MAIL_ERROR_TEMP, user, error);
-	} else {
-		clock = rst_clock_new(dir);
-		ret = list_box(box, user, &set, clock);
-		if (ret < 0)
-			doveadm_mail_failed_mailbox(ctx, box);
-		rst_clock_free(&clock);
-	}
+	ret = rst_hold_walk(user, &set, box, TRUE, print_held, &set, &error);
+	if (ret < 0)
+		(void)failed(ctx, MAIL_ERROR_TEMP, user, error);
+	else if (ret > 0) /* each has been logged */
+		doveadm_mail_failed_error(ctx, MAIL_ERROR_TEMP);
 	mailbox_free(&box);
-	return ret;
+	return ret == 0 ? 0 : -1;
 }
 
 static struct doveadm_mail_cmd_context *list_alloc(void)

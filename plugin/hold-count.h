@@ -10,8 +10,7 @@
 struct mail_user;
 
 /**
- * Count without what has a tombstone and came back. No lock is needed, and no
- * transaction may be open on box.
+ * Count what hold-walk.h shows.
  * @return 0, or -1: error_r
  */
 int rst_hold_count(struct mail_user *user, const struct rst_settings *set,

@@ -495,6 +495,55 @@ START_TEST(test_came_back)
 }
 END_TEST
 
+#define QUEUED                                                         \
+	TRACE "Received: from z by y (Postfix) with ESMTP id 4A1;\r\n" \
+	      "\tSun, 26 Nov 2023 10:00:00 +0000\r\n" HEADER "x\r\n"
+
+/* An index that was rebuilt has found a second file of a message. */
+START_TEST(test_double)
+{
+	struct rst_hold_store *store;
+
+	hold_user(hold_drivers[_i], NULL);
+	hold_put(TRACE, QUEUED, strlen(QUEUED));
+	save_foreign(stored_text());
+	ck_assert_uint_eq(count_stored(), 2);
+	ck_assert_uint_eq(count_held(), 1);
+	store = hold_open();
+	must_next(store);
+	must_end(store);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+static void remove_file(const char *name)
+{
+	struct mailbox *box;
+	const char *path, *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_gt(
+		mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path),
+		0);
+	ck_assert_int_eq(unlink(t_strconcat(path, "/", name, NULL)), 0);
+	mailbox_free(&box);
+}
+
+/* A file that is not there does not hide the others. */
+START_TEST(test_lost_file)
+{
+	hold_user("sdbox", NULL);
+	put_one();
+	hold_put_at(1700000001);
+	hold_put_at(1700000002);
+	remove_file("u.2");
+	ck_assert_uint_eq(count_held(), 2);
+}
+END_TEST
+
 /* ---- fallback deliveries that were cut off */
 
 static struct rst_hold_store *reopened(struct rst_hold_store *store)
@@ -542,6 +591,7 @@ START_TEST(test_handover)
 	for (step = handovers[_i / N_DRIVERS].steps; *step != '\0'; step++)
 		write_handover(id, (enum rst_handover)(strchr(letters, *step) -
 						       letters));
+	ck_assert_uint_eq(count_held(), handovers[_i / N_DRIVERS].given_out);
 	store = hold_open();
 	if (handovers[_i / N_DRIVERS].given_out) {
 		held = must_next(store);
@@ -556,7 +606,6 @@ START_TEST(test_handover)
 	ck_assert_int_eq(rst_hold_store_next(store, &held, &error),
 			 handovers[_i / N_DRIVERS].given_out);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_held(), handovers[_i / N_DRIVERS].given_out);
 }
 END_TEST
 
@@ -775,6 +824,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_remove, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_tombstone, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_came_back, 0, 2 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
+	tcase_add_test(tc, test_lost_file);
 	tcase_add_loop_test(tc, test_handover, 0,
 			    (int)N_ELEMENTS(handovers) * N_DRIVERS);
 	tcase_add_test(tc, test_in_flight);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whoever has the lock may remove a message at any time, and its file before
+ * this process sees it in the index: so what cannot be read is looked at again
+ * after a sync, which also mends an index that has lost its files.
+ */
+#include "lib.h"
+#include "hash.h"
+#include "ioloop.h"
+#include "mail-storage.h"
+#include "mail-user.h"
+#include "hold-clock.h"
+#include "hold-handover.h"
+#include "hold-mailbox.h"
+#include "hold-message.h"
+#include "hold-tombstone.h"
+#include "hold-walk.h"
+#include "restante-settings.h"
+
+/* of syncs after the first */
+#define RETRIES_MAX 10
+
+struct walk {
+	struct mail_user *user;
+	const struct rst_settings *set;
+	struct mailbox *box;
+	bool whole;
+	rst_hold_walk_func *func;
+	void *context;
+
+	pool_t pool;
+	struct rst_tombstones *tombstones;
+	struct rst_handovers *handovers;
+	struct rst_clock *clock;
+	HASH_TABLE(unsigned char *, void *) keys; /* of what is held */
+
+	uint32_t done;   /* uids up to this one have been looked at */
+	uint32_t failed; /* this one could not be read */
+	unsigned int retries, unreadable;
+};
+
+static bool is_double(struct walk *walk, const struct rst_held *held)
+{
+	unsigned char *key;
+
+	if (walk->set->test_no_dedup || rst_key_is_zero(held->key))
+		return FALSE;
+	if (rst_tombstones_has_key(walk->tombstones, held->key) ||
+	    hash_table_lookup(walk->keys, (const unsigned char *)held->key) !=
+		    NULL)
+		return TRUE;
+	key = p_memdup(walk->pool, held->key, RST_KEY_SIZE);
+	hash_table_insert(walk->keys, key, POINTER_CAST(1));
+	return FALSE;
+}
+
+static bool has_left(struct walk *walk, const struct rst_held *held)
+{
+	return rst_tombstones_has(walk->tombstones, held->id) ||
+	       rst_handovers_state(walk->handovers, held->id) ==
+		       RST_HANDOVER_DELIVERED ||
+	       is_double(walk, held);
+}
+
+static void show(struct walk *walk, struct rst_held *held, struct mail *mail)
+{
+	if (has_left(walk, held))
+		return;
+	held->received = rst_clock_arrival(walk->clock, held->id,
+					   held->received, ioloop_time);
+	walk->func(held, mail, walk->context);
+}
+
+static bool may_try_again(struct walk *walk, uint32_t uid)
+{
+	if (walk->failed == uid || walk->retries == RETRIES_MAX)
+		return FALSE;
+	walk->failed = uid;
+	walk->retries++;
+	return TRUE;
+}
+
+/* @return FALSE: sync first */
+static bool look_at(struct walk *walk, struct mail *mail)
+{
+	struct rst_held held;
+	const char *error;
+	int ret;
+
+	ret = walk->whole
+		      ? rst_held_read(mail, walk->user->username, &held, &error)
+		      : rst_held_envelope(mail, walk->user->username, &held,
+					  &error);
+	if (ret < 0 && may_try_again(walk, mail->uid))
+		return FALSE;
+	if (ret < 0) {
+		e_error(walk->user->event, "uid=%u cannot be read: %s",
+			mail->uid, error);
+		walk->unreadable++;
+	} else if (ret > 0) {
+		show(walk, &held, mail);
+		rst_held_clear(&held);
+	}
+	walk->done = mail->uid;
+	return TRUE;
+}
+
+/* @return whether it has come to the end */
+static bool look_at_rest(struct walk *walk)
+{
+	struct mailbox_transaction_context *trans;
+	uint32_t seq, last;
+	struct mail *mail;
+	bool end = TRUE;
+
+	mailbox_get_seq_range(walk->box, walk->done + 1, (uint32_t)-1, &seq,
+			      &last);
+	trans = mailbox_transaction_begin(walk->box, 0, __func__);
+	mail = mail_alloc(trans,
+			  MAIL_FETCH_STREAM_HEADER | MAIL_FETCH_RECEIVED_DATE,
+			  NULL);
+	/* 0: there is none */
+	for (; end && seq != 0 && seq <= last; seq++)
+		T_BEGIN
+		{
+			mail_set_seq(mail, seq);
+			end = look_at(walk, mail);
+		}
+	T_END;
+	mail_free(&mail);
+	/* nothing was changed in it but the cache */
+	(void)mailbox_transaction_commit(&trans);
+	return end;
+}
+
+static int look_at_all(struct walk *walk, const char **error_r)
+{
+	do {
+		if (mailbox_sync(walk->box, 0) < 0) {
+			*error_r = t_strdup(mailbox_get_last_internal_error(
+				walk->box, NULL));
+			return -1;
+		}
+	} while (!look_at_rest(walk));
+	return (int)walk->unreadable;
+}
+
+static int read_logs(struct walk *walk, const char **error_r)
+{
+	const char *dir;
+
+	if (rst_hold_mailbox_dir(walk->box, &dir, error_r) < 0 ||
+	    rst_tombstones_read(dir, &walk->tombstones, error_r) < 0 ||
+	    rst_handovers_read(dir, &walk->handovers, error_r) < 0)
+		return -1;
+	walk->clock = rst_clock_new(dir);
+	return 0;
+}
+
+int rst_hold_walk(struct mail_user *user, const struct rst_settings *set,
+		  struct mailbox *box, bool whole, rst_hold_walk_func *func,
+		  void *context, const char **error_r)
+{
+	struct walk walk = {
+		.user = user,
+		.set = set,
+		.box = box,
+		.whole = whole,
+		.func = func,
+		.context = context,
+		.pool = pool_alloconly_create("hold walk", 1024),
+	};
+	int ret;
+
+	hash_table_create(&walk.keys, walk.pool, 0, rst_key_hash, rst_key_cmp);
+	ret = read_logs(&walk, error_r);
+	if (ret == 0)
+		ret = look_at_all(&walk, error_r);
+	rst_clock_free(&walk.clock);
+	rst_handovers_free(&walk.handovers);
+	rst_tombstones_close(&walk.tombstones);
+	hash_table_destroy(&walk.keys);
+	pool_unref(&walk.pool);
+	return ret;
+}
