@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""The hold's file system becomes read-only: nothing lost, nothing twice."""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import DOMAIN, maildir_messages, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
+MIB = 1024 * 1024
+USER = "traveller0"
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True,
+                          timeout=60)
+
+
+class Disk:
+    """A file system of its own that belongs to Dovecot's mail user."""
+
+    def __init__(self, where, image):
+        self.where = pathlib.Path(where)
+        self.image = pathlib.Path(image)
+        with open(self.image, "wb") as file:
+            file.truncate(64 * MIB)
+        run("mkfs.ext4", "-q", "-m", "0", self.image)
+        owner = self.where.stat()
+        self.mount()
+        os.chown(self.where, owner.st_uid, owner.st_gid)
+
+    def mount(self):
+        run("mount", "-o", "loop,errors=remount-ro", self.image, self.where)
+
+    def umount(self):
+        wait_for("umount", lambda: subprocess.run(
+            ["umount", self.where], capture_output=True).returncode == 0)
+
+    def remount(self, how):
+        """Read-only: as soon as nobody has a file open for writing."""
+        wait_for(f"remount {how}", lambda: subprocess.run(
+            ["mount", "-o", f"remount,{how}", self.where],
+            capture_output=True).returncode == 0)
+
+    def fail(self):
+        """Read-only at once, as ext4 becomes by itself after an error."""
+        device = run("findmnt", "-no", "SOURCE", self.where).stdout.strip()
+        error = pathlib.Path("/sys/fs/ext4", os.path.basename(device),
+                             "trigger_fs_error")
+        if not os.access(error, os.W_OK):
+            pytest.skip(f"no {error}")
+        error.write_text("a test's\n")
+
+    def mend(self):
+        """As an administrator does it after an error."""
+        self.umount()
+        subprocess.run(["e2fsck", "-fy", self.image], capture_output=True)
+        self.mount()
+
+
+@pytest.fixture
+def make_bed(make_sandbox):
+    """A sandbox, and one part of its mail on a disk."""
+    beds = []
+
+    def make(part, *arguments):
+        sandbox = make_sandbox(*arguments)
+        # the start of policyd has looked at it
+        where = sandbox.dir / part
+        wait_for(part, where.exists)
+        disk = Disk(where, sandbox.dir / "disk.img")
+        beds.append((sandbox, disk))
+        return sandbox, disk
+
+    yield make
+    for sandbox, disk in beds:
+        sandbox.down()
+        disk.umount()
+
+
+def send_numbered(sandbox, count, first=0, size=1000):
+    lines = ("x" * 70 + "\r\n") * (size // 72 + 1)
+    with sandbox.smtp() as smtp:
+        for n in range(first, first + count):
+            smtp.sendmail("a@remote.test", [f"{USER}@{DOMAIN}"],
+                          f"Subject: n-{n}\r\n\r\n{lines}")
+
+
+def numbers(messages):
+    return sorted(int(re.search(rb"^Subject: n-(\d+)\r?$", m, re.M)[1])
+                  for m in messages)
+
+
+def processes(sandbox):
+    """{pid: CPU seconds} of policyd, Dovecot and their children."""
+    parents = {int((sandbox.dir / path).read_text())
+               for path in ("run/policyd.pid", "run/dovecot/master.pid")}
+    seconds = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = int(stat.parent.name), stat.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        fields = rest.rpartition(")")[2].split()
+        if pid in parents or int(fields[1]) in parents:
+            ticks = int(fields[11]) + int(fields[12])
+            seconds[pid] = ticks / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def judge_processes(sandbox, seconds=3):
+    """They do not spin, and have not died."""
+    before = processes(sandbox)
+    time.sleep(seconds)
+    after = processes(sandbox)
+    used = sum(after.values()) - sum(before.get(pid, 0) for pid in after)
+    print(f"{used:.2f} s of CPU in {seconds} s")
+    assert used < 0.3 * seconds
+    assert int((sandbox.dir / "run/policyd.pid").read_text()) in after
+    log = sandbox.log("dovecot") + sandbox.log("policyd")
+    assert not re.search(r"Panic|Fatal|killed with signal|returned error 8",
+                         log)
+
+
+def judge_list(sandbox):
+    """Dovecot opens no index that it cannot write, and the error says so."""
+    result = sandbox.doveadm("restante", "list", "-u", f"{USER}@{DOMAIN}",
+                             check=False)
+    assert result.returncode == 75
+    assert "Read-only file system" in result.stderr
+
+
+def wait_deferred(sandbox, count):
+    wait_for("4xx", lambda: sandbox.log("postfix").count("status=deferred") >=
+             count)
+
+
+def judge_drain(sandbox, disk, left):
+    """A client waits by itself until the disk is mended, and gets all."""
+    client = sandbox.client(USER)
+    judge_processes(sandbox)
+    assert client.process.poll() is None
+    assert maildir_messages(client.maildir) == []
+    disk.remount("rw")
+    wait_for("all of them",
+             lambda: len(maildir_messages(client.maildir)) >= left, 90)
+    sandbox.wait_held(USER, 0)
+    assert numbers(maildir_messages(client.maildir)) == list(range(left))
+    assert "bounced" not in sandbox.log("postfix")
+
+
+@pytest.mark.parametrize("format", ["sdbox", "maildir"])
+def test_all_mail_read_only(make_bed, format):
+    """Nothing can be taken, and Postfix keeps it."""
+    sandbox, disk = make_bed("mail", "--format", format)
+    send_numbered(sandbox, 5)
+    sandbox.wait_held(USER, 5)
+    disk.remount("ro")
+    send_numbered(sandbox, 3, first=5)
+    wait_deferred(sandbox, 3)
+    judge_list(sandbox)
+    judge_drain(sandbox, disk, 8)
+    assert sandbox.mailbox(USER) == []
+
+
+@pytest.mark.parametrize("on_error", ["tempfail", "deliver"])
+def test_hold_read_only(make_bed, tmp_path, on_error):
+    """The normal mailbox is elsewhere."""
+    extra = tmp_path / "dovecot.conf"
+    extra.write_text(f"plugin {{\n  restante_on_error = {on_error}\n}}\n")
+    sandbox, disk = make_bed(f"mail/{USER}@{DOMAIN}/restante",
+                             "--extra-dovecot", extra)
+    send_numbered(sandbox, 5)
+    sandbox.wait_held(USER, 5)
+    disk.remount("ro")
+    send_numbered(sandbox, 3, first=5)
+    if on_error == "deliver":
+        wait_for("delivery", lambda: len(sandbox.mailbox(USER)) == 3)
+        delivered = [5, 6, 7]
+    else:
+        wait_deferred(sandbox, 3)
+        delivered = []
+    judge_list(sandbox)
+    judge_drain(sandbox, disk, 8 - len(delivered))
+    assert numbers(sandbox.mailbox(USER)) == delivered
+
+
+def test_error_in_the_middle(make_bed):
+    """Of a drain: what the client has stored by then it does not get twice."""
+    sandbox, disk = make_bed("mail")
+    send_numbered(sandbox, 100, size=20000)
+    sandbox.wait_held(USER, 100, 60)
+    client = sandbox.client(USER)
+    wait_for("first arrivals", lambda: maildir_messages(client.maildir))
+    disk.fail()
+    send_numbered(sandbox, 2, first=100)
+    wait_deferred(sandbox, 2)
+    judge_processes(sandbox)
+    assert client.process.poll() is None
+    client.kill(signal.SIGTERM)
+    disk.mend()
+    wait_for("Postfix's retry", lambda: sandbox.log("dovecot").count(
+        ": held: id=") == 102, 60)
+    sandbox.collect(USER, client.maildir)
+    assert numbers(maildir_messages(client.maildir)) == list(range(102))
+    assert sandbox.held(USER) == []
+    assert sandbox.mailbox(USER) == []
+    assert "bounced" not in sandbox.log("postfix")
