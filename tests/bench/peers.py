@@ -84,6 +84,8 @@ def count_maildir(path):
 class Peer:
     tls = True
     only_loopback = False
+    is_measure = False      # the others are compared with it
+    slow = False            # not to be repeated
     program = None  # must be installed
 
     def prepare(self, place, messages):
@@ -95,7 +97,7 @@ class Peer:
 
 
 class RawTcp(Peer):
-    name, tls = "raw TCP", False
+    name, tls, is_measure = "raw TCP", False, True
 
     def drain(self, place, messages):
         octets = b"".join(messages)
@@ -194,7 +196,7 @@ class Mbsync(Peer):
 
 
 class Fetchmail(Peer):
-    name, program = "fetchmail IMAP", "fetchmail"
+    name, program, slow = "fetchmail IMAP", "fetchmail", True
 
     def __init__(self, postfix):
         self.postfix = postfix
@@ -251,7 +253,8 @@ class Etrn(Peer):
 
 
 class Rsync(Peer):
-    name, program, tls, only_loopback = "rsync", "rsync", False, True
+    name, program, tls = "rsync", "rsync", False
+    only_loopback = is_measure = True
 
     def prepare(self, place, messages):
         source = place.fresh("source")

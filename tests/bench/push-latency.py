@@ -127,13 +127,19 @@ def take_turns(server, client, idler, text, messages, rtt_ms):
     return pushed, idled
 
 
-def measure(link, server, rtt_ms, loopback, messages, scratch):
-    name = "loopback" if loopback else f"{rtt_ms}ms"
+def measure(link, server, cell, messages, scratch):
+    rtt_ms, loopback, wanted = cell
+    try:
+        congestion = link.congestion(*wanted)
+    except OSError as error:
+        print(f"left out: {error}")
+        return []
+    name = ("loopback" if loopback else f"{rtt_ms}ms") + f" {congestion}"
     link.set(rtt_ms)
     address = "127.0.0.1" if loopback else links.SERVER
     with link.at("server" if loopback else "client"):
-        client = start_client(server, address, scratch / f"laptop-{name}")
-        idler = Idler(server, "resident", scratch / f"idler-{name}", address)
+        client = start_client(server, address, scratch / f"laptop {name}")
+        idler = Idler(server, "resident", scratch / f"idler {name}", address)
     try:
         text = text_of_letter()
         pushed, idled = take_turns(server, client, idler, text, messages,
@@ -160,10 +166,21 @@ def rows(name, rtt_ms, octets, pushed, idled):
         row["p50_beyond_half_a_round_trip_ms"] = round(
             row["p50_ms"] - rtt_ms / 2, 2)
         result.append(row)
-        print(f"{name:10} {peer:18}{len(values):5}   "
+        print(f"{name:14} {peer:18}{len(values):5}   "
               f"p50 {row['p50_ms']:8.2f} ms (half a round trip "
               f"{row['p50_beyond_half_a_round_trip_ms']:+8.2f})   "
               f"p99 {row['p99_ms']:8.2f} ms", flush=True)
+    return result
+
+
+def cells(default, quick):
+    """@return round trip, whether on loopback, congestion control"""
+    result = [(0, True, (default,)), (50, False, (default,)),
+              (250, False, (default,))]
+    # it also sets the pace of a few packets after a silence
+    if not quick and default not in links.LOSS_BASED:
+        result += [(50, False, links.LOSS_BASED),
+                   (250, False, links.LOSS_BASED)]
     return result
 
 
@@ -180,12 +197,12 @@ def main():
     with directory() as scratch, links.Link(build) as link:
         link.enter("server")
         with Server(scratch / "s", build) as server:
-            for rtt_ms, loopback in ((0, True), (50, False), (250, False)):
-                one = IDLE_SECONDS + 5 * rtt_ms / 1000
+            for cell in cells(links.CONGESTION.read_text().strip(),
+                              arguments.quick):
+                one = IDLE_SECONDS + 5 * cell[0] / 1000
                 seconds = QUICK_SECONDS if arguments.quick else SECONDS
                 count = arguments.messages or int(seconds / one)
-                result += measure(link, server, rtt_ms, loopback, count,
-                                  scratch)
+                result += measure(link, server, cell, count, scratch)
     text = json.dumps({"new_message": result}, indent=1)
     if arguments.json:
         arguments.json.write_text(text + "\n")
