@@ -26,13 +26,14 @@ enum name {
 	NAME_TO,
 	NAME_SKIP,
 	NAME_OWN,
+	NAME_OCTETS,
 	NAME_MAIL_PARAMS,
 	NAME_RCPT_PARAMS,
 	NAME_COUNT
 };
 
 static const char *const names[NAME_COUNT] = {
-	"v", "id", "t", "k", "from", "to", "skip", "own", "mailp", "rcptp",
+	"v", "id", "t", "k", "from", "to", "skip", "own", "n", "mailp", "rcptp",
 };
 
 /* Without these a message can neither be pushed nor delivered. */
@@ -99,6 +100,11 @@ static void put_value(struct rst_buf *out, const struct rst_envelope *env)
 		       env->arrived_us / USECS_PER_SEC,
 		       (int)(env->arrived_us % USECS_PER_SEC));
 	put_key(out, env->key);
+	/* before what must be there: a field that was cut off behind that still
+	   says it */
+	if (env->has_octets)
+		rst_buf_printf(out, "%s=%" PRIu64 ";", names[NAME_OCTETS],
+			       env->octets);
 	put_text(out, NAME_FROM, env->mail_from);
 	put_text(out, NAME_TO, env->rcpt_to);
 	if (env->mail_params.n > 0)
@@ -300,6 +306,9 @@ static bool read_item(enum name name, struct rst_str value, char **out,
 		return read_lines(value, &env->trace_lines);
 	case NAME_OWN:
 		return read_lines(value, &env->own_lines);
+	case NAME_OCTETS:
+		env->has_octets = true;
+		return rst_str_to_u64(value, &env->octets);
 	case NAME_COUNT:
 		break;
 	}
@@ -341,6 +350,15 @@ static int read_value(struct rst_str value, char *out, struct rst_envelope *env)
 	    env->own_lines > env->trace_lines)
 		return RST_EPROTO;
 	return 0;
+}
+
+bool rst_envelope_is_cut(const char *buf, size_t len)
+{
+	const struct rst_str name = RST_STR(RST_ENVELOPE_FIELD ":");
+	struct rst_str have = {buf, len < name.n ? len : name.n};
+
+	/* a hole that a power cut has left begins with NUL */
+	return len == 0 || buf[0] == '\0' || rst_str_case_starts(name, have);
 }
 
 ssize_t rst_envelope_parse(const char *buf, size_t len,

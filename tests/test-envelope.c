@@ -52,18 +52,21 @@ static const struct {
 	const char *mail_from, *rcpt_to, *mail_params, *rcpt_params;
 	unsigned int trace_lines, own_lines;
 	int64_t arrived_us;
+	bool has_octets;
+	uint64_t octets;
 } trips[] = {
 	{"s@example.org", "traveller@example.test", "", "", 3, 2,
-	 1700000000123456},
-	{"", "traveller+detail@example.test", "", "", 0, 0, 0},
-	{"a;b=c+d@example.org", "\"a b;c\"@example.test", "", "", 7, 7, 1},
+	 1700000000123456, false, 0},
+	{"", "traveller+detail@example.test", "", "", 0, 0, 0, true, 0},
+	{"a;b=c+d@example.org", "\"a b;c\"@example.test", "", "", 7, 7, 1, true,
+	 31457280},
 	{"\303\244\303\266@example.org", "gr\303\274n@example.test",
 	 "SMTPUTF8 RET=HDRS ENVID=QQ314159", "NOTIFY=SUCCESS,FAILURE", 1, 0,
-	 999999},
+	 999999, false, 0},
 	{"from@example.org", "to@example.test", "BODY=8BITMIME",
 	 "NOTIFY=NEVER ORCPT=rfc822;to+3D@example.test", UINT_MAX, UINT_MAX,
-	 INT64_MAX - 1000000},
-	{"\001\002\t\r\n\177\377@x", "a", " ", ";", 1, 1, 1000000},
+	 INT64_MAX - 1000000, true, UINT64_MAX},
+	{"\001\002\t\r\n\177\377@x", "a", " ", ";", 1, 1, 1000000, false, 0},
 };
 
 static struct rst_envelope trip_envelope(int i)
@@ -77,6 +80,8 @@ static struct rst_envelope trip_envelope(int i)
 		.rcpt_params = rst_str(trips[i].rcpt_params),
 		.trace_lines = trips[i].trace_lines,
 		.own_lines = trips[i].own_lines,
+		.has_octets = trips[i].has_octets,
+		.octets = trips[i].octets,
 	};
 	size_t n;
 
@@ -97,6 +102,8 @@ static void assert_same(const struct rst_envelope *a,
 	ck_assert(rst_str_eq(a->rcpt_params, b->rcpt_params));
 	ck_assert_uint_eq(a->trace_lines, b->trace_lines);
 	ck_assert_uint_eq(a->own_lines, b->own_lines);
+	ck_assert_int_eq(a->has_octets, b->has_octets);
+	ck_assert_uint_eq(a->octets, b->octets);
 }
 
 /* @return the field and one octet of the next line; to be freed */
@@ -211,6 +218,11 @@ static const struct {
 	{FIELD "v=1;id=a;" REST "from=;to=b;skip=3;own=4\nR", RST_EPROTO},
 	{FIELD "v=1;id=a;" REST "from=;to=b;skip=-3\nR", RST_EPROTO},
 	{FIELD "v=1;id=a;" REST "from=;to=b;skip=4294967296\nR", RST_EPROTO},
+	{FIELD "v=1;id=a;n=0;" REST "from=;to=b;skip=3\nR", -100},
+	{FIELD "v=1;id=a;n=;" REST "from=;to=b;skip=3\nR", RST_EPROTO},
+	{FIELD "v=1;id=a;n=-1;" REST "from=;to=b;skip=3\nR", RST_EPROTO},
+	{FIELD "v=1;id=a;n=18446744073709551616;" REST "from=;to=b;skip=3\nR",
+	 RST_EPROTO},
 	{FIELD "v=1;id=a;" REST "from=+ZZ;to=b;skip=3\nR", RST_EPROTO},
 	{FIELD "v=1;id=a;" REST "from=+4;to=b;skip=3\nR", RST_EPROTO},
 	{FIELD "v=1;id=a;" REST "from=;;to=b;skip=3\nR", RST_EPROTO},
@@ -281,6 +293,32 @@ START_TEST(values_read)
 	ck_assert_uint_eq(env.trace_lines, 5);
 	ck_assert_uint_eq(env.own_lines, 2);
 	free(storage);
+}
+END_TEST
+
+/* ---- what is left of one */
+
+static const struct {
+	struct rst_str text;
+	bool cut;
+} parts[] = {
+	{RST_STR(""), true},
+	{RST_STR("X"), true},
+	{RST_STR("x-restante-env"), true},
+	{RST_STR(FIELD), true},
+	{RST_STR(FIELD " v=1;"), true},
+	{RST_STR("\0\0"), true},
+	{RST_STR("X-Other: v"), false},
+	{RST_STR("X-Restante-Envelopes: v"), false},
+	{RST_STR("\r\n"), false},
+	{RST_STR("From: a"), false},
+};
+
+START_TEST(is_cut)
+{
+	ck_assert_int_eq(
+		rst_envelope_is_cut(parts[_i].text.p, parts[_i].text.n),
+		parts[_i].cut);
 }
 END_TEST
 
@@ -377,6 +415,7 @@ int main(void)
 	tc = tcase_create("reading");
 	tcase_add_loop_test(tc, reading, 0, N_ELEMENTS(reads));
 	tcase_add_test(tc, values_read);
+	tcase_add_loop_test(tc, is_cut, 0, N_ELEMENTS(parts));
 	suite_add_tcase(suite, tc);
 
 	tc = tcase_create("bounds");

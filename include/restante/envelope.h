@@ -38,6 +38,9 @@ struct rst_envelope {
 	unsigned int own_lines;     /**< how many of these, from the first,
 					 are Return-Path and Delivered-To and
 					 go with the envelope when it is cut */
+	bool has_octets;            /**< older writers did not say it */
+	uint64_t octets;            /**< below this field, every LF as CRLF,
+					 CRs at the very end not counted */
 };
 
 /** Is this an id that may travel in commands, file names and logs? It does not
@@ -63,5 +66,15 @@ char *rst_envelope_format(const struct rst_envelope *env, size_t *len_r);
  */
 ssize_t rst_envelope_parse(const char *buf, size_t len,
 			   struct rst_envelope *env_r, char **storage_r);
+
+/**
+ * Of a message that has no valid envelope: is it what a crash has left of one
+ * that had?
+ *
+ * @param buf the first octets of it, as many as the field's name and its ':'
+ *            have, or all
+ * @return false: somebody else has made it
+ */
+bool rst_envelope_is_cut(const char *buf, size_t len);
 
 #endif

@@ -48,7 +48,9 @@ static void check_same(const struct rst_envelope *a,
 	      rst_str_eq(a->rcpt_to, b->rcpt_to) &&
 	      rst_str_eq(a->mail_params, b->mail_params) &&
 	      rst_str_eq(a->rcpt_params, b->rcpt_params) &&
-	      a->trace_lines == b->trace_lines && a->own_lines == b->own_lines);
+	      a->trace_lines == b->trace_lines &&
+	      a->own_lines == b->own_lines && a->has_octets == b->has_octets &&
+	      a->octets == b->octets);
 }
 
 static void check_written(const struct rst_envelope *env)
@@ -79,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(parse_cut(buf, size) == ret);
 	if (ret > 0)
 		check_written(&env);
+	check(ret <= 0 || rst_envelope_is_cut(buf, size));
 	free(storage);
 	return 0;
 }
