@@ -52,7 +52,8 @@ static int get_user(struct doveadm_mail_cmd_context *ctx,
 	rst_settings_read(user, set_r);
 	if (rst_hold_peek(user, set_r, status_r, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	if (set_r->enrolled || status_r->messages > 0)
+	if (set_r->enrolled || status_r->messages > 0 ||
+	    status_r->incomplete > 0)
 		return 1;
 	if (!ctx->iterate_single_user)
 		return 0;
@@ -101,6 +102,7 @@ static void status_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 	doveadm_print_header_simple("oldest");
 	doveadm_print_header_simple("due");
 	print_number_header("overflow");
+	print_number_header("incomplete");
 }
 
 static int status_run(struct doveadm_mail_cmd_context *ctx,
@@ -122,6 +124,7 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 	print_time(status.oldest);
 	print_time(status.due);
 	doveadm_print_num(overflow);
+	doveadm_print_num(status.incomplete);
 	return 0;
 }
 
@@ -143,6 +146,7 @@ static void list_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 	doveadm_print_header_simple("arrived");
 	doveadm_print_header_simple("due");
 	print_number_header("size");
+	doveadm_print_header_simple("state");
 	doveadm_print_header_simple("from");
 	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
 }
@@ -154,8 +158,9 @@ static void print_held(const struct rst_held *held,
 
 	doveadm_print(held->id);
 	print_time(held->arrived);
-	print_time(rst_hold_due(set, held->received));
+	print_time(held->incomplete ? 0 : rst_hold_due(set, held->received));
 	doveadm_print_num(held->size);
+	doveadm_print(held->incomplete ? "incomplete" : "held");
 	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
 	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
 }
@@ -350,7 +355,7 @@ static int release_run(struct doveadm_mail_cmd_context *ctx,
 	ret = get_user(ctx, user, &set, &status);
 	if (ret <= 0)
 		return ret;
-	if (status.messages == 0)
+	if (status.messages + status.incomplete == 0)
 		return release_nothing(ctx, user);
 	ret = rst_hold_store_open(user, &set, &store, &error);
 	if (ret < 0)

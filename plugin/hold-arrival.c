@@ -56,8 +56,8 @@ static int sync_box(struct arrival *a, struct mailbox_status *status_r)
 /* ---- looking into the hold */
 
 /* @return whether to go on */
-typedef bool look_func(struct arrival *a, const struct rst_held *held,
-		       void *context);
+typedef bool look_func(struct arrival *a, struct mail *mail,
+		       const struct rst_held *held, void *context);
 
 /* Show messages from uid on. One that cannot be read is passed over.
    @return how many were shown, or -1 */
@@ -80,7 +80,7 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 			mail_set_seq(mail, seq);
 			if (rst_held_envelope(mail, a->user->username, &held,
 					      &error) > 0) {
-				more = func(a, &held, context);
+				more = func(a, mail, &held, context);
 				rst_held_clear(&held);
 				count++;
 			}
@@ -97,14 +97,31 @@ struct match {
 	char *found;    /* its id */
 };
 
-static bool is_match(struct arrival *a, const struct rst_held *held,
-		     void *context)
+/* Part of a message does not make the whole one known. */
+static bool can_be_read(struct arrival *a, struct mail *mail)
+{
+	struct rst_held held;
+	const char *error;
+	bool whole;
+
+	if (rst_held_read(mail, a->user->username, &held, &error) <= 0)
+		return FALSE;
+	whole = !held.incomplete;
+	rst_held_clear(&held);
+	return whole;
+}
+
+static bool is_match(struct arrival *a, struct mail *mail,
+		     const struct rst_held *held, void *context)
 {
 	struct match *match = context;
-	bool same = match->id != NULL ? strcmp(match->id, held->id) == 0
-				      : memcmp(held->key, a->delivery->key,
-					       RST_KEY_SIZE) == 0;
+	bool same;
 
+	if (match->id != NULL)
+		same = strcmp(match->id, held->id) == 0;
+	else
+		same = memcmp(held->key, a->delivery->key, RST_KEY_SIZE) == 0 &&
+		       can_be_read(a, mail);
 	if (same)
 		match->found = i_strdup(held->id);
 	return !same;
@@ -112,8 +129,8 @@ static bool is_match(struct arrival *a, const struct rst_held *held,
 
 /* ---- the log of keys */
 
-static bool add_held(struct arrival *a, const struct rst_held *held,
-		     void *context ATTR_UNUSED)
+static bool add_held(struct arrival *a, struct mail *mail ATTR_UNUSED,
+		     const struct rst_held *held, void *context ATTR_UNUSED)
 {
 	rst_keys_add(a->keys, held->key, held->uid, ioloop_time);
 	return TRUE;

@@ -215,7 +215,8 @@ static void next_message(struct hold_client *client)
 		(void)temp_failed(client, error);
 	else if (ret == 0)
 		end_drain(client);
-	else if (!held->handed_over && rst_marks_lease(client->marks, held))
+	else if (!held->handed_over && !held->incomplete &&
+		 rst_marks_lease(client->marks, held))
 		say_message(client, held);
 }
 

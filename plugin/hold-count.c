@@ -10,6 +10,10 @@ static void add(const struct rst_held *held, struct mail *mail, void *context)
 	struct rst_hold_status *status = context;
 	uoff_t size;
 
+	if (held->incomplete) {
+		status->incomplete++;
+		return;
+	}
 	status->messages++;
 	if (mail_get_virtual_size(mail, &size) == 0)
 		status->octets += size;

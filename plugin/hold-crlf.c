@@ -89,18 +89,24 @@ struct istream *rst_crlf_istream(struct istream *input, uoff_t size)
 			       0);
 }
 
+size_t rst_count_lf(const unsigned char *data, size_t size)
+{
+	const unsigned char *p, *end = data + size;
+	size_t count = 0;
+
+	for (p = data; (p = memchr(p, '\n', end - p)) != NULL; p++)
+		count++;
+	return count;
+}
+
 int rst_crlf_size(struct istream *input, uoff_t *size_r)
 {
-	const unsigned char *data, *p;
+	const unsigned char *data;
 	size_t size;
 
 	*size_r = 0;
 	while (i_stream_read_more(input, &data, &size) > 0) {
-		const unsigned char *end = data + size;
-
-		*size_r += size;
-		for (p = data; (p = memchr(p, '\n', end - p)) != NULL; p++)
-			*size_r += 1;
+		*size_r += size + rst_count_lf(data, size);
 		i_stream_skip(input, size);
 	}
 	return input->stream_errno == 0 ? 0 : -1;

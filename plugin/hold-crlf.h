@@ -23,4 +23,6 @@ struct istream *rst_crlf_istream(struct istream *input, uoff_t size);
  */
 int rst_crlf_size(struct istream *input, uoff_t *size_r);
 
+size_t rst_count_lf(const unsigned char *data, size_t size);
+
 #endif

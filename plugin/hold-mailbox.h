@@ -12,7 +12,8 @@ struct rst_settings;
 
 struct rst_hold_status {
 	unsigned int messages;
-	uoff_t octets; /**< with CRLF line ends */
+	unsigned int incomplete; /**< that stay; not counted otherwise */
+	uoff_t octets;           /**< with CRLF line ends */
 	time_t oldest; /**< arrival of the oldest; 0: nothing is held */
 	time_t due;    /**< when that goes to the normal mailbox; 0: never */
 };

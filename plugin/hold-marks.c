@@ -102,7 +102,7 @@ bool rst_marks_lease(struct rst_marks *marks, const struct rst_held *held)
 	lease = i_new(struct lease, 1);
 	lease->id = i_strdup(held->id);
 	lease->uid = held->uid;
-	memcpy(lease->key, held->key, RST_KEY_SIZE);
+	memcpy(lease->key, rst_held_key(held), RST_KEY_SIZE);
 	hash_table_insert(marks->leases, lease->id, lease);
 	return TRUE;
 }

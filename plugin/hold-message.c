@@ -62,6 +62,8 @@ static void use_envelope(struct rst_held *held, const struct rst_envelope *env)
 	held->mail_from = i_strndup(env->mail_from.p, env->mail_from.n);
 	held->rcpt_to = i_strndup(env->rcpt_to.p, env->rcpt_to.n);
 	held->arrived = (time_t)(env->arrived_us / 1000000);
+	if (env->has_octets)
+		held->expected = env->octets;
 }
 
 static int make_envelope(struct mail *mail, const char *username,
@@ -85,9 +87,13 @@ static int make_envelope(struct mail *mail, const char *username,
 
 /* ---- the cut */
 
-static int skip_lines(struct istream *input, unsigned int lines)
+/* @param octets_r with CRLF, where lines end in LF alone */
+static int skip_lines(struct istream *input, unsigned int lines, bool is_lf,
+		      uoff_t *octets_r)
 {
+	uoff_t start = input->v_offset;
 	const unsigned char *data, *lf;
+	unsigned int skipped = 0;
 	size_t size;
 
 	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
@@ -95,9 +101,11 @@ static int skip_lines(struct istream *input, unsigned int lines)
 		if (lf != NULL) {
 			size = lf + 1 - data;
 			lines--;
+			skipped++;
 		}
 		i_stream_skip(input, size);
 	}
+	*octets_r = input->v_offset - start + (is_lf ? skipped : 0);
 	return input->stream_errno == 0 ? 0 : -1;
 }
 
@@ -121,20 +129,23 @@ static bool first_line_is_lf(struct istream *input)
 }
 
 /* From here on to the end, with CRLF. */
-static int open_rest(struct istream *input, bool lf, struct rst_held *held)
+static int open_rest(struct istream *input, bool lf, struct rst_held *held,
+		     uoff_t *end_r)
 {
-	uoff_t start = input->v_offset, end;
+	uoff_t start = input->v_offset;
 	struct istream *rest;
 
 	if (!lf) {
-		if (i_stream_get_size(input, TRUE, &end) <= 0 || end < start)
+		if (i_stream_get_size(input, TRUE, end_r) <= 0 ||
+		    *end_r < start)
 			return -1;
-		held->size = end - start;
+		held->size = *end_r - start;
 		held->input = i_stream_create_limit(input, held->size);
 		return 0;
 	}
 	if (rst_crlf_size(input, &held->size) < 0)
 		return -1;
+	*end_r = input->v_offset;
 	i_stream_seek(input, start);
 	rest = i_stream_create_limit(input, UOFF_T_MAX);
 	held->input = rst_crlf_istream(rest, held->size);
@@ -160,6 +171,43 @@ static int read_failed(struct istream *input, const char **error_r)
 	return -1;
 }
 
+/* ---- is it whole? */
+
+/* @return 1, 0, -1 */
+static int ends_in_crs(struct istream *input, uoff_t end, uoff_t count)
+{
+	const unsigned char *data;
+	size_t size, i;
+
+	if (count > end)
+		return 0;
+	i_stream_seek(input, end - count);
+	while (i_stream_read_more(input, &data, &size) > 0) {
+		for (i = 0; i < size; i++)
+			if (data[i] != '\r')
+				return 0;
+		i_stream_skip(input, size);
+	}
+	return input->stream_errno == 0 ? 1 : -1;
+}
+
+/* @param own octets above those that go out */
+static int check_whole(struct istream *input, uoff_t own, uoff_t end,
+		       struct rst_held *held)
+{
+	int ret = 0;
+
+	held->octets = own + held->size;
+	if (held->expected == UOFF_T_MAX || held->octets == held->expected)
+		return 0;
+	if (held->octets > held->expected)
+		ret = ends_in_crs(input, end, held->octets - held->expected);
+	held->incomplete = ret == 0;
+	return ret;
+}
+
+/* ---- reading */
+
 /* @param lf_r  do lines end in LF alone?
    @param own_r lines below the envelope that are cut off with it */
 static int read_head(struct mail *mail, struct istream *input,
@@ -167,20 +215,27 @@ static int read_head(struct mail *mail, struct istream *input,
 		     unsigned int *own_r, const char **error_r)
 {
 	struct rst_envelope env;
+	const unsigned char *data;
 	char *storage = NULL;
+	size_t size;
 	ssize_t n;
 
 	n = read_envelope(input, &env, &storage);
 	if (n < 0)
 		return read_failed(input, error_r);
 	*own_r = 0;
+	held->expected = UOFF_T_MAX;
+	data = i_stream_get_data(input, &size);
 	if (n == 0) {
+		held->incomplete =
+			rst_envelope_is_cut((const char *)data, size);
 		*lf_r = first_line_is_lf(input);
 		return make_envelope(mail, username, held, error_r);
 	}
 	*lf_r = is_lf(input, (size_t)n);
 	*own_r = env.own_lines;
 	use_envelope(held, &env);
+	held->head = n + (*lf_r ? rst_count_lf(data, n) : 0);
 	i_stream_skip(input, (size_t)n);
 	free(storage);
 	return 0;
@@ -228,6 +283,7 @@ int rst_held_read(struct mail *mail, const char *username,
 		  struct rst_held *held_r, const char **error_r)
 {
 	struct istream *input;
+	uoff_t own_octets, end_offset;
 	unsigned int own;
 	bool lf;
 	int ret;
@@ -237,9 +293,41 @@ int rst_held_read(struct mail *mail, const char *username,
 		return ret;
 	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
 	if (ret == 0 &&
-	    (skip_lines(input, own) < 0 || open_rest(input, lf, held_r) < 0))
+	    (skip_lines(input, own, lf, &own_octets) < 0 ||
+	     open_rest(input, lf, held_r, &end_offset) < 0 ||
+	     check_whole(input, own_octets, end_offset, held_r) < 0))
 		ret = read_failed(input, error_r);
 	return end(mail, held_r, ret);
+}
+
+int rst_held_is_whole(struct mail *mail, const char *username,
+		      const struct rst_held *held)
+{
+	struct rst_held again;
+	const char *error;
+	uoff_t size;
+	bool whole;
+
+	if (held->incomplete)
+		return 0;
+	/* of a CR CR LF it counts one octet less: then they differ, and of a
+	   part they always do */
+	if (held->expected == UOFF_T_MAX ||
+	    (mail_get_virtual_size(mail, &size) == 0 &&
+	     size == held->head + held->expected))
+		return 1;
+	if (rst_held_read(mail, username, &again, &error) <= 0)
+		return -1;
+	whole = !again.incomplete;
+	rst_held_clear(&again);
+	return whole ? 1 : 0;
+}
+
+const unsigned char *rst_held_key(const struct rst_held *held)
+{
+	static const unsigned char none[RST_KEY_SIZE];
+
+	return held->incomplete ? none : held->key;
 }
 
 void rst_held_clear(struct rst_held *held)

@@ -27,6 +27,13 @@ struct rst_held {
 	bool handed_over;
 	uoff_t size; /**< octets that input gives */
 	struct istream *input;
+
+	/** a crash came while it was saved, and nobody was told 250 for it: it
+	    goes nowhere by itself */
+	bool incomplete;
+	uoff_t octets;   /**< below the envelope, with CRLF */
+	uoff_t expected; /**< of these; UOFF_T_MAX: not known */
+	uoff_t head;     /**< octets of the envelope, with CRLF */
 };
 
 /**
@@ -34,17 +41,26 @@ struct rst_held {
  * until rst_held_clear(), and that must come before mail is used again.
  *
  * Somebody may have put a message without our envelope into the hold: it gets
- * one made of what the mailbox knows, and nothing is cut.
+ * one made of what the mailbox knows, and nothing is cut. It is not taken for
+ * incomplete, unless it begins like an envelope.
  *
  * @param username the recipient of such a message
  * @return 1; 0: it has just been expunged; -1: it cannot be read: error_r
  */
 int rst_held_read(struct mail *mail, const char *username,
 		  struct rst_held *held_r, const char **error_r);
-/** The same without the message: size and input are not set, and its octets
-    not read. */
+/** The same without the message: its octets are not read, size and input not
+    set, and whether it is incomplete is known only where the envelope is. */
 int rst_held_envelope(struct mail *mail, const char *username,
 		      struct rst_held *held_r, const char **error_r);
 void rst_held_clear(struct rst_held *held);
+
+/** Of what rst_held_envelope() gave: read the octets too, unless the mailbox
+    knows how many there are. @return 1; 0: incomplete; -1: it cannot be read */
+int rst_held_is_whole(struct mail *mail, const char *username,
+		      const struct rst_held *held);
+/** The key that its tombstone may have: what is incomplete says nothing of
+    others with the same key. */
+const unsigned char *rst_held_key(const struct rst_held *held);
 
 #endif

@@ -81,7 +81,7 @@ bool rst_release_one(struct mail_user *user, const struct rst_settings *set,
 			held->id, held->uid, *reply_r);
 		return FALSE;
 	}
-	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	rst_hold_store_bury(store, held->id, rst_held_key(held), held->uid);
 	if (rst_hold_store_commit(store, reply_r) < 0) {
 		e_error(user->event,
 			"Delivered to the mailbox, but still held: id=%s "
@@ -103,6 +103,8 @@ static bool is_wanted(const struct rst_release *release,
 		return TRUE;
 	if (release->leased != NULL &&
 	    release->leased(held->id, release->context))
+		return FALSE;
+	if (held->incomplete && release->what != RST_RELEASE_ONE)
 		return FALSE;
 	switch (release->what) {
 	case RST_RELEASE_ALL:

@@ -12,11 +12,11 @@ struct rst_lmtp;
 struct rst_settings;
 
 enum rst_release_what {
-	RST_RELEASE_ALL,
+	RST_RELEASE_ALL,     /**< but what is incomplete */
 	RST_RELEASE_EXPIRED, /**< whose hold time is over */
-	RST_RELEASE_ONE,
-	RST_RELEASE_BEGUN, /**< nothing but what is handed over already, which
-				any of these tries again */
+	RST_RELEASE_ONE,     /**< also if it is incomplete */
+	RST_RELEASE_BEGUN,   /**< nothing but what is handed over already, which
+				  any of these tries again */
 };
 
 /** Is this message leased to somebody, and so not to be released? */

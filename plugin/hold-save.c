@@ -98,24 +98,46 @@ int rst_trace_find(const struct rst_delivery *delivery,
 	return 0;
 }
 
-/* ---- its key */
+/* ---- its key and its size */
 
-static int hash_stream(struct istream *input, struct sha256_ctx *hash,
-		       const char **error_r)
+/* Dovecot drops a CR at the very end where it makes LF of CRLF. */
+struct counter {
+	uoff_t octets;
+	uoff_t last_crs;
+};
+
+static void count_octets(struct counter *counter, const unsigned char *data,
+			 size_t size)
 {
+	size_t last = size;
+
+	while (last > 0 && data[last - 1] == '\r')
+		last--;
+	counter->last_crs = last == 0 ? counter->last_crs + size : size - last;
+	counter->octets += size + rst_count_lf(data, size);
+}
+
+/* input has LF for CRLF. */
+static int hash_stream(struct istream *input, struct sha256_ctx *hash,
+		       uoff_t *octets_r, const char **error_r)
+{
+	struct counter counter = {0, 0};
 	const unsigned char *data;
 	size_t size;
 
 	while (i_stream_read_more(input, &data, &size) > 0) {
 		sha256_loop(hash, data, size);
+		count_octets(&counter, data, size);
 		i_stream_skip(input, size);
 	}
+	*octets_r = counter.octets - counter.last_crs;
 	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
 }
 
 int rst_delivery_key(const struct rst_delivery *delivery,
 		     const struct rst_trace *trace,
-		     unsigned char key_r[RST_KEY_SIZE], const char **error_r)
+		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
+		     const char **error_r)
 {
 	struct sha256_ctx hash;
 	struct istream *input;
@@ -131,7 +153,7 @@ int rst_delivery_key(const struct rst_delivery *delivery,
 	} else {
 		input = i_stream_create_lf(delivery->input);
 	}
-	ret = hash_stream(input, &hash, error_r);
+	ret = hash_stream(input, &hash, octets_r, error_r);
 	i_stream_unref(&input);
 	sha256_result(&hash, key_r);
 	return ret;
@@ -205,12 +227,25 @@ static bool find_queue_id(struct istream *input)
 	return found;
 }
 
+/* Octets of text when each of its lines ends in CRLF. */
+static size_t crlf_length(const char *text)
+{
+	size_t octets = 0;
+
+	for (; *text != '\0'; text++)
+		if (text[0] != '\r' || text[1] != '\n')
+			octets += *text == '\n' ? 2 : 1;
+	return octets;
+}
+
 int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
 {
 	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
 	    rst_delivery_key(delivery, &delivery->found, delivery->key,
-			     error_r) < 0)
+			     &delivery->octets, error_r) < 0)
 		return -1;
+	if (delivery->found.octets > 0)
+		delivery->octets += crlf_length(delivery->trace);
 	i_stream_seek(delivery->input, delivery->found.octets);
 	if (!find_queue_id(delivery->input))
 		memset(delivery->key, 0, RST_KEY_SIZE);
@@ -321,6 +356,8 @@ static int format_envelope(const struct rst_delivery *delivery, const char *id,
 		.rcpt_params = rst_str(delivery->rcpt_params),
 		.trace_lines = delivery->found.lines,
 		.own_lines = delivery->found.own_lines,
+		.has_octets = true,
+		.octets = delivery->octets,
 	};
 
 	memcpy(env.key, delivery->key, RST_KEY_SIZE);

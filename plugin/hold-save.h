@@ -32,6 +32,8 @@ struct rst_delivery {
 
 	/* set by rst_delivery_prepare() */
 	struct rst_trace found;
+	/** of all of it, as struct rst_envelope counts them */
+	uoff_t octets;
 	/** K; zeros where it does not count, as nothing tells two equal
 	    letters apart */
 	unsigned char key[RST_KEY_SIZE];
@@ -69,9 +71,12 @@ int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
 int rst_trace_find(const struct rst_delivery *delivery,
 		   struct rst_trace *trace_r, const char **error_r);
 
-/** K = SHA-256(recipient, NUL, the message below its trace with LF ends). */
+/** K = SHA-256(recipient, NUL, the message below its trace with LF ends).
+    @param octets_r of the message below its trace, as struct rst_envelope
+	   counts them */
 int rst_delivery_key(const struct rst_delivery *delivery,
 		     const struct rst_trace *trace,
-		     unsigned char key_r[RST_KEY_SIZE], const char **error_r);
+		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
+		     const char **error_r);
 
 #endif

@@ -20,6 +20,15 @@
 #include "hold-tombstone.h"
 #include "restante-settings.h"
 
+/* It stays, as far as is known: there may be a whole one behind it. */
+struct incomplete {
+	const char *id;
+	unsigned char key[RST_KEY_SIZE];
+	uint32_t uid;
+	uoff_t octets, expected;
+	bool logged;
+};
+
 struct rst_hold_store {
 	struct mail_user *user;
 	const struct rst_settings *set;
@@ -44,6 +53,7 @@ struct rst_hold_store {
 	bool listed_all;             /* whatever has a tombstone is in buried */
 	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
+	ARRAY(struct incomplete) incomplete;
 };
 
 static const char *box_error(struct rst_hold_store *store)
@@ -92,6 +102,7 @@ static struct rst_hold_store *create(struct mail_user *user,
 			  rst_key_cmp);
 	i_array_init(&store->fresh, 16);
 	i_array_init(&store->buried, 64);
+	i_array_init(&store->incomplete, 4);
 	return store;
 }
 
@@ -154,6 +165,7 @@ void rst_hold_store_close(struct rst_hold_store **_store)
 	mailbox_free(&store->box);
 	array_free(&store->fresh);
 	array_free(&store->buried);
+	array_free(&store->incomplete);
 	hash_table_destroy(&store->keys);
 	pool_unref(&store->pool);
 	i_free(store);
@@ -181,6 +193,87 @@ static int open_view(struct rst_hold_store *store, const char **error_r)
 	return 0;
 }
 
+/* ---- what is incomplete */
+
+static struct incomplete *find_incomplete(struct rst_hold_store *store,
+					  uint32_t uid)
+{
+	struct incomplete *one;
+
+	array_foreach_modifiable(&store->incomplete, one)
+	{
+		if (one->uid == uid)
+			return one;
+	}
+	return NULL;
+}
+
+static void add_incomplete(struct rst_hold_store *store)
+{
+	const struct rst_held *held = &store->held;
+	struct incomplete *one = find_incomplete(store, held->uid);
+
+	if (one != NULL)
+		return;
+	one = array_append_space(&store->incomplete);
+	one->id = p_strdup(store->pool, held->id);
+	memcpy(one->key, held->key, RST_KEY_SIZE);
+	one->uid = held->uid;
+	one->octets = held->octets;
+	one->expected = held->expected;
+}
+
+static void forget_incomplete(struct rst_hold_store *store, uint32_t uid)
+{
+	struct incomplete *one = find_incomplete(store, uid);
+
+	if (one != NULL)
+		array_delete(&store->incomplete,
+			     array_ptr_to_idx(&store->incomplete, one), 1);
+}
+
+static void bury_incomplete(struct rst_hold_store *store, uint32_t uid)
+{
+	e_info(store->user->event,
+	       "incomplete, and held as a whole, removed: uid=%u", uid);
+	seq_range_array_add(&store->buried, uid);
+	forget_incomplete(store, uid);
+}
+
+/* There is a whole message of this key. */
+static void bury_incomplete_of(struct rst_hold_store *store,
+			       const unsigned char *key)
+{
+	unsigned int i = array_count(&store->incomplete);
+
+	while (i-- > 0) {
+		const struct incomplete *one = array_idx(&store->incomplete, i);
+
+		if (memcmp(one->key, key, RST_KEY_SIZE) == 0)
+			bury_incomplete(store, one->uid);
+	}
+}
+
+static void log_incomplete(struct rst_hold_store *store)
+{
+	struct incomplete *one;
+
+	array_foreach_modifiable(&store->incomplete, one)
+	{
+		if (!one->logged)
+			e_warning(store->user->event,
+				  "Held message is incomplete and stays: id=%s "
+				  "uid=%u octets=%" PRIuUOFF_T " expected=%s",
+				  one->id, one->uid, one->octets,
+				  one->expected == UOFF_T_MAX
+					  ? "?"
+					  : dec2str(one->expected));
+		one->logged = TRUE;
+	}
+}
+
+/* ---- what is there twice */
+
 /*
  * A message of the same key is the same message, under another id: it was
  * saved twice in spite of all, as when a damaged index was rebuilt and has
@@ -203,11 +296,28 @@ static bool is_double(struct rst_hold_store *store)
 		return TRUE;
 	}
 	uid = hash_table_lookup(store->keys, (const unsigned char *)held->key);
+	if (uid != NULL && held->incomplete)
+		bury_incomplete(store, held->uid);
 	if (uid != NULL)
 		return POINTER_CAST_TO(uid, uint32_t) != held->uid;
+	if (held->incomplete)
+		return FALSE;
+	bury_incomplete_of(store, held->key);
 	key = p_memdup(store->pool, held->key, RST_KEY_SIZE);
 	hash_table_insert(store->keys, key, POINTER_CAST(held->uid));
 	return FALSE;
+}
+
+static void complete_held(struct rst_hold_store *store)
+{
+	struct rst_held *held = &store->held;
+
+	held->handed_over = rst_hold_store_is_handed_over(store, held->id);
+	if (held->incomplete)
+		add_incomplete(store);
+	else /* its own date may be anything */
+		held->received = rst_clock_arrival(store->clock, held->id,
+						   held->received, ioloop_time);
 }
 
 /* @return whether it is to be given out */
@@ -227,11 +337,7 @@ static bool read_current(struct rst_hold_store *store)
 	if (rst_tombstones_has(store->tombstones, store->held.id)) {
 		seq_range_array_add(&store->buried, store->held.uid);
 	} else if (!is_double(store)) {
-		store->held.handed_over =
-			rst_hold_store_is_handed_over(store, store->held.id);
-		store->held.received =
-			rst_clock_arrival(store->clock, store->held.id,
-					  store->held.received, ioloop_time);
+		complete_held(store);
 		return TRUE;
 	}
 	rst_held_clear(&store->held);
@@ -254,6 +360,8 @@ int rst_hold_store_next(struct rst_hold_store *store, struct rst_held **held_r,
 	}
 	if (!found && store->from_start)
 		store->listed_all = TRUE;
+	if (!found)
+		log_incomplete(store);
 	*held_r = &store->held;
 	return found ? 1 : 0;
 }
@@ -289,7 +397,7 @@ void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid)
 int rst_hold_store_hand_over(struct rst_hold_store *store,
 			     const struct rst_held *held, const char **error_r)
 {
-	return rst_handover_write(store->dir, held->id, held->key,
+	return rst_handover_write(store->dir, held->id, rst_held_key(held),
 				  RST_HANDOVER_OPEN, FALSE, error_r);
 }
 
@@ -390,6 +498,7 @@ void rst_hold_store_bury(struct rst_hold_store *store, const char *id,
 {
 	rst_tombstones_add(store->tombstones, id, key, ioloop_time);
 	seq_range_array_add(&store->fresh, uid);
+	forget_incomplete(store, uid);
 }
 
 int rst_hold_store_commit(struct rst_hold_store *store, const char **error_r)

@@ -28,7 +28,9 @@ void rst_hold_store_close(struct rst_hold_store **store);
 /**
  * The next message after the one given last, by uid. One with a tombstone is
  * passed over, by its id or its key; one of a key that was given out already;
- * and one that cannot be read, which is logged and stays.
+ * one that cannot be read, which is logged and stays; and one that is
+ * incomplete, where a whole one of its key is in the hold or has left it. Any
+ * other incomplete one is given out as such, and logged at the end.
  *
  * @param held_r cleared by the next call of any function here
  * @return 1; 0: no more; -1: error_r

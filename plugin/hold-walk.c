@@ -39,6 +39,7 @@ struct walk {
 	unsigned int retries, unreadable;
 };
 
+/* One that is incomplete makes no other a double. */
 static bool is_double(struct walk *walk, const struct rst_held *held)
 {
 	unsigned char *key;
@@ -49,6 +50,8 @@ static bool is_double(struct walk *walk, const struct rst_held *held)
 	    hash_table_lookup(walk->keys, (const unsigned char *)held->key) !=
 		    NULL)
 		return TRUE;
+	if (held->incomplete)
+		return FALSE;
 	key = p_memdup(walk->pool, held->key, RST_KEY_SIZE);
 	hash_table_insert(walk->keys, key, POINTER_CAST(1));
 	return FALSE;
@@ -64,10 +67,15 @@ static bool has_left(struct walk *walk, const struct rst_held *held)
 
 static void show(struct walk *walk, struct rst_held *held, struct mail *mail)
 {
+	/* what cannot be read now is held all the same */
+	if (!walk->whole &&
+	    rst_held_is_whole(mail, walk->user->username, held) == 0)
+		held->incomplete = TRUE;
 	if (has_left(walk, held))
 		return;
-	held->received = rst_clock_arrival(walk->clock, held->id,
-					   held->received, ioloop_time);
+	if (!held->incomplete) /* else its date may be anything */
+		held->received = rst_clock_arrival(walk->clock, held->id,
+						   held->received, ioloop_time);
 	walk->func(held, mail, walk->context);
 }
 

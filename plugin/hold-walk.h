@@ -19,7 +19,8 @@ typedef void rst_hold_walk_func(const struct rst_held *held, struct mail *mail,
  * Bring box up to date, and call func for each message that is held, oldest
  * first: for none that has left and came back, and once for those of one key.
  * No lock is needed, so a drain that runs meanwhile is not disturbed, and no
- * transaction may be open on box. What cannot be read is logged.
+ * transaction may be open on box. What is incomplete is shown as such. What
+ * cannot be read is logged.
  *
  * @param whole set held->size and input as well
  * @return how many cannot be read, or -1: error_r

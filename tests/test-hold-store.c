@@ -9,8 +9,10 @@
 #include <sys/wait.h>
 
 #include "plugin/hold-clock.h"
+#include "plugin/hold-crlf.h"
 #include "plugin/hold-handover.h"
 #include "plugin/hold-release.h"
+#include "plugin/hold-tombstone.h"
 
 #define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
 
@@ -148,10 +150,32 @@ START_TEST(test_octets)
 	ck_assert_str_eq(held->rcpt_to, "b+x@example.test");
 	ck_assert_int_eq(held->arrived, 1700000000);
 	ck_assert_int_eq(held->received, 1700000000);
+	ck_assert(!held->incomplete);
+	ck_assert_uint_eq(held->octets, held->expected);
 	text = read_all(held->input);
 	ck_assert_uint_eq(held->size, str_len(text));
 	ck_assert_uint_eq(str_len(text), message->left.n);
 	ck_assert_mem_eq(str_data(text), message->left.p, message->left.n);
+	rst_hold_store_close(&store);
+}
+END_TEST
+
+/* However it is stored, the same number of octets is told and found. */
+START_TEST(test_stored_with_crlf)
+{
+	static const char *const fields[] = {"restante=yes",
+					     "restante_hold_mailbox=Held",
+					     "mail_save_crlf=yes", NULL};
+	const struct message *message = &messages[_i / N_DRIVERS];
+	struct rst_hold_store *store;
+	struct rst_held *held;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], fields);
+	hold_put(message->trace, message->sent.p, message->sent.n);
+	store = hold_open();
+	held = must_next(store);
+	ck_assert(!held->incomplete);
+	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
 	rst_hold_store_close(&store);
 }
 END_TEST
@@ -170,6 +194,7 @@ START_TEST(test_large)
 	hold_put(TRACE, str_data(body), str_len(body));
 	store = hold_open();
 	held = must_next(store);
+	ck_assert(!held->incomplete);
 	text = read_all(held->input);
 	str_delete(body, 0, strlen(TRACE) - strlen(TRACE_LEFT));
 	ck_assert_uint_eq(held->size, str_len(body));
@@ -191,9 +216,11 @@ static void get_key(const char *trace, struct rst_str text,
 	};
 	struct rst_trace found;
 	const char *error;
+	uoff_t octets;
 
 	ck_assert_int_eq(rst_trace_find(&delivery, &found, &error), 0);
-	ck_assert_int_eq(rst_delivery_key(&delivery, &found, key_r, &error), 0);
+	ck_assert_int_eq(
+		rst_delivery_key(&delivery, &found, key_r, &octets, &error), 0);
 	i_stream_unref(&delivery.input);
 }
 
@@ -402,7 +429,7 @@ END_TEST
 
 /* ---- what others have put there */
 
-static void save_foreign(const char *text)
+static void save_part(const char *text, size_t size)
 {
 	struct mailbox_transaction_context *trans;
 	struct mail_save_context *save;
@@ -414,7 +441,7 @@ static void save_foreign(const char *text)
 					       &hold_fixture.set, 0, TRUE, &box,
 					       &error),
 			 1);
-	input = i_stream_create_from_data(text, strlen(text));
+	input = i_stream_create_from_data(text, size);
 	trans = mailbox_transaction_begin(
 		box, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
 	save = mailbox_save_alloc(trans);
@@ -426,6 +453,11 @@ static void save_foreign(const char *text)
 	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
 	i_stream_unref(&input);
 	mailbox_free(&box);
+}
+
+static void save_foreign(const char *text)
+{
+	save_part(text, strlen(text));
 }
 
 static const char *stored_text(void)
@@ -759,9 +791,8 @@ static const char *const foreign[] = {
 	("Return-Path: <x>\r\n" HEADER "whole\r\n"),
 	"\r\n",
 	"no line end",
-	("X-Restante-Envelope: v=2; id=x\r\n" HEADER),
-	"X-Restante-Envelope: v=1; id=../x; t=1.0; from=; to=; skip=0\r\n",
-	"X-Restante-Envelope: v=1",
+	("X-Restante-Other: x\r\n" HEADER),
+	"X-Rest: x\r\n",
 };
 
 START_TEST(test_foreign)
@@ -779,7 +810,130 @@ START_TEST(test_foreign)
 	ck_assert_str_eq(held->rcpt_to, "testuser");
 	ck_assert_uint_eq(held->size, strlen(text));
 	ck_assert_str_eq(str_c(read_all(held->input)), text);
+	ck_assert(!held->incomplete);
 	rst_hold_store_close(&store);
+}
+END_TEST
+
+/* ---- what a crash has left */
+
+static void must_be_incomplete(unsigned int count)
+{
+	struct rst_hold_store *store = hold_open();
+	struct rst_hold_status status;
+	struct rst_held *held;
+	const char *error;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		held = must_next(store);
+		ck_assert_msg(held->incomplete, "uid %u", held->uid);
+		ck_assert(rst_key_is_zero(rst_held_key(held)));
+	}
+	must_end(store);
+	ck_assert_int_eq(rst_hold_store_status(store, &status, &error), 0);
+	ck_assert_uint_eq(status.messages, 0);
+	ck_assert_uint_eq(status.incomplete, count);
+	ck_assert_int_eq(status.due, 0);
+	rst_hold_store_close(&store);
+}
+
+static const char *const damaged[] = {
+	"",
+	"X",
+	"x-restante-ENVELOPE",
+	"X-Restante-Envelope:",
+	"X-Restante-Envelope: v=1",
+	("X-Restante-Envelope: v=2; id=x\r\n" HEADER),
+	"X-Restante-Envelope: v=1; id=../x; t=1.0; from=; to=; skip=0\r\n",
+};
+
+START_TEST(test_damaged)
+{
+	unsigned int i;
+
+	hold_user(hold_drivers[_i], NULL);
+	for (i = 0; i < N_ELEMENTS(damaged); i++)
+		save_foreign(damaged[i]);
+	save_part("\0\0\0", 3);
+	must_be_incomplete(N_ELEMENTS(damaged) + 1);
+}
+END_TEST
+
+static char *one_message(size_t *size_r)
+{
+	const char body[] = TRACE HEADER "a\rb\r\r\nlast\r\n";
+	struct rst_envelope env = {
+		.id = RST_STR("one"),
+		.arrived_us = 1700000000000000,
+		.mail_from = RST_STR("a@example.org"),
+		.rcpt_to = RST_STR("b@example.test"),
+		.key = {1},
+		.trace_lines = 4,
+		.own_lines = 2,
+		.has_octets = true,
+		.octets = sizeof(body) - 1,
+	};
+	char *text = rst_envelope_format(&env, size_r);
+
+	ck_assert_ptr_nonnull(text);
+	text = rst_realloc(text, *size_r + sizeof(body));
+	memcpy(text + *size_r, body, sizeof(body));
+	*size_r += sizeof(body) - 1;
+	return text;
+}
+
+/* A message that is cut off at any octet, and one that has too many. */
+START_TEST(test_cut)
+{
+	size_t size, i;
+	char *text;
+
+	hold_user("sdbox", NULL);
+	text = one_message(&size);
+	for (i = 0; i < size; i++)
+		/* Dovecot makes the same of a CR at the end and of none */
+		if (i == 0 || text[i - 1] != '\r')
+			save_part(text, i);
+	i = size - rst_count_lf((const unsigned char *)text, size) - 2;
+	save_foreign(t_strconcat(text, "more\r\n", NULL));
+	must_be_incomplete(i + 1);
+	free(text);
+}
+END_TEST
+
+/* It goes when a whole one is there, before it or after it. */
+START_TEST(test_cut_and_whole)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error;
+	size_t size;
+	char *text;
+
+	hold_user(hold_drivers[_i / 2], NULL);
+	text = one_message(&size);
+	if (_i % 2 == 0)
+		save_part(text, size - 3);
+	save_part(text, size);
+	if (_i % 2 != 0)
+		save_part(text, size - 3);
+	ck_assert_uint_eq(count_held(), 1);
+
+	store = hold_open();
+	held = must_next(store);
+	if (_i % 2 == 0) {
+		ck_assert(held->incomplete);
+		held = must_next(store);
+	}
+	ck_assert(!held->incomplete);
+	ck_assert_int_eq(rst_key_cmp(rst_held_key(held), held->key), 0);
+	must_end(store);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(count_stored(), 1);
+	free(text);
 }
 END_TEST
 
@@ -819,6 +973,8 @@ static Suite *suite(void)
 
 	tcase_add_checked_fixture(tc, hold_setup, hold_teardown);
 	tcase_add_loop_test(tc, test_octets, 0, N_MESSAGES * N_DRIVERS);
+	tcase_add_loop_test(tc, test_stored_with_crlf, 0,
+			    N_MESSAGES * N_DRIVERS);
 	tcase_add_loop_test(tc, test_large, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_status, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_remove, 0, N_DRIVERS);
@@ -836,6 +992,9 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_foreign, 0,
 			    (int)N_ELEMENTS(foreign) * N_DRIVERS);
+	tcase_add_loop_test(tc, test_damaged, 0, N_DRIVERS);
+	tcase_add_test(tc, test_cut);
+	tcase_add_loop_test(tc, test_cut_and_whole, 0, 2 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_lock, 0, N_DRIVERS);
 	suite_add_tcase(s, tc);
 

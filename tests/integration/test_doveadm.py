@@ -111,3 +111,49 @@ def test_hold_is_hidden_from_imap(sandbox):
     _, folders = imap.list()
     imap.logout()
     assert not any(b"Restante" in folder for folder in folders if folder)
+
+
+def raw_text(sandbox, user, mailbox):
+    text = sandbox.doveadm("fetch", "-u", f"{user}@{DOMAIN}", "text",
+                           "mailbox", mailbox).stdout
+    return text.removeprefix("text:\n")
+
+
+def put_part(sandbox, user, text):
+    """What a crash in the middle of a save leaves, in some formats."""
+    part = sandbox.dir / "part"
+    part.write_text(text)
+    sandbox.doveadm("save", "-u", f"{user}@{DOMAIN}", "-m", "Restante/Held",
+                    part)
+
+
+def test_incomplete(sandbox):
+    """It goes nowhere by itself, and makes no message known."""
+    user = f"traveller8@{DOMAIN}"
+    sandbox.send_simple("traveller8", "whole")
+    sandbox.wait_held("traveller8", 1)
+    text = raw_text(sandbox, "traveller8", "Restante/Held")
+    sandbox.doveadm("expunge", "-u", user, "mailbox", "Restante/Held", "all")
+    put_part(sandbox, "traveller8", text[:-10])
+    put_part(sandbox, "traveller8", text[:30])
+
+    first, second = listing(sandbox, "list", "-u", user)
+    assert first["state"] == second["state"] == "incomplete"
+    status, = listing(sandbox, "status", "-u", user)
+    assert int(status["messages"]) == 0 and int(status["incomplete"]) == 2
+    assert maildir_messages(sandbox.collect("traveller8")) == []
+    for option in ("--all", "--expired"):
+        sandbox.doveadm("restante", "release", "-u", user, option)
+    assert len(listing(sandbox, "list", "-u", user)) == 2
+    assert sandbox.mailbox("traveller8") == []
+
+    sandbox.doveadm("restante", "release", "-u", user, first["id"])
+    left, = listing(sandbox, "list", "-u", user)
+    assert left["id"] == second["id"]
+    message, = sandbox.mailbox("traveller8")
+    assert b"whole" in message and b"X-Restante-Envelope" not in message
+    # that this part has left says nothing of the whole
+    put_part(sandbox, "traveller8", text.replace(first["id"], "another"))
+    assert [row["state"] for row in listing(sandbox, "list", "-u", user)] == [
+        "incomplete", "held"]
+    assert len(maildir_messages(sandbox.collect("traveller8"))) == 1
