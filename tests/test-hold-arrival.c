@@ -331,6 +331,7 @@ START_TEST(test_double)
 	hold_put("", "S: x\r\n\r\n", 8);
 	hold_put("", MESSAGE, strlen(MESSAGE));
 	hold_put("", "S: x\r\n\r\n", 8);
+	ck_assert_uint_eq(count_held(), 3);
 	ck_assert_uint_eq(drain(FALSE), 3);
 	ck_assert_uint_eq(drain(TRUE), 3);
 	ck_assert_uint_eq(count_held(), 0);
