@@ -20,11 +20,13 @@
 #include "hold-tombstone.h"
 #include "restante-settings.h"
 
-/* It stays, as far as is known: there may be a whole one behind it. */
-struct incomplete {
+/* What goes when a whole message of its key is there or has left: itself
+   incomplete, or there twice, and then only when the other has left. */
+struct spare {
 	const char *id;
 	unsigned char key[RST_KEY_SIZE];
 	uint32_t uid;
+	bool incomplete;
 	uoff_t octets, expected;
 	bool logged;
 };
@@ -53,7 +55,7 @@ struct rst_hold_store {
 	bool listed_all;             /* whatever has a tombstone is in buried */
 	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
-	ARRAY(struct incomplete) incomplete;
+	ARRAY(struct spare) spares;
 };
 
 static const char *box_error(struct rst_hold_store *store)
@@ -102,7 +104,7 @@ static struct rst_hold_store *create(struct mail_user *user,
 			  rst_key_cmp);
 	i_array_init(&store->fresh, 16);
 	i_array_init(&store->buried, 64);
-	i_array_init(&store->incomplete, 4);
+	i_array_init(&store->spares, 4);
 	return store;
 }
 
@@ -165,7 +167,7 @@ void rst_hold_store_close(struct rst_hold_store **_store)
 	mailbox_free(&store->box);
 	array_free(&store->fresh);
 	array_free(&store->buried);
-	array_free(&store->incomplete);
+	array_free(&store->spares);
 	hash_table_destroy(&store->keys);
 	pool_unref(&store->pool);
 	i_free(store);
@@ -193,86 +195,99 @@ static int open_view(struct rst_hold_store *store, const char **error_r)
 	return 0;
 }
 
-/* ---- what is incomplete */
+/* ---- what is incomplete, or there twice */
 
-static struct incomplete *find_incomplete(struct rst_hold_store *store,
-					  uint32_t uid)
+static struct spare *find_spare(struct rst_hold_store *store, uint32_t uid)
 {
-	struct incomplete *one;
+	struct spare *spare;
 
-	array_foreach_modifiable(&store->incomplete, one)
+	array_foreach_modifiable(&store->spares, spare)
 	{
-		if (one->uid == uid)
-			return one;
+		if (spare->uid == uid)
+			return spare;
 	}
 	return NULL;
 }
 
-static void add_incomplete(struct rst_hold_store *store)
+static void add_spare(struct rst_hold_store *store)
 {
 	const struct rst_held *held = &store->held;
-	struct incomplete *one = find_incomplete(store, held->uid);
+	struct spare *spare;
 
-	if (one != NULL)
+	if (find_spare(store, held->uid) != NULL)
 		return;
-	one = array_append_space(&store->incomplete);
-	one->id = p_strdup(store->pool, held->id);
-	memcpy(one->key, held->key, RST_KEY_SIZE);
-	one->uid = held->uid;
-	one->octets = held->octets;
-	one->expected = held->expected;
+	spare = array_append_space(&store->spares);
+	spare->id = p_strdup(store->pool, held->id);
+	memcpy(spare->key, held->key, RST_KEY_SIZE);
+	spare->uid = held->uid;
+	spare->incomplete = held->incomplete;
+	spare->octets = held->octets;
+	spare->expected = held->expected;
 }
 
-static void forget_incomplete(struct rst_hold_store *store, uint32_t uid)
+static void forget_spare(struct rst_hold_store *store, uint32_t uid)
 {
-	struct incomplete *one = find_incomplete(store, uid);
+	struct spare *spare = find_spare(store, uid);
 
-	if (one != NULL)
-		array_delete(&store->incomplete,
-			     array_ptr_to_idx(&store->incomplete, one), 1);
+	if (spare != NULL)
+		array_delete(&store->spares,
+			     array_ptr_to_idx(&store->spares, spare), 1);
 }
 
-static void bury_incomplete(struct rst_hold_store *store, uint32_t uid)
+static void bury_spare(struct rst_hold_store *store, const char *id,
+		       uint32_t uid)
 {
-	e_info(store->user->event,
-	       "incomplete, and held as a whole, removed: uid=%u", uid);
+	e_info(store->user->event, "already have it, removed: id=%s uid=%u", id,
+	       uid);
 	seq_range_array_add(&store->buried, uid);
-	forget_incomplete(store, uid);
+	forget_spare(store, uid);
 }
 
 /* There is a whole message of this key. */
-static void bury_incomplete_of(struct rst_hold_store *store,
-			       const unsigned char *key)
+static void bury_incomplete(struct rst_hold_store *store,
+			    const unsigned char *key)
 {
-	unsigned int i = array_count(&store->incomplete);
+	unsigned int i = array_count(&store->spares);
 
 	while (i-- > 0) {
-		const struct incomplete *one = array_idx(&store->incomplete, i);
+		const struct spare *spare = array_idx(&store->spares, i);
 
-		if (memcmp(one->key, key, RST_KEY_SIZE) == 0)
-			bury_incomplete(store, one->uid);
+		if (spare->incomplete &&
+		    memcmp(spare->key, key, RST_KEY_SIZE) == 0)
+			bury_spare(store, spare->id, spare->uid);
+	}
+}
+
+/* Those whose key has got a tombstone since they were seen. */
+static void bury_spares(struct rst_hold_store *store)
+{
+	unsigned int i = array_count(&store->spares);
+
+	while (!store->set->test_no_dedup && i-- > 0) {
+		const struct spare *spare = array_idx(&store->spares, i);
+
+		if (rst_tombstones_has_key(store->tombstones, spare->key))
+			bury_spare(store, spare->id, spare->uid);
 	}
 }
 
 static void log_incomplete(struct rst_hold_store *store)
 {
-	struct incomplete *one;
+	struct spare *spare;
 
-	array_foreach_modifiable(&store->incomplete, one)
+	array_foreach_modifiable(&store->spares, spare)
 	{
-		if (!one->logged)
+		if (spare->incomplete && !spare->logged)
 			e_warning(store->user->event,
 				  "Held message is incomplete and stays: id=%s "
 				  "uid=%u octets=%" PRIuUOFF_T " expected=%s",
-				  one->id, one->uid, one->octets,
-				  one->expected == UOFF_T_MAX
+				  spare->id, spare->uid, spare->octets,
+				  spare->expected == UOFF_T_MAX
 					  ? "?"
-					  : dec2str(one->expected));
-		one->logged = TRUE;
+					  : dec2str(spare->expected));
+		spare->logged = TRUE;
 	}
 }
-
-/* ---- what is there twice */
 
 /*
  * A message of the same key is the same message, under another id: it was
@@ -289,20 +304,21 @@ static bool is_double(struct rst_hold_store *store)
 	if (store->set->test_no_dedup || rst_key_is_zero(held->key))
 		return FALSE;
 	if (rst_tombstones_has_key(store->tombstones, held->key)) {
-		e_info(store->user->event,
-		       "already have it, removed: id=%s uid=%u", held->id,
-		       held->uid);
-		seq_range_array_add(&store->buried, held->uid);
+		bury_spare(store, held->id, held->uid);
 		return TRUE;
 	}
 	uid = hash_table_lookup(store->keys, (const unsigned char *)held->key);
+	if (uid != NULL && POINTER_CAST_TO(uid, uint32_t) == held->uid)
+		return FALSE;
 	if (uid != NULL && held->incomplete)
-		bury_incomplete(store, held->uid);
+		bury_spare(store, held->id, held->uid);
+	else if (uid != NULL)
+		add_spare(store);
 	if (uid != NULL)
-		return POINTER_CAST_TO(uid, uint32_t) != held->uid;
+		return TRUE;
 	if (held->incomplete)
 		return FALSE;
-	bury_incomplete_of(store, held->key);
+	bury_incomplete(store, held->key);
 	key = p_memdup(store->pool, held->key, RST_KEY_SIZE);
 	hash_table_insert(store->keys, key, POINTER_CAST(held->uid));
 	return FALSE;
@@ -314,7 +330,7 @@ static void complete_held(struct rst_hold_store *store)
 
 	held->handed_over = rst_hold_store_is_handed_over(store, held->id);
 	if (held->incomplete)
-		add_incomplete(store);
+		add_spare(store);
 	else /* its own date may be anything */
 		held->received = rst_clock_arrival(store->clock, held->id,
 						   held->received, ioloop_time);
@@ -498,7 +514,7 @@ void rst_hold_store_bury(struct rst_hold_store *store, const char *id,
 {
 	rst_tombstones_add(store->tombstones, id, key, ioloop_time);
 	seq_range_array_add(&store->fresh, uid);
-	forget_incomplete(store, uid);
+	forget_spare(store, uid);
 }
 
 int rst_hold_store_commit(struct rst_hold_store *store, const char **error_r)
@@ -533,6 +549,7 @@ static int expunge_uids(struct rst_hold_store *store)
 
 int rst_hold_store_expunge(struct rst_hold_store *store, const char **error_r)
 {
+	bury_spares(store);
 	if (array_count(&store->buried) == 0)
 		return 0;
 	close_view(store);

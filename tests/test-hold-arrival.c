@@ -60,6 +60,22 @@ static unsigned int count_held(void)
 	return status.messages;
 }
 
+static unsigned int count_stored(void)
+{
+	struct mailbox_status status;
+	struct mailbox *box;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
+	mailbox_free(&box);
+	return status.messages;
+}
+
 /* @return how many are given out; they are removed if wanted */
 static unsigned int drain(bool remove)
 {
@@ -322,7 +338,7 @@ START_TEST(test_at_once)
 }
 END_TEST
 
-/* Saved twice in spite of all: given out once, and the other one goes after
+/* Saved twice in spite of all: given out once, and the other one goes with
    it. */
 START_TEST(test_double)
 {
@@ -335,6 +351,7 @@ START_TEST(test_double)
 	ck_assert_uint_eq(drain(FALSE), 3);
 	ck_assert_uint_eq(drain(TRUE), 3);
 	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(count_stored(), 0);
 	ck_assert_uint_eq(drain(TRUE), 0);
 }
 END_TEST
