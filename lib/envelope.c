@@ -13,6 +13,8 @@
 /* RFC 5322 2.1.1: lines should have no more than 78 characters */
 #define FOLD_AT 78
 #define USECS_PER_SEC 1000000
+/* more than a storage has of its own before a message */
+#define LEFT_BEFORE_MAX 64
 
 static const char hex_digits[] = "0123456789abcdef";
 
@@ -352,13 +354,24 @@ static int read_value(struct rst_str value, char *out, struct rst_envelope *env)
 	return 0;
 }
 
-bool rst_envelope_is_cut(const char *buf, size_t len)
+bool rst_envelope_is_cut(const char *buf, size_t len, size_t *start_r)
 {
 	const struct rst_str name = RST_STR(RST_ENVELOPE_FIELD ":");
-	struct rst_str have = {buf, len < name.n ? len : name.n};
+	size_t i;
 
-	/* a hole that a power cut has left begins with NUL */
-	return len == 0 || buf[0] == '\0' || rst_str_case_starts(name, have);
+	for (i = 0; i <= LEFT_BEFORE_MAX && i + name.n <= len; i++) {
+		struct rst_str rest = {buf + i, len - i};
+
+		if (rst_str_case_starts(rest, name)) {
+			*start_r = i;
+			return true;
+		}
+	}
+	*start_r = len;
+	if (len == 0 || buf[0] == '\0')
+		return true;
+	return len < name.n &&
+	       rst_str_case_starts(name, (struct rst_str){buf, len});
 }
 
 ssize_t rst_envelope_parse(const char *buf, size_t len,

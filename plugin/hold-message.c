@@ -208,6 +208,25 @@ static int check_whole(struct istream *input, uoff_t own, uoff_t end,
 
 /* ---- reading */
 
+/* There is no envelope, but there may be one that has been damaged; then its
+   key is of use. */
+static void check_damaged(struct rst_held *held, const unsigned char *data,
+			  size_t size)
+{
+	struct rst_envelope env;
+	char *storage;
+	size_t start;
+
+	held->incomplete =
+		rst_envelope_is_cut((const char *)data, size, &start);
+	if (!held->incomplete || start == size ||
+	    rst_envelope_parse((const char *)data + start, size - start, &env,
+			       &storage) <= 0)
+		return;
+	memcpy(held->key, env.key, RST_KEY_SIZE);
+	free(storage);
+}
+
 /* @param lf_r  do lines end in LF alone?
    @param own_r lines below the envelope that are cut off with it */
 static int read_head(struct mail *mail, struct istream *input,
@@ -227,8 +246,7 @@ static int read_head(struct mail *mail, struct istream *input,
 	held->expected = UOFF_T_MAX;
 	data = i_stream_get_data(input, &size);
 	if (n == 0) {
-		held->incomplete =
-			rst_envelope_is_cut((const char *)data, size);
+		check_damaged(held, data, size);
 		*lf_r = first_line_is_lf(input);
 		return make_envelope(mail, username, held, error_r);
 	}

@@ -301,24 +301,37 @@ END_TEST
 static const struct {
 	struct rst_str text;
 	bool cut;
+	size_t start;
 } parts[] = {
-	{RST_STR(""), true},
-	{RST_STR("X"), true},
-	{RST_STR("x-restante-env"), true},
-	{RST_STR(FIELD), true},
-	{RST_STR(FIELD " v=1;"), true},
-	{RST_STR("\0\0"), true},
-	{RST_STR("X-Other: v"), false},
-	{RST_STR("X-Restante-Envelopes: v"), false},
-	{RST_STR("\r\n"), false},
-	{RST_STR("From: a"), false},
+	{RST_STR(""), true, 0},
+	{RST_STR("X"), true, 1},
+	{RST_STR("x-restante-env"), true, 14},
+	{RST_STR(FIELD), true, 0},
+	{RST_STR(FIELD " v=1;"), true, 0},
+	{RST_STR("\0\0" FIELD " v=1;"), true, 2},
+	/* dbox-multi: half of the message's header */
+	{RST_STR("N          00               " FIELD " v=1;"), true, 28},
+	{RST_STR("0123456789012345678901234567890123456789"
+		 "012345678901234567890123" FIELD),
+	 true, 64},
+	{RST_STR("0123456789012345678901234567890123456789"
+		 "0123456789012345678901234" FIELD),
+	 false, 85},
+	{RST_STR("\0\0"), true, 2},
+	{RST_STR("X-Other: v"), false, 10},
+	{RST_STR("X-Restante-Envelopes: v"), false, 23},
+	{RST_STR("\r\n"), false, 2},
+	{RST_STR("From: a"), false, 7},
 };
 
 START_TEST(is_cut)
 {
+	size_t start;
+
 	ck_assert_int_eq(
-		rst_envelope_is_cut(parts[_i].text.p, parts[_i].text.n),
+		rst_envelope_is_cut(parts[_i].text.p, parts[_i].text.n, &start),
 		parts[_i].cut);
+	ck_assert_uint_eq(start, parts[_i].start);
 }
 END_TEST
 

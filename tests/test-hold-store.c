@@ -911,18 +911,20 @@ START_TEST(test_cut_and_whole)
 	size_t size;
 	char *text;
 
-	hold_user(hold_drivers[_i / 2], NULL);
+	hold_user(hold_drivers[_i / 3], NULL);
 	text = one_message(&size);
-	if (_i % 2 == 0)
+	if (_i % 3 == 0)
 		save_part(text, size - 3);
+	else if (_i % 3 == 1)
+		save_foreign(t_strconcat("N   000  ", text, NULL));
 	save_part(text, size);
-	if (_i % 2 != 0)
+	if (_i % 3 == 2)
 		save_part(text, size - 3);
 	ck_assert_uint_eq(count_held(), 1);
 
 	store = hold_open();
 	held = must_next(store);
-	if (_i % 2 == 0) {
+	if (_i % 3 != 2) {
 		ck_assert(held->incomplete);
 		held = must_next(store);
 	}
@@ -994,7 +996,7 @@ static Suite *suite(void)
 			    (int)N_ELEMENTS(foreign) * N_DRIVERS);
 	tcase_add_loop_test(tc, test_damaged, 0, N_DRIVERS);
 	tcase_add_test(tc, test_cut);
-	tcase_add_loop_test(tc, test_cut_and_whole, 0, 2 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_cut_and_whole, 0, 3 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_lock, 0, N_DRIVERS);
 	suite_add_tcase(s, tc);
 

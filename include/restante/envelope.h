@@ -71,10 +71,11 @@ ssize_t rst_envelope_parse(const char *buf, size_t len,
  * Of a message that has no valid envelope: is it what a crash has left of one
  * that had?
  *
- * @param buf the first octets of it, as many as the field's name and its ':'
- *            have, or all
+ * @param buf the first octets of it, some hundred at least, or all
+ * @param start_r where the field begins: the remains of the storage's own
+ *        header may be before it. len: it is not there
  * @return false: somebody else has made it
  */
-bool rst_envelope_is_cut(const char *buf, size_t len);
+bool rst_envelope_is_cut(const char *buf, size_t len, size_t *start_r);
 
 #endif

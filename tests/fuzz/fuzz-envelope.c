@@ -75,13 +75,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *buf = (const char *)data;
 	struct rst_envelope env;
 	char *storage;
+	size_t start;
 	ssize_t ret = rst_envelope_parse(buf, size, &env, &storage);
 
 	check(ret <= (ssize_t)size);
 	check(parse_cut(buf, size) == ret);
 	if (ret > 0)
 		check_written(&env);
-	check(ret <= 0 || rst_envelope_is_cut(buf, size));
+	check(rst_envelope_is_cut(buf, size, &start) || ret <= 0);
+	check(start <= size && (ret <= 0 || start == 0));
 	free(storage);
 	return 0;
 }
