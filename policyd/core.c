@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "auth-conn.h"
 #include "certificate.h"
@@ -210,6 +211,30 @@ static void start_workers(struct core *core)
 				    &worker_calls, core);
 }
 
+static void start_policy(struct core *core)
+{
+	const struct core_setup *setup = core->setup;
+	unsigned int i;
+
+	core->policy =
+		policy_service_new(core->base, setup->policy_fd, setup->conf);
+	for (i = 0; i < setup->handover->count; i++)
+		policy_service_adopt(core->policy, setup->handover->conns[i]);
+}
+
+/* Whoever comes next has Postfix's connections from the service manager. */
+static void stop_policy(struct core *core)
+{
+	unsigned int count, i;
+	int *fds;
+
+	count = policy_service_detach(&core->policy, &fds);
+	handover_leave(core->setup->manager, fds, count);
+	for (i = 0; i < count; i++)
+		(void)close(fds[i]);
+	free(fds);
+}
+
 static void start(struct core *core)
 {
 	const struct conf *conf = core->setup->conf;
@@ -217,8 +242,7 @@ static void start(struct core *core)
 	core->sigterm = watch_signal(core, SIGTERM, on_stop);
 	core->sigint = watch_signal(core, SIGINT, on_stop);
 	core->sighup = watch_signal(core, SIGHUP, on_hup);
-	core->policy =
-		policy_service_new(core->base, core->setup->policy_fd, conf);
+	start_policy(core);
 	start_sessions(core, conf);
 	start_fallback(core, conf);
 	core->notes =
@@ -228,7 +252,7 @@ static void start(struct core *core)
 
 static void stop(struct core *core)
 {
-	policy_service_free(&core->policy);
+	stop_policy(core);
 	notes_free(&core->notes);
 	fallback_free(&core->fallback);
 	sessions_free(&core->sessions);

@@ -7,11 +7,14 @@
 #define POLICYD_CORE_H
 
 #include "conf.h"
+#include "handover.h"
 #include "restante/str.h"
 
 struct core_setup {
 	const struct conf *conf;
-	int policy_fd, notify_fd; /**< owned by core_run() */
+	int policy_fd, notify_fd;        /**< owned by core_run() */
+	const struct handover *handover; /**< its conns: owned as well */
+	const char *manager;             /**< see handover_manager() */
 	const int *listen_fds;
 	unsigned int listen_count;
 	struct rst_str pem; /**< certificate chain and key */

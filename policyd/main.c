@@ -17,6 +17,7 @@
 #include "conf-check.h"
 #include "conf.h"
 #include "core.h"
+#include "handover.h"
 #include "listen.h"
 #include "log.h"
 #include "privileges.h"
@@ -144,8 +145,10 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 			return refuse("listen", conf->listen[i].text,
 				      strerror(errno));
 	}
-	setup->policy_fd = listen_unix(conf->policy_socket, SOCK_STREAM,
-				       POLICY_SOCKET_MODE);
+	setup->policy_fd = setup->handover->listen_fd;
+	if (setup->policy_fd < 0)
+		setup->policy_fd = listen_unix(conf->policy_socket, SOCK_STREAM,
+					       POLICY_SOCKET_MODE);
 	if (setup->policy_fd < 0)
 		return refuse("policy_socket", conf->policy_socket,
 			      strerror(errno));
@@ -216,7 +219,11 @@ static int prepare(const struct conf *conf, struct core_setup *setup,
 static int serve(const struct conf *conf, bool foreground)
 {
 	int *listen_fds = rst_calloc(conf->listen_count, sizeof(*listen_fds));
+	struct handover handover;
+	char *manager = handover_manager();
 	struct core_setup setup = {.conf = conf,
+				   .handover = &handover,
+				   .manager = manager,
 				   .listen_fds = listen_fds,
 				   .listen_count = conf->listen_count,
 				   .use_stderr = foreground};
@@ -227,6 +234,7 @@ static int serve(const struct conf *conf, bool foreground)
 	(void)signal(SIGPIPE, SIG_IGN);
 	fill_standard_fds();
 	log_open("core", true);
+	handover_take(manager, conf->policy_socket, &handover);
 	ret = read_certificate(conf, &pem, &len);
 	setup.pem = (struct rst_str){pem, len};
 	if (ret == EX_OK)
@@ -241,6 +249,8 @@ static int serve(const struct conf *conf, bool foreground)
 		ret = core_run(&setup);
 	}
 	certificate_free(&pem, len);
+	free(handover.conns);
+	free(manager);
 	free(listen_fds);
 	return ret;
 }

@@ -43,7 +43,8 @@ static void release(struct policy_conn *conn)
 	event_free(conn->writable);
 	event_free(conn->timer);
 	rst_policy_session_free(&conn->session);
-	(void)close(conn->fd);
+	if (conn->fd >= 0)
+		(void)close(conn->fd);
 	free(conn->in);
 	free(conn);
 }
@@ -262,6 +263,18 @@ void policy_conn_free(struct policy_conn **_conn)
 		conn->dead = true;
 	else
 		release(conn);
+}
+
+int policy_conn_detach(struct policy_conn **conn)
+{
+	int fd = -1;
+
+	if ((*conn)->in_used == 0 && !(*conn)->writing) {
+		fd = (*conn)->fd;
+		(*conn)->fd = -1;
+	}
+	policy_conn_free(conn);
+	return fd;
 }
 
 void policy_conn_answer(struct policy_conn *conn, uint32_t id,

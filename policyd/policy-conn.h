@@ -38,6 +38,13 @@ struct policy_conn *policy_conn_new(struct event_base *base, int fd,
 				    void *ctx);
 /** Close it, without calling `closed`. May be called inside `decide`. */
 void policy_conn_free(struct policy_conn **conn);
+/**
+ * Give its descriptor to somebody else, and free the rest, without calling
+ * `closed`. Not from inside `decide`.
+ *
+ * @return descriptor; -1: closed, as it was in the middle of a request
+ */
+int policy_conn_detach(struct policy_conn **conn);
 void policy_conn_answer(struct policy_conn *conn, uint32_t id,
 			enum rst_policy_action action);
 

@@ -75,7 +75,7 @@ static void on_closed(struct policy_conn *conn, void *ctx)
 
 static const struct policy_conn_callbacks callbacks = {on_decide, on_closed};
 
-static void add_client(struct policy_service *service, int fd)
+void policy_service_adopt(struct policy_service *service, int fd)
 {
 	const struct policy_conn_times times = {
 		.answer_timeout_ms = (int64_t)service->conf->policy_timeout_ms,
@@ -126,7 +126,7 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			add_client(service, fd);
+			policy_service_adopt(service, fd);
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			if (errno != EAGAIN)
 				pause_accepting(service);
@@ -155,6 +155,27 @@ struct policy_service *policy_service_new(struct event_base *base,
 	return service;
 }
 
+unsigned int policy_service_detach(struct policy_service **_service,
+				   int **fds_r)
+{
+	struct policy_service *service = *_service;
+	int *fds = rst_calloc(service->count + 1, sizeof(*fds));
+	struct client *client;
+	unsigned int n = 0;
+
+	fds[n++] = service->listen_fd;
+	service->listen_fd = -1;
+	while ((client = LIST_FIRST(&service->clients)) != NULL) {
+		fds[n] = policy_conn_detach(&client->conn);
+		if (fds[n] >= 0)
+			n++;
+		forget(client);
+	}
+	policy_service_free(_service);
+	*fds_r = fds;
+	return n;
+}
+
 void policy_service_free(struct policy_service **_service)
 {
 	struct policy_service *service = *_service;
@@ -169,6 +190,7 @@ void policy_service_free(struct policy_service **_service)
 	}
 	event_free(service->readable);
 	event_free(service->pause);
-	(void)close(service->listen_fd);
+	if (service->listen_fd >= 0)
+		(void)close(service->listen_fd);
 	free(service);
 }

@@ -21,6 +21,17 @@ struct policy_service;
 struct policy_service *policy_service_new(struct event_base *base,
 					  int listen_fd,
 					  const struct conf *conf);
+/** Serve one more. @param fd connected, owned from here on */
+void policy_service_adopt(struct policy_service *service, int fd);
+/**
+ * Stop serving, and give the descriptors away: the listener and every
+ * connection on which no request is under way; the others are closed.
+ *
+ * @param fds_r to be closed by the caller, and free()d
+ * @return how many
+ */
+unsigned int policy_service_detach(struct policy_service **service,
+				   int **fds_r);
 /** Closes the listener and every connection. */
 void policy_service_free(struct policy_service **service);
 

@@ -378,6 +378,35 @@ START_TEST(test_freed_inside)
 }
 END_TEST
 
+/* Who has it next reads what comes next; half a request is nobody's. */
+START_TEST(test_detached)
+{
+	char buf[256];
+	int fd;
+
+	begin(1000);
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	turn();
+	check_answer(DUNNO);
+	if (_i == 1) {
+		put("request=smtpd", 13);
+		turn();
+	}
+	fd = policy_conn_detach(&t.conn);
+	ck_assert_ptr_null(t.conn);
+	ck_assert_uint_eq(t.closed, 0);
+	if (_i == 0) {
+		ck_assert_int_ge(fd, 0);
+		put("next", 4);
+		ck_assert_int_eq(recv(fd, buf, sizeof(buf), 0), 4);
+		(void)close(fd);
+	}
+	ck_assert_int_eq(fd >= 0, _i == 0);
+	ck_assert_int_eq(recv(t.peer, buf, sizeof(buf), 0), 0);
+	finish();
+}
+END_TEST
+
 static const struct {
 	const char *state, *size;
 	uint64_t limit;
@@ -421,6 +450,7 @@ int main(void)
 	tcase_add_test(tcase, test_too_long);
 	tcase_add_test(tcase, test_flood_behind_question);
 	tcase_add_test(tcase, test_freed_inside);
+	tcase_add_loop_test(tcase, test_detached, 0, 2);
 	tcase_add_loop_test(tcase, test_decide, 0, N_ELEMENTS(decisions));
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
