@@ -2,6 +2,7 @@
 #include "server-conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,29 @@ static void finish_message(struct server_conn *conn, struct message *msg)
 	store_message_free(&msg->stored);
 }
 
+/* What was received before the connection was reset can still be read. */
+static bool is_reset(const struct server_conn *conn)
+{
+	struct pollfd poll_fd = {.fd = bufferevent_getfd(conn->bev)};
+
+	return poll_fd.fd >= 0 && poll(&poll_fd, 1, 0) > 0 &&
+	       (poll_fd.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+static void start_closing(struct server_conn *conn, enum server_conn_end end,
+			  const char *text);
+
+/* Nobody would hear that it is stored, and another machine of the same user
+   may be getting it: that is why a server resets a connection. */
+static void discard_pending(struct server_conn *conn)
+{
+	while (conn->pending_count > 0)
+		store_message_free(
+			&conn->pending[--conn->pending_count].stored);
+	start_closing(conn, SERVER_CONN_LOST,
+		      "the server reset the connection");
+}
+
 /* @return whether there was anything */
 static bool commit(struct server_conn *conn)
 {
@@ -132,6 +156,10 @@ static bool commit(struct server_conn *conn)
 
 	if (count == 0)
 		return false;
+	if (is_reset(conn)) {
+		discard_pending(conn);
+		return true;
+	}
 	for (i = 0; i < count; i++)
 		msgs[i] = conn->pending[i].stored;
 	store_commit(conn->store, msgs, count);

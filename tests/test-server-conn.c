@@ -2,6 +2,10 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "fault.h"
 #include "server-conn.h"
@@ -459,6 +463,75 @@ START_TEST(test_script)
 }
 END_TEST
 
+/* Say it, and turn the loop until `want` comes back; NULL: nothing is awaited.
+ */
+static void exchange(struct test *test, int fd, const char *say,
+		     const char *want)
+{
+	char heard[2048];
+	size_t used = 0;
+	unsigned int left = 1000;
+	ssize_t n;
+
+	ck_assert_int_eq(write(fd, say, strlen(say)), (ssize_t)strlen(say));
+	heard[0] = '\0';
+	while (want != NULL && strstr(heard, want) == NULL) {
+		ck_assert_msg(left-- > 0, "want \"%s\"", want);
+		(void)event_base_loop(test->base, EVLOOP_NONBLOCK);
+		n = recv(fd, heard + used, sizeof(heard) - 1 - used,
+			 MSG_DONTWAIT);
+		used += n > 0 ? (size_t)n : 0;
+		heard[used] = '\0';
+	}
+}
+
+/* What can still be read is not stored when its 250 would not be heard. */
+START_TEST(test_reset)
+{
+	const struct server_conn_settings settings = {
+		.customer = {.hostname = "laptop",
+			     .user = "me",
+			     .password = "secret",
+			     .reply_timeout_ms = 60000},
+		.hostname = "laptop",
+		.idle_timeout_ms = 60000,
+		.close_timeout_ms = 60000,
+	};
+	struct test test = {.store = open_store()};
+	struct bufferevent *bev;
+	bool reset = _i == 1;
+	int fds[2];
+
+	(void)signal(SIGPIPE, SIG_IGN); /* as in main() */
+	test.base = event_base_new();
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	bev = bufferevent_socket_new(test.base, fds[0], BEV_OPT_CLOSE_ON_FREE);
+	test.conn =
+		server_conn_new(bev, test.store, &settings, on_ended, &test);
+	exchange(&test, fds[1], "220 mx ESMTP\r\n", "EHLO laptop\r\n");
+	exchange(&test, fds[1], "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n",
+		 "AUTH PLAIN");
+	exchange(&test, fds[1], "235 2.7.0 Ok\r\n", "ATRN\r\n");
+	exchange(&test, fds[1], "250 2.0.0 Ok\r\n", "220 ");
+	exchange(&test, fds[1], "EHLO mx\r\n", "XRESTANTE\r\n");
+	exchange(&test, fds[1], MESSAGE("one"), NULL);
+	if (!reset)
+		(void)shutdown(fds[1], SHUT_WR); /* it still listens */
+	else
+		(void)close(fds[1]);
+	event_base_dispatch(test.base);
+	ck_assert(test.ended);
+	ck_assert_int_eq(test.result.end, SERVER_CONN_LOST);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), reset ? 0 : 1);
+	ck_assert_uint_eq(temp_count("Maildir/tmp", "", NULL), 0);
+	if (!reset)
+		(void)close(fds[1]);
+	store_free(&test.store);
+	event_base_free(test.base);
+}
+END_TEST
+
 static Suite *server_conn_suite(void)
 {
 	Suite *suite = suite_create("server-conn");
@@ -468,6 +541,7 @@ static Suite *server_conn_suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, test_script, 0,
 			    (int)N_ELEMENTS(scripts) * PACES);
+	tcase_add_loop_test(tc, test_reset, 0, 2);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
