@@ -109,10 +109,10 @@ class Run:
             self.link.set(cell.rtt_ms, loss=cell.loss)
         return used
 
-    def drain(self, peer, cell, congestion, count):
+    def drain(self, peer, place, cell, congestion, count):
         """@return what the drain did, and how many messages it had"""
         some = enough(peer, cell, count)
-        place, mail = self.place(cell), self.mail(some)
+        mail = self.mail(some)
         peer.prepare(place, mail)
         self.set_link(cell, (congestion,))
         return (*peer.drain(place, mail), some)
@@ -123,7 +123,8 @@ class Run:
         if key not in self.measures:
             # a peer has chosen a control of its own: raw TCP with the same
             raw = self.peers[0]
-            seconds = self.drain(raw, cell, congestion, count)[0]
+            seconds = self.drain(raw, self.place(cell), cell, congestion,
+                                 count)[0]
             self.measures[key] = (raw.name, seconds)
         return self.measures[key]
 
@@ -140,7 +141,7 @@ class Run:
             return
         count = max(10, self.arguments.messages // cell.part)
         last = LOOPBACK_RUNS - 1 if cell.loopback else 0
-        runs = collections.defaultdict(list)
+        runs, place = collections.defaultdict(list), self.place(cell)
         # in turns, as what others do here comes and goes
         for lap in range(last + 1):
             for peer in self.peers:
@@ -148,9 +149,10 @@ class Run:
                     continue
                 if peer.slow and lap < last:
                     continue
-                runs[peer].append(self.drain(peer, cell, used, count))
+                runs[peer].append(self.drain(peer, place, cell, used, count))
                 if lap == last:
                     self.row(cell, peer, used, count, runs[peer])
+        place.clean()
 
     def row(self, cell, peer, used, count, runs):
         runs.sort(key=lambda run: run[0])

@@ -6,6 +6,7 @@ drain, which is timed: from the start of the program at the client's end
 until all of the mail is durable there.
 """
 import contextlib
+import itertools
 import mailbox
 import os
 import pathlib
@@ -21,6 +22,7 @@ import link as links
 from server import DOMAIN, ETRN_DOMAIN, free_port, wait_for
 
 LIMIT_SECONDS = 1800
+NUMBERS = itertools.count()
 QUEUES = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold",
           "incoming", "private", "saved", "trace", "maildrop", "public", "pid")
 SERVICES = """\
@@ -49,12 +51,18 @@ class Place:
         self.address = "127.0.0.1" if loopback else links.SERVER
         self.own_address = "127.0.0.1" if loopback else links.CLIENT
         self.loopback = loopback
-        self.scratch = pathlib.Path(scratch)
+        self.scratch, self.used = pathlib.Path(scratch), []
 
     def fresh(self, name):
-        path = self.scratch / name
-        shutil.rmtree(path, ignore_errors=True)
-        return path
+        """What was there before stays until clean(): ext4 looks long for an
+        inode where many were given back a moment ago."""
+        self.used.append(self.scratch / f"{name}.{next(NUMBERS)}")
+        return self.used[-1]
+
+    def clean(self):
+        for path in self.used:
+            shutil.rmtree(path, ignore_errors=True)
+        self.used.clear()
 
     def start(self, command, log):
         with self.link.at(self.end), open(log, "wb") as out:
