@@ -25,7 +25,7 @@ static void take_back(struct rst_push *p, uint64_t end)
 	p->output.used = (size_t)(end - p->sent);
 	while (p->expected_count > 0) {
 		last = (p->expected_start + p->expected_count - 1) %
-		       p->expected_max;
+		       p->expected_size;
 		if (p->expected[last].after <= end)
 			break;
 		if (p->expected[last].command == PUSH_CMD_NOTICE)
@@ -67,13 +67,11 @@ static void drop_unbegun(struct rst_push *p)
 /* Plain. Before its text there is no message yet. */
 static void drop_undelivered(struct rst_push *p)
 {
-	struct push_expected *asked = &p->expected[p->expected_start];
-
 	if (p->feed != PUSH_FEED_WAIT)
 		return;
 	/* after DATA, QUIT would be text */
-	p->close_said =
-		p->expected_count > 0 && asked->command == PUSH_CMD_DATA;
+	p->close_said = p->expected_count > 0 &&
+			p->expected[p->expected_start].command == PUSH_CMD_DATA;
 	drop_messages(p, &p->first);
 	p->feed = PUSH_FEED_DISCARD;
 }

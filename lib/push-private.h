@@ -91,8 +91,8 @@ struct rst_push {
 	bool at_line_start, ends_crlf;
 	char last_octet;
 
-	struct push_expected *expected; /* ring */
-	unsigned int expected_max, expected_start, expected_count;
+	struct push_expected *expected; /* ring; NULL: nothing is awaited */
+	unsigned int expected_size, expected_start, expected_count;
 	unsigned int notices_out; /* of expected */
 
 	bool summary_waits;
@@ -122,6 +122,8 @@ void rst_push_copy_text(char out[PUSH_TEXT_MAX], struct rst_str text);
 void rst_push_message_free(struct push_message *msg);
 /** The end, for the reason in closed_text. What is queued still goes out. */
 void rst_push_end(struct rst_push *p);
+/** The first of what is awaited, of which there is some. */
+struct push_expected rst_push_expected_take(struct rst_push *p);
 /** The end: nothing that is queued goes out any more. */
 void rst_push_close(struct rst_push *p, int status, struct rst_str text);
 /** The client decided about the oldest undecided message. */

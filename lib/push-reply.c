@@ -220,18 +220,12 @@ static int dispatch(struct rst_push *p, enum push_command what,
 
 int rst_push_reply(struct rst_push *p, const struct rst_smtp_reply *reply)
 {
-	struct push_expected asked;
-
 	if (reply->code == 421) {
 		close_with_reply(p, reply);
 		return 0;
 	}
-	if (p->expected_count == 0)
+	if (p->expected_count == 0 ||
+	    p->expected[p->expected_start].after > p->sent)
 		return RST_EPROTO;
-	asked = p->expected[p->expected_start];
-	if (asked.after > p->sent)
-		return RST_EPROTO;
-	p->expected_start = (p->expected_start + 1) % p->expected_max;
-	p->expected_count--;
-	return dispatch(p, asked.command, reply);
+	return dispatch(p, rst_push_expected_take(p).command, reply);
 }

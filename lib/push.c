@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define REPLY_MAX 8192
+/** replies that there is room for at first */
+#define EXPECTED_FIRST 8
 
 struct rst_push *rst_push_new(const struct rst_push_limits *limits,
 			      int64_t now_ms)
@@ -19,11 +21,6 @@ struct rst_push *rst_push_new(const struct rst_push_limits *limits,
 	if (p->limits.max_unanswered == 0)
 		p->limits.max_unanswered = 1;
 	p->last = &p->first;
-	/* three a message, the notices, and one each of NOOP, RSET, QUIT or
-	   CLOSE */
-	p->expected_max =
-		p->limits.max_unanswered * 3 + PUSH_NOTICES_OUT_MAX + 4;
-	p->expected = rst_calloc(p->expected_max, sizeof(*p->expected));
 	p->now_ms = now_ms;
 	p->since_ms = now_ms;
 	rst_push_expect(p, PUSH_CMD_GREETING, 0);
@@ -56,19 +53,51 @@ void rst_push_free(struct rst_push **_p)
 	free(p);
 }
 
+/* A client that is owed nothing, as most are, costs nothing. What bounds the
+   ring is how many messages and notices may be without a reply. */
+static void expect_more(struct rst_push *p)
+{
+	unsigned int i, size = p->expected_size;
+	unsigned int wider = size == 0 ? EXPECTED_FIRST : size * 2;
+	struct push_expected *ring = rst_calloc(wider, sizeof(*ring));
+
+	for (i = 0; i < p->expected_count; i++)
+		ring[i] = p->expected[(p->expected_start + i) % size];
+	free(p->expected);
+	p->expected = ring;
+	p->expected_size = wider;
+	p->expected_start = 0;
+}
+
 void rst_push_expect(struct rst_push *p, enum push_command command,
 		     uint64_t octets)
 {
-	unsigned int end =
-		(p->expected_start + p->expected_count) % p->expected_max;
 	uint64_t queued = p->sent + p->output.used;
+	unsigned int end;
 
+	if (p->expected_count == p->expected_size)
+		expect_more(p);
+	end = (p->expected_start + p->expected_count) % p->expected_size;
 	p->expected[end] = (struct push_expected){
 		.command = command,
 		.after = octets > UINT64_MAX - queued ? UINT64_MAX
 						      : queued + octets,
 	};
 	p->expected_count++;
+}
+
+struct push_expected rst_push_expected_take(struct rst_push *p)
+{
+	struct push_expected first = p->expected[p->expected_start];
+
+	p->expected_start = (p->expected_start + 1) % p->expected_size;
+	if (--p->expected_count == 0) {
+		free(p->expected);
+		p->expected = NULL;
+		p->expected_size = 0;
+		p->expected_start = 0;
+	}
+	return first;
 }
 
 void rst_push_copy_text(char out[PUSH_TEXT_MAX], struct rst_str text)

@@ -5,6 +5,7 @@
 #include "buf.h"
 #include "test-util.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -594,6 +595,39 @@ START_TEST(test_forget_is_bounded)
 }
 END_TEST
 
+/* Thousands of clients are idle at once. (Under ASan nothing is counted.) */
+START_TEST(test_idle_is_small)
+{
+	const struct rst_push_limits wide = {
+		.hostname = HOST,
+		.max_output = 65536,
+		.max_unanswered = 256,
+		.reply_timeout_ms = 100,
+		.keepalive_ms = 500,
+	};
+	const struct script talk = {
+		"",
+		{EXTENDED,
+		 {MSG, "m s@x r@y", 3},
+		 {FEED, "abc", 3},
+		 {OUT,
+		  "MAIL FROM:<s@x> SIZE=3 BODY=BINARYMIME XRESTANTE=m\r\n"
+		  "RCPT TO:<r@y>\r\nBDAT 3 LAST\r\nabc",
+		  0},
+		 {IN, "250 ok\r\n250 ok\r\n250 ok\r\n", 0},
+		 {EV, "result m ok 250 [250 ok]", 0}}};
+	size_t before = mallinfo2().uordblks;
+	struct run r = {.p = rst_push_new(&wide, 0)};
+	const struct step *step;
+
+	for (step = talk.steps; step->op != END; step++)
+		run_step(&r, step);
+	rst_buf_clear(&r.in);
+	ck_assert_uint_le(mallinfo2().uordblks, before + 4096);
+	rst_push_free(&r.p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("push");
@@ -603,6 +637,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_script_cut, 0, N_ELEMENTS(scripts));
 	tcase_add_test(tc, test_slow_line_is_no_silence);
 	tcase_add_test(tc, test_forget_is_bounded);
+	tcase_add_test(tc, test_idle_is_small);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
