@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "blocks.h"
 #include "restante/str.h"
 
 /* RFC 7301: names are length-prefixed */
@@ -21,10 +22,33 @@ struct tls_server {
 	SSL_CTX *ctx;
 };
 
+static void *tls_malloc(size_t n, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return blocks_malloc(n);
+}
+
+static void *tls_realloc(void *p, size_t n, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return blocks_realloc(p, n);
+}
+
+static void tls_free(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	blocks_free(p);
+}
+
 void tls_init(void)
 {
 	unsigned char octet;
 
+	/* refused when OpenSSL has memory already: then it goes on with that */
+	(void)CRYPTO_set_mem_functions(tls_malloc, tls_realloc, tls_free);
 	SSL_CTX_free(SSL_CTX_new(TLS_server_method()));
 	(void)RAND_bytes(&octet, 1);
 	ERR_clear_error();
