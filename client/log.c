@@ -30,25 +30,10 @@ void log_open(bool verbose)
 	log_to_journal = stderr_is_journal();
 }
 
-static const char *level_name(int level)
-{
-	switch (level) {
-	case LOG_ERR:
-		return "error";
-	case LOG_WARNING:
-		return "warning";
-	case LOG_DEBUG:
-		return "debug";
-	default:
-		return "info";
-	}
-}
-
 void log_line(int level, const struct rst_logline *line)
 {
-	char stamp[32];
+	char head[RST_LOGLINE_HEAD_MAX];
 	struct timespec now;
-	struct tm tm;
 
 	if (level == LOG_DEBUG && !log_verbose)
 		return;
@@ -57,11 +42,10 @@ void log_line(int level, const struct rst_logline *line)
 		return;
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
-	fprintf(stderr, "%s.%03ldZ restante[%d] %s: %s\n", stamp,
-		now.tv_nsec / 1000000, (int)getpid(), level_name(level),
-		line->text);
+	rst_logline_head(head,
+			 (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000,
+			 "restante", (int)getpid(), level);
+	fprintf(stderr, "%s%s\n", head, line->text);
 }
 
 void log_short(int level, const char *message, const char *key,

@@ -151,3 +151,54 @@ void rst_logline_i64(struct rst_logline *line, const char *key, int64_t value)
 	(void)snprintf(digits, sizeof(digits), "%" PRId64, value);
 	rst_logline_cstr(line, key, digits);
 }
+
+struct date {
+	int64_t year;
+	int month, day;
+};
+
+static bool is_leap(int64_t year)
+{
+	return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+/* gmtime() is in the header of the clocks, which have no place here. */
+static struct date date_of_day(int64_t days)
+{
+	static const int lengths[] = {31, 28, 31, 30, 31, 30,
+				      31, 31, 30, 31, 30, 31};
+	struct date date = {1970, 0, 0};
+	int length = 0;
+
+	/* the calendar repeats itself after 400 years */
+	date.year += days / 146097 * 400;
+	days %= 146097;
+	for (; days >= 365 + is_leap(date.year); date.year++)
+		days -= 365 + is_leap(date.year);
+	do {
+		days -= length;
+		length = lengths[date.month++];
+		if (date.month == 2 && is_leap(date.year))
+			length++;
+	} while (days >= length);
+	date.day = (int)days + 1;
+	return date;
+}
+
+void rst_logline_head(char head_r[RST_LOGLINE_HEAD_MAX], int64_t wall_ms,
+		      const char *who, int pid, int level)
+{
+	static const char *const levels[] = {
+		"emergency", "alert",  "critical", "error",
+		"warning",   "notice", "info",     "debug",
+	};
+	struct date date = date_of_day(wall_ms / 86400000);
+	int ms = (int)(wall_ms % 86400000);
+
+	(void)snprintf(head_r, RST_LOGLINE_HEAD_MAX,
+		       "%04" PRId64 "-%02d-%02dT%02d:%02d:%02d.%03dZ "
+		       "%s[%d] %s: ",
+		       date.year, date.month, date.day, ms / 3600000,
+		       ms / 60000 % 60, ms / 1000 % 60, ms % 1000, who, pid,
+		       levels[level & 7]);
+}

@@ -28,41 +28,18 @@ void log_open(const char *role, bool use_stderr)
 	}
 }
 
-static const char *level_name(int level)
-{
-	switch (level) {
-	case LOG_ERR:
-		return "error";
-	case LOG_WARNING:
-		return "warning";
-	case LOG_NOTICE:
-		return "notice";
-	case LOG_DEBUG:
-		return "debug";
-	default:
-		return "info";
-	}
-}
-
 static void write_stderr(int level, const struct rst_logline *line)
 {
-	char head[128], stamp[32];
+	char head[RST_LOGLINE_HEAD_MAX];
 	struct timespec now;
 	struct iovec iov[3];
-	struct tm tm;
-	int n;
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
-	(void)gmtime_r(&now.tv_sec, &tm);
-	(void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
-	n = snprintf(head, sizeof(head), "%s.%03dZ %s[%d] %s: ", stamp,
-		     (int)(now.tv_nsec / 1000000), out.role, (int)getpid(),
-		     level_name(level));
-	if (n < 0)
-		return;
+	rst_logline_head(head,
+			 (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000,
+			 out.role, (int)getpid(), level);
 	iov[0].iov_base = head;
-	iov[0].iov_len =
-		(size_t)n < sizeof(head) ? (size_t)n : sizeof(head) - 1;
+	iov[0].iov_len = strlen(head);
 	iov[1].iov_base = (char *)line->text;
 	iov[1].iov_len = line->n;
 	iov[2].iov_base = (char *)"\n";

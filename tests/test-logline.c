@@ -2,6 +2,7 @@
 #include "test-util.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "restante/logline.h"
 
@@ -142,6 +143,57 @@ START_TEST(test_longest_uncut)
 }
 END_TEST
 
+static const struct {
+	int64_t wall_ms;
+	const char *who;
+	int level;
+	const char *want;
+} heads[] = {
+	{0, "core", 3, "1970-01-01T00:00:00.000Z core[77] error: "},
+	{1700992800007, "worker", 4,
+	 "2023-11-26T10:00:00.007Z worker[77] warning: "},
+	{1709164799999, "restante", 5,
+	 "2024-02-28T23:59:59.999Z restante[77] notice: "},
+	{1709164800000, "x", 6, "2024-02-29T00:00:00.000Z x[77] info: "},
+	{1709251200000, "x", 7, "2024-03-01T00:00:00.000Z x[77] debug: "},
+	{951782400000, "x", 6, "2000-02-29T00:00:00.000Z x[77] info: "},
+	{1735689599999, "x", 6, "2024-12-31T23:59:59.999Z x[77] info: "},
+	{1735689600000, "x", 6, "2025-01-01T00:00:00.000Z x[77] info: "},
+	{4107542400000, "x", 6, "2100-03-01T00:00:00.000Z x[77] info: "},
+	{253402300799999, "x", 6, "9999-12-31T23:59:59.999Z x[77] info: "},
+};
+
+START_TEST(test_head)
+{
+	char head[RST_LOGLINE_HEAD_MAX];
+
+	rst_logline_head(head, heads[_i].wall_ms, heads[_i].who, 77,
+			 heads[_i].level);
+	ck_assert_str_eq(head, heads[_i].want);
+}
+END_TEST
+
+/* Each day of 800 years, as libc has it. */
+START_TEST(test_dates)
+{
+	char head[RST_LOGLINE_HEAD_MAX], want[32];
+	time_t day;
+	struct tm tm;
+
+	for (day = 0; day < 800 * 366; day++) {
+		time_t when = day * 86400 + 86399;
+
+		rst_logline_head(head, (int64_t)when * 1000, "x", 1, 6);
+		ck_assert_ptr_nonnull(gmtime_r(&when, &tm));
+		ck_assert_uint_gt(strftime(want, sizeof(want),
+					   "%Y-%m-%dT%H:%M:%S.000Z", &tm),
+				  0);
+		if (strncmp(head, want, strlen(want)) != 0)
+			ck_abort_msg("%s for %s", head, want);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("logline");
@@ -152,6 +204,8 @@ int main(void)
 	tcase_add_test(tc, test_message_escaped);
 	tcase_add_loop_test(tc, test_cut, 0, 15);
 	tcase_add_test(tc, test_longest_uncut);
+	tcase_add_loop_test(tc, test_head, 0, N_ELEMENTS(heads));
+	tcase_add_test(tc, test_dates);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

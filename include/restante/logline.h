@@ -30,4 +30,16 @@ void rst_logline_cstr(struct rst_logline *line, const char *key,
 void rst_logline_u64(struct rst_logline *line, const char *key, uint64_t value);
 void rst_logline_i64(struct rst_logline *line, const char *key, int64_t value);
 
+#define RST_LOGLINE_HEAD_MAX 128
+
+/**
+ * What comes before a line where nobody else says it:
+ * "2023-11-26T10:00:00.123Z core[77] error: ". Cut at its end if need be.
+ *
+ * @param wall_ms since 1970, not before
+ * @param level   severity of RFC 5424, as syslog(3) has it
+ */
+void rst_logline_head(char head_r[RST_LOGLINE_HEAD_MAX], int64_t wall_ms,
+		      const char *who, int pid, int level);
+
 #endif
