@@ -4,12 +4,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
-#include <time.h>
 
 #include <event2/event.h>
 #include <event2/util.h>
 
 #include "backoff.h"
+#include "clock.h"
 #include "dial.h"
 #include "log.h"
 #include "server-conn.h"
@@ -54,14 +54,6 @@ struct registration {
 };
 
 static void start_dial(struct registration *reg);
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static uint32_t chance(void)
 {
@@ -170,7 +162,7 @@ static void wait_for_room(struct registration *reg)
 static void wait_after(struct registration *reg,
 		       const struct server_conn_result *result)
 {
-	int64_t lasted = now_ms() - reg->connected_ms;
+	int64_t lasted = clock_ms() - reg->connected_ms;
 	bool dismissed = result->end == SERVER_CONN_DISMISSED;
 
 	if (result->signed_in &&
@@ -232,7 +224,7 @@ static void connect_server(struct registration *reg, struct bufferevent *bev,
 		.half_close = tls_half_close,
 	};
 
-	reg->connected_ms = now_ms();
+	reg->connected_ms = clock_ms();
 	reg->conn = server_conn_new(bev, reg->store, &settings, on_ended, reg);
 }
 

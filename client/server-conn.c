@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
 
+#include "clock.h"
 #include "log.h"
 #include "restante/receiver.h"
 
@@ -76,14 +76,6 @@ struct server_conn {
 	char text[256];
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ---- messages */
 
 static void log_message(const struct message *msg)
@@ -99,7 +91,7 @@ static void log_message(const struct message *msg)
 		rst_logline_begin(&line, "stored");
 	rst_logline_cstr(&line, "id", msg->id);
 	rst_logline_u64(&line, "octets", msg->octets);
-	rst_logline_i64(&line, "ms", now_ms() - msg->began_ms);
+	rst_logline_i64(&line, "ms", clock_ms() - msg->began_ms);
 	log_line(ok ? LOG_INFO : LOG_DEBUG, &line);
 }
 
@@ -177,7 +169,7 @@ static void message_begin(struct server_conn *conn,
 	struct message *msg = &conn->current;
 
 	store_message_free(&msg->stored);
-	*msg = (struct message){.ticket = ev->ticket, .began_ms = now_ms()};
+	*msg = (struct message){.ticket = ev->ticket, .began_ms = clock_ms()};
 	(void)snprintf(msg->id, sizeof(msg->id), "%.*s", (int)ev->id.n,
 		       ev->id.p);
 	msg->stored = store_begin(conn->store, &env);
@@ -317,7 +309,7 @@ static void turn(struct server_conn *conn)
 	};
 
 	log_short(LOG_INFO, "signed in", "user", conn->settings.customer.user);
-	conn->receiver = rst_receiver_new(&limits, now_ms());
+	conn->receiver = rst_receiver_new(&limits, clock_ms());
 	conn->phase = PHASE_RECEIVING;
 }
 
@@ -368,8 +360,8 @@ static ssize_t offer(struct server_conn *conn, const char *buf, size_t len)
 	ssize_t taken;
 
 	if (conn->phase == PHASE_RECEIVING)
-		return rst_receiver_recv(conn->receiver, buf, len, now_ms());
-	taken = rst_customer_recv(conn->customer, buf, len, now_ms());
+		return rst_receiver_recv(conn->receiver, buf, len, clock_ms());
+	taken = rst_customer_recv(conn->customer, buf, len, clock_ms());
 	check_customer(conn);
 	return taken;
 }
@@ -394,7 +386,7 @@ static ssize_t offer_input(struct server_conn *conn)
 		      len);
 	if (taken > 0) {
 		evbuffer_drain(input, (size_t)taken);
-		conn->last_input_ms = now_ms();
+		conn->last_input_ms = clock_ms();
 		conn->silent = false;
 	}
 	return taken;
@@ -461,7 +453,7 @@ static void set_room_ms(struct server_conn *conn)
 	if (interval_ms == 0 || !store_lacks_room(conn->store))
 		conn->room_ms = -1;
 	else if (conn->room_ms < 0)
-		conn->room_ms = now_ms() + interval_ms;
+		conn->room_ms = clock_ms() + interval_ms;
 }
 
 static int64_t next_deadline(struct server_conn *conn)
@@ -486,13 +478,13 @@ static void set_timer(struct server_conn *conn)
 	int64_t ms;
 
 	if (conn->phase >= PHASE_CLOSING && conn->close_ms < 0)
-		conn->close_ms = now_ms() + conn->settings.close_timeout_ms;
+		conn->close_ms = clock_ms() + conn->settings.close_timeout_ms;
 	ms = next_deadline(conn);
 	if (ms < 0) {
 		evtimer_del(conn->timer);
 		return;
 	}
-	ms -= now_ms();
+	ms -= clock_ms();
 	if (ms < 0)
 		ms = 0;
 	wait = (struct timeval){ms / 1000, ms % 1000 * 1000};
@@ -602,7 +594,7 @@ static void tick_receiver(struct server_conn *conn, int64_t now)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct server_conn *conn = arg;
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 
 	(void)fd;
 	(void)what;
@@ -635,8 +627,8 @@ struct server_conn *server_conn_new(struct bufferevent *bev,
 	conn->ended = ended;
 	conn->ctx = ctx;
 	conn->close_ms = conn->room_ms = -1;
-	conn->last_input_ms = now_ms();
-	conn->customer = rst_customer_new(&settings->customer, now_ms());
+	conn->last_input_ms = clock_ms();
+	conn->customer = rst_customer_new(&settings->customer, clock_ms());
 	conn->timer = evtimer_new(bufferevent_get_base(bev), on_timer, conn);
 	if (conn->timer == NULL)
 		abort(); /* out of memory */
