@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "dial.h"
+#include "event-pair.h"
 #include "log.h"
 
 #define FIRST_DELAY_MS 100
@@ -43,7 +44,7 @@ struct auth_conn {
 	struct dial *dial;
 	struct rst_auth *auth; /* NULL: not connected */
 	int fd;
-	struct event *readable, *writable;
+	struct event_pair events;
 	struct event *deadline; /* of the machine */
 	struct event *redial;
 	struct event *renew;
@@ -60,8 +61,7 @@ static void close_connection(struct auth_conn *conn)
 {
 	if (conn->auth == NULL)
 		return;
-	event_free(conn->readable);
-	event_free(conn->writable);
+	event_pair_free(&conn->events);
 	(void)event_del(conn->deadline);
 	rst_auth_free(&conn->auth);
 	(void)close(conn->fd);
@@ -146,7 +146,9 @@ static void flush_output(struct auth_conn *conn)
 	if (n > 0)
 		rst_auth_sent(conn->auth, (size_t)n);
 	if (len > 0 && (n < 0 || (size_t)n < len))
-		(void)event_add(conn->writable, NULL);
+		(void)event_add(conn->events.writable, NULL);
+	else
+		(void)event_del(conn->events.writable);
 }
 
 static void on_event(struct auth_conn *conn, const struct rst_auth_event *ev)
@@ -234,12 +236,8 @@ static void connected(struct auth_conn *conn, int fd)
 
 	conn->fd = fd;
 	conn->auth = rst_auth_new(&limits, clock_ms());
-	conn->readable = event_new(conn->base, fd, EV_READ | EV_PERSIST,
-				   on_readable, conn);
-	conn->writable = event_new(conn->base, fd, EV_WRITE, on_writable, conn);
-	if (conn->readable == NULL || conn->writable == NULL ||
-	    event_add(conn->readable, NULL) < 0)
-		abort();
+	event_pair_init(&conn->events, conn->base, fd, on_readable, on_writable,
+			conn);
 	flush_output(conn);
 	set_deadline(conn);
 }

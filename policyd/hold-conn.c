@@ -7,12 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "event-pair.h"
+
 /* longer than RST_HOLD_LINE_MAX, so that a whole line always fits */
 #define INPUT_MAX 65536
 
 struct hold_conn {
 	int fd;
-	struct event *readable, *writable;
+	struct event_pair events;
 	struct rst_hold *machine;
 	size_t start, used; /* of input: read and not taken yet */
 	bool gone;
@@ -37,7 +39,7 @@ static void read_some(struct hold_conn *conn)
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		conn->gone = true;
 	if (conn->gone || conn->used == INPUT_MAX)
-		(void)event_del(conn->readable);
+		(void)event_del(conn->events.readable);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -70,13 +72,8 @@ struct hold_conn *hold_conn_new(struct event_base *base, int fd,
 	conn->wake = wake;
 	conn->ctx = ctx;
 	conn->machine = rst_hold_new(&limits, false, now_ms);
-	conn->readable =
-		event_new(base, fd, EV_READ | EV_PERSIST, on_readable, conn);
-	conn->writable =
-		event_new(base, fd, EV_WRITE | EV_PERSIST, on_writable, conn);
-	if (conn->readable == NULL || conn->writable == NULL ||
-	    event_add(conn->readable, NULL) < 0)
-		abort();
+	event_pair_init(&conn->events, base, fd, on_readable, on_writable,
+			conn);
 	return conn;
 }
 
@@ -87,8 +84,7 @@ void hold_conn_free(struct hold_conn **_conn)
 	*_conn = NULL;
 	if (conn == NULL)
 		return;
-	event_free(conn->readable);
-	event_free(conn->writable);
+	event_pair_free(&conn->events);
 	(void)close(conn->fd);
 	rst_hold_free(&conn->machine);
 	free(conn);
@@ -136,7 +132,7 @@ int hold_conn_next(struct hold_conn *conn, size_t max_body,
 	if (conn->gone)
 		return RST_EPROTO;
 	if (conn->used < INPUT_MAX / 2)
-		(void)event_add(conn->readable, NULL);
+		(void)event_add(conn->events.readable, NULL);
 	return 0;
 }
 
@@ -157,11 +153,11 @@ void hold_conn_flush(struct hold_conn *conn)
 			n = 0;
 	}
 	if (n < 0 && errno == EAGAIN)
-		(void)event_add(conn->writable, NULL);
+		(void)event_add(conn->events.writable, NULL);
 	else
 		/* done; or broken, which the reading side finds when it has
 		   taken what the service still said */
-		(void)event_del(conn->writable);
+		(void)event_del(conn->events.writable);
 }
 
 int64_t hold_conn_deadline(const struct hold_conn *conn)

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "event-pair.h"
 #include "log.h"
 
 /** messages that may wait for a peer that does not read */
@@ -25,7 +26,7 @@ struct packet {
 struct ipc_conn {
 	int fd;
 	enum rst_ipc_side side;
-	struct event *readable, *writable;
+	struct event_pair events;
 	STAILQ_HEAD(, packet) queue;
 	unsigned int queued;
 	bool broken;      /* the closed callback is due, or was called */
@@ -58,8 +59,7 @@ static void release(struct ipc_conn *conn)
 {
 	while (!STAILQ_EMPTY(&conn->queue))
 		drop_first(conn);
-	event_free(conn->readable);
-	event_free(conn->writable);
+	event_pair_free(&conn->events);
 	close_fd(conn->fd);
 	free(conn);
 }
@@ -71,8 +71,8 @@ static void give_up(struct ipc_conn *conn)
 	if (conn->broken)
 		return;
 	conn->broken = true;
-	(void)event_del(conn->writable);
-	event_active(conn->readable, EV_READ, 0);
+	(void)event_del(conn->events.writable);
+	event_active(conn->events.readable, EV_READ, 0);
 }
 
 static void protocol_error(struct ipc_conn *conn, const char *what)
@@ -181,7 +181,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		;
 	if (conn->broken && !conn->told && !conn->dead) {
 		conn->told = true;
-		(void)event_del(conn->readable);
+		(void)event_del(conn->events.readable);
 		conn->closed(conn->ctx);
 	}
 	conn->dispatching = false;
@@ -236,7 +236,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 			return;
 		drop_first(conn);
 	}
-	(void)event_del(conn->writable);
+	(void)event_del(conn->events.writable);
 }
 
 static void enqueue(struct ipc_conn *conn, const char *data, size_t n, int fd)
@@ -254,7 +254,7 @@ static void enqueue(struct ipc_conn *conn, const char *data, size_t n, int fd)
 	memcpy(packet->data, data, n);
 	STAILQ_INSERT_TAIL(&conn->queue, packet, next);
 	if (conn->queued++ == 0)
-		(void)event_add(conn->writable, NULL);
+		(void)event_add(conn->events.writable, NULL);
 }
 
 struct ipc_conn *ipc_conn_new(struct event_base *base, int fd,
@@ -270,13 +270,8 @@ struct ipc_conn *ipc_conn_new(struct event_base *base, int fd,
 	conn->closed = closed;
 	conn->ctx = ctx;
 	STAILQ_INIT(&conn->queue);
-	conn->readable =
-		event_new(base, fd, EV_READ | EV_PERSIST, on_readable, conn);
-	conn->writable =
-		event_new(base, fd, EV_WRITE | EV_PERSIST, on_writable, conn);
-	if (conn->readable == NULL || conn->writable == NULL ||
-	    event_add(conn->readable, NULL) < 0)
-		abort();
+	event_pair_init(&conn->events, base, fd, on_readable, on_writable,
+			conn);
 	return conn;
 }
 
