@@ -32,13 +32,6 @@ void drain_wait_longer(struct drain *drain, struct lease *lease, int64_t now_ms)
 		drain->retry_ms = lease->retry_ms;
 }
 
-void drain_forget(struct drain *drain, struct lease *lease)
-{
-	if (!drain->over)
-		rst_push_forget(drain->push, lease->id);
-	lease_remove(&drain->leases, lease);
-}
-
 static void log_result(const struct drain *drain, const struct lease *lease,
 		       const struct rst_push_event *ev, int64_t now_ms)
 {

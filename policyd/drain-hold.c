@@ -218,13 +218,21 @@ static void on_listed(struct drain *drain)
 	}
 }
 
+/* The hold does not have it any more: nobody will ask about it again. */
+static void forget(struct drain *drain, struct lease *lease)
+{
+	if (!drain->over)
+		rst_push_forget(drain->push, lease->id);
+	lease_remove(&drain->leases, lease);
+}
+
 static void on_gone(struct drain *drain, struct rst_str id)
 {
 	struct lease *lease = lease_find(&drain->leases, id);
 
 	drain->removed = true;
 	if (lease != NULL)
-		drain_forget(drain, lease);
+		forget(drain, lease);
 }
 
 static void on_kept(struct drain *drain, const struct rst_hold_event *ev,

@@ -90,8 +90,6 @@ void drain_tell(struct drain *drain, struct lease *lease, int64_t now_ms);
 /** Not now: try it again after a delay that grows. */
 void drain_wait_longer(struct drain *drain, struct lease *lease,
 		       int64_t now_ms);
-/** The hold does not have it any more: nobody will ask about it again. */
-void drain_forget(struct drain *drain, struct lease *lease);
 /** @return whether there was one */
 bool drain_take_push_event(struct drain *drain, int64_t now_ms);
 
