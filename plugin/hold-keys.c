@@ -193,26 +193,26 @@ static const char *format(const unsigned char key[RST_KEY_SIZE],
 	return record;
 }
 
-bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
+int rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
 {
 	char record[RECORD_SIZE];
 	uint64_t validity, uid;
-	bool found = FALSE;
+	int ret = -1;
 	int fd = open(t_strconcat(dir, "/" FILE_NAME, NULL),
 		      O_RDONLY | O_CLOEXEC);
 
 	if (fd == -1)
-		return FALSE;
+		return 0;
 	if (lseek(fd, -RECORD_SIZE, SEEK_END) >= 0 &&
 	    read_full(fd, record, RECORD_SIZE) > 0 && is_record(record) &&
 	    get_number(record, VALIDITY_AT, &validity) &&
 	    get_number(record, UID_AT, &uid)) {
 		*uid_validity_r = (uint32_t)validity;
 		*uid_r = (uint32_t)uid;
-		found = TRUE;
+		ret = 1;
 	}
 	i_close_fd(&fd);
-	return found;
+	return ret;
 }
 
 void rst_keys_restart(const char *dir, uint32_t uid_validity)

@@ -107,13 +107,17 @@ int rst_mailbox_open(struct mail_user *user, const char *name,
 	return ret;
 }
 
-/* Does the mailbox know nothing of a message that has come into it? */
+/* Does the mailbox know nothing of a message that has come into it? Where
+   nobody knows of any, it says so itself by having had none.
+   @param uid_validity 0: not known */
 static bool is_unknown(struct mailbox *box, uint32_t uid_validity, uint32_t uid)
 {
 	struct mailbox_status status;
 
 	mailbox_get_open_status(box, STATUS_UIDNEXT | STATUS_UIDVALIDITY,
 				&status);
+	if (uid_validity == 0)
+		return status.uidnext == 1;
 	return uid_validity != status.uidvalidity || uid >= status.uidnext;
 }
 
@@ -125,12 +129,12 @@ static bool is_unknown(struct mailbox *box, uint32_t uid_validity, uint32_t uid)
 static int mend(struct mailbox *box, const char **error_r)
 {
 	struct mailbox_status status;
-	uint32_t uid_validity, uid;
+	uint32_t uid_validity = 0, uid = 0;
 	const char *dir;
 
 	if (rst_hold_mailbox_dir(box, &dir, error_r) < 0)
 		return -1;
-	if (!rst_keys_tail(dir, &uid_validity, &uid) ||
+	if (rst_keys_tail(dir, &uid_validity, &uid) == 0 ||
 	    !is_unknown(box, uid_validity, uid))
 		return 0;
 	if (mailbox_sync(box, 0) < 0) {
