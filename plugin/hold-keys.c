@@ -193,26 +193,26 @@ static const char *format(const unsigned char key[RST_KEY_SIZE],
 	return record;
 }
 
-int rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
+bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
 {
 	char record[RECORD_SIZE];
 	uint64_t validity, uid;
-	int ret = -1;
+	bool found = FALSE;
 	int fd = open(t_strconcat(dir, "/" FILE_NAME, NULL),
 		      O_RDONLY | O_CLOEXEC);
 
 	if (fd == -1)
-		return 0;
+		return FALSE;
 	if (lseek(fd, -RECORD_SIZE, SEEK_END) >= 0 &&
 	    read_full(fd, record, RECORD_SIZE) > 0 && is_record(record) &&
 	    get_number(record, VALIDITY_AT, &validity) &&
 	    get_number(record, UID_AT, &uid)) {
 		*uid_validity_r = (uint32_t)validity;
 		*uid_r = (uint32_t)uid;
-		ret = 1;
+		found = TRUE;
 	}
 	i_close_fd(&fd);
-	return ret;
+	return found;
 }
 
 void rst_keys_restart(const char *dir, uint32_t uid_validity)

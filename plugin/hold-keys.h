@@ -24,9 +24,9 @@ void rst_keys_close(struct rst_keys **keys);
 
 /**
  * The last record, for who has no lock.
- * @return 1; 0: there is no log; -1: a power cut has left none of its end
+ * @return whether there is one
  */
-int rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r);
+bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r);
 /** Say that uids begin anew: the next arrival looks at the whole hold. */
 void rst_keys_restart(const char *dir, uint32_t uid_validity);
 

@@ -7,11 +7,12 @@
 #include "file-lock.h"
 #include "fsync-mode.h"
 #include "ioloop.h"
+#include "mail-index-alloc-cache.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-private.h"
-#include "hold-keys.h"
 #include "hold-mailbox.h"
+#include "hold-mend.h"
 #include "restante-settings.h"
 
 #include <fcntl.h>
@@ -77,7 +78,7 @@ static int create_box(struct mailbox *box, const char **error_r)
 	return never_fsync(box) ? 0 : fsync_parents(box, error_r);
 }
 
-/* @return 1, 0: missing, -1 */
+/* @return 2: made, 1: it was there, 0: missing, -1 */
 static int open_box(struct mailbox *box, bool create, const char **error_r)
 {
 	if (mailbox_open(box) == 0)
@@ -88,7 +89,7 @@ static int open_box(struct mailbox *box, bool create, const char **error_r)
 	}
 	if (!create)
 		return 0;
-	return create_box(box, error_r) < 0 ? -1 : 1;
+	return create_box(box, error_r) < 0 ? -1 : 2;
 }
 
 int rst_mailbox_open(struct mail_user *user, const char *name,
@@ -107,52 +108,21 @@ int rst_mailbox_open(struct mail_user *user, const char *name,
 	return ret;
 }
 
-/* Does the mailbox know nothing of a message that has come into it? Where
-   nobody knows of any, it says so itself by having had none.
-   @param uid_validity 0: not known */
-static bool is_unknown(struct mailbox *box, uint32_t uid_validity, uint32_t uid)
+static int open_mended(struct mail_user *user, const struct rst_settings *set,
+		       enum mailbox_flags flags, bool create,
+		       struct mailbox **box_r, const char **error_r)
 {
-	struct mailbox_status status;
+	int ret;
 
-	mailbox_get_open_status(box, STATUS_UIDNEXT | STATUS_UIDVALIDITY,
-				&status);
-	if (uid_validity == 0)
-		return status.uidnext == 1;
-	return uid_validity != status.uidvalidity || uid >= status.uidnext;
-}
-
-/*
- * When an index is damaged, as by a power cut in the middle of a write, Dovecot
- * may begin another one which has none of the messages, although their files
- * are there.
- */
-static int mend(struct mailbox *box, const char **error_r)
-{
-	struct mailbox_status status;
-	uint32_t uid_validity = 0, uid = 0;
-	const char *dir;
-
-	if (rst_hold_mailbox_dir(box, &dir, error_r) < 0)
-		return -1;
-	if (rst_keys_tail(dir, &uid_validity, &uid) == 0 ||
-	    !is_unknown(box, uid_validity, uid))
-		return 0;
-	if (mailbox_sync(box, 0) < 0) {
-		*error_r = t_strdup(last_error(box));
+	ret = rst_mailbox_open(user, set->hold_mailbox, flags, create, box_r,
+			       error_r);
+	if (ret > 1) {
+		rst_hold_mend_new(*box_r);
+	} else if (ret > 0 && rst_hold_mend(*box_r, error_r) < 0) {
+		mailbox_free(box_r);
 		return -1;
 	}
-	/* it may just have come */
-	if (!is_unknown(box, uid_validity, uid))
-		return 0;
-	e_warning(box->event, "The index of the hold is new or has become "
-			      "older: looking for messages it does not know");
-	if (mailbox_sync(box, MAILBOX_SYNC_FLAG_FORCE_RESYNC) < 0) {
-		*error_r = t_strdup(last_error(box));
-		return -1;
-	}
-	mailbox_get_open_status(box, STATUS_UIDVALIDITY, &status);
-	rst_keys_restart(dir, status.uidvalidity);
-	return 0;
+	return I_MIN(ret, 1);
 }
 
 int rst_hold_mailbox_open(struct mail_user *user,
@@ -160,13 +130,13 @@ int rst_hold_mailbox_open(struct mail_user *user,
 			  enum mailbox_flags flags, bool create,
 			  struct mailbox **box_r, const char **error_r)
 {
-	int ret;
+	int ret = open_mended(user, set, flags, create, box_r, error_r);
 
-	ret = rst_mailbox_open(user, set->hold_mailbox, flags, create, box_r,
-			       error_r);
-	if (ret > 0 && mend(*box_r, error_r) < 0) {
-		mailbox_free(box_r);
-		ret = -1;
+	if (ret < 0) {
+		/* An index whose log is torn is given up by who opens it for
+		   the second time, and not as it is in memory. */
+		mail_index_alloc_cache_destroy_unrefed();
+		ret = open_mended(user, set, flags, create, box_r, error_r);
 	}
 	return ret;
 }

@@ -30,7 +30,7 @@ int rst_hold_mailbox_open(struct mail_user *user,
 			  enum mailbox_flags flags, bool create,
 			  struct mailbox **box_r, const char **error_r);
 
-/** The same for another mailbox of ours. */
+/** The same for another mailbox of ours. @return as above, or 2: it was made */
 int rst_mailbox_open(struct mail_user *user, const char *name,
 		     enum mailbox_flags flags, bool create,
 		     struct mailbox **box_r, const char **error_r);

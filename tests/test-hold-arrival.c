@@ -2,9 +2,13 @@
 /* A message that is brought again, before and after it has left the hold. */
 #include "hold-fixture.h"
 
+#include "ioloop.h"
 #include "str.h"
+#include "write-full.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "plugin/hold-arrival.h"
 #include "plugin/hold-keys.h"
@@ -272,21 +276,31 @@ START_TEST(test_lost)
 }
 END_TEST
 
-static void bring_and_lose_index(bool keys_too)
+static void lose_index(void)
 {
-	static const char *const names[] = {
-		"dovecot.index", "dovecot.index.log", "dovecot.index.cache"};
-	const char *keys;
+	static const char *const names[] = {"", ".log", ".cache"};
+	const char *path = hold_file("dovecot.index");
 	unsigned int i;
 
-	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
-	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
-	keys = hold_file("restante.keys");
 	for (i = 0; i < 3; i++)
-		i_unlink_if_exists(hold_file(names[i]));
-	if (keys_too)
-		ck_assert_int_eq(truncate(keys, 0), 0);
+		i_unlink_if_exists(t_strconcat(path, names[i], NULL));
 }
+
+/* A power cut: the end of its log is torn, our own log of keys is gone. */
+static void tear_index(void)
+{
+	static const char garbage[64] = "no record";
+	const char *path = hold_file("dovecot.index.log");
+	int fd;
+
+	i_unlink(hold_file("restante.keys"));
+	i_unlink_if_exists(hold_file("dovecot.index"));
+	fd = open(path, O_WRONLY | O_APPEND);
+	ck_assert_int_eq(write_full(fd, garbage, sizeof(garbage)), 0);
+	i_close_fd(&fd);
+}
+
+static void (*const index_damages[])(void) = {lose_index, tear_index};
 
 /* Dovecot begins another index, without the messages. */
 START_TEST(test_index_lost)
@@ -299,16 +313,44 @@ START_TEST(test_index_lost)
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
-		bring_and_lose_index(_i != 0);
+		ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+		ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
+		index_damages[_i]();
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
+	ioloop_time += 5; /* an index has its id from it */
 	ck_assert_uint_eq(count_held(), 2);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
 	ck_assert_ptr_nonnull(known_id);
 	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
 	ck_assert_uint_eq(drain(TRUE), 3);
+}
+END_TEST
+
+/* After another start of the system the hold is looked through: a message is
+   there whose file the index does not know. */
+START_TEST(test_system_started)
+{
+	static const char other[] =
+		"0000000001 00000000-0000-0000-0000-000000000000\n";
+	const char *dir;
+	int fd;
+
+	hold_user("sdbox", NULL);
+	ck_assert_int_eq(bring("no key\r\n"), RST_ARRIVAL_HELD);
+	dir = hold_file("");
+	ck_assert_int_eq(link(t_strconcat(dir, "u.1", NULL),
+			      t_strconcat(dir, "u.9", NULL)),
+			 0);
+	ck_assert_uint_eq(count_held(), 1);
+	fd = open(hold_file("restante.index"), O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, other, sizeof(other) - 1, 0),
+			 sizeof(other) - 1);
+	i_close_fd(&fd);
+	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_uint_eq(count_held(), 2);
 }
 END_TEST
 
@@ -468,7 +510,9 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_queue_id, 0, (int)N_ELEMENTS(queue_ids));
 	tcase_add_loop_test(tc, test_log, 0, N_DAMAGES * 2 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_lost, 0, N_DRIVERS);
-	tcase_add_loop_test(tc, test_index_lost, 0, 2);
+	tcase_add_loop_test(tc, test_index_lost, 0,
+			    (int)N_ELEMENTS(index_damages));
+	tcase_add_test(tc, test_system_started);
 	tcase_add_loop_test(tc, test_at_once, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_part, 0, N_DRIVERS);
