@@ -30,6 +30,11 @@ MISSING = [
 ]
 
 
+def pytest_configure():
+    """Ended by packaging/check: what is up is taken down."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items):
     if not MISSING:
         return
