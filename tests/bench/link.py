@@ -124,7 +124,7 @@ def raw_tcp(link, octets, client="client", address=SERVER):
                 conn.sendall(octets)
 
         # it is where this thread is: at the server's end
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         with link.at(client):
             sock = socket.socket()

@@ -130,8 +130,10 @@ class Restante(Peer):
                    "--maildir", box, "--once"]
         log.write_bytes(b"")
         watch = Watch(log, place, env["TLS_PORT"])
-        seconds = place.run(command, log)
-        more = watch.end()
+        try:
+            seconds = place.run(command, log)
+        finally:
+            more = watch.end()
         assert count_maildir(box) == len(messages), "not all of it came"
         return seconds, command, more
 
