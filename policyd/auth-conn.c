@@ -36,6 +36,9 @@
 #define RENEW_AT_LAST_MS 600000
 #define RENEW_RETRY_MS 1000
 
+/** About sixteen answers, before others get their turn. */
+#define MAX_READ 1024
+
 struct auth_conn {
 	struct event_base *base;
 	const char *path;
@@ -195,8 +198,9 @@ static void pump(struct auth_conn *conn)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct auth_conn *conn = arg;
+	size_t room = sizeof(conn->in) - conn->in_used;
 	ssize_t n = recv(fd, conn->in + conn->in_used,
-			 sizeof(conn->in) - conn->in_used, 0);
+			 room < MAX_READ ? room : MAX_READ, 0);
 
 	(void)what;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

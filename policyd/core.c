@@ -33,10 +33,11 @@
     DRAIN_SETTLE_MS, and when nobody answers it after DRAIN_QUIET_MS. */
 #define TAKEOVER_MS 1000
 #define SETTLE_MS (DRAIN_SETTLE_MS + TAKEOVER_MS)
-/** What Postfix asks goes before everything else, and nothing else goes on for
-    longer than so many callbacks without a look whether it does. */
+/** What Postfix asks goes before everything else, and after each callback of
+    anything else there is a look whether it does. On a busy machine a
+    millisecond of work takes many: callbacks are kept short as well. */
 #define PRIORITIES 2
-#define MAX_CALLBACKS 8
+#define MAX_CALLBACKS 1
 
 struct core {
 	const struct core_setup *setup;

@@ -14,7 +14,7 @@
 /** messages that may wait for a peer that does not read */
 #define MAX_QUEUED 4096
 /** messages taken before others get their turn */
-#define MAX_AT_ONCE 64
+#define MAX_AT_ONCE 16
 
 struct packet {
 	STAILQ_ENTRY(packet) next;

@@ -8,7 +8,7 @@
 #include "log.h"
 
 /** taken before others get their turn */
-#define MAX_AT_ONCE 64
+#define MAX_AT_ONCE 16
 
 struct notes {
 	int fd;

@@ -28,6 +28,7 @@ static struct {
 	struct auth_conn *conn;
 	int peer;
 	char heard[512];
+	unsigned int events;
 } t;
 
 void log_short(int level, const char *message, const char *key,
@@ -94,6 +95,7 @@ static void on_event(const struct rst_auth_event *ev, void *ctx)
 	size_t used = strlen(t.heard);
 
 	ck_assert_ptr_eq(ctx, &t);
+	t.events++;
 	(void)snprintf(t.heard + used, sizeof(t.heard) - used, "%s%u",
 		       ev->type == RST_AUTH_OK         ? "ok"
 		       : ev->type == RST_AUTH_CONTINUE ? "continue"
@@ -191,6 +193,30 @@ START_TEST(test_exchanges)
 }
 END_TEST
 
+/* Postfix waits while these are dealt with: there is a look in between. */
+START_TEST(test_many_answers)
+{
+	char answers[200 * 40] = "";
+	size_t used = 0;
+	unsigned int i;
+
+	begin();
+	put(HELLO, strlen(HELLO));
+	for (i = 0; i < 200; i++)
+		used += (size_t)snprintf(answers + used, sizeof(answers) - used,
+					 "OK\t%d\tuser=bob\n", (int)start());
+	ck_assert_int_eq(send(t.peer, answers, used, MSG_NOSIGNAL),
+			 (ssize_t)used);
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE | EVLOOP_NONBLOCK),
+			 0);
+	ck_assert_uint_gt(t.events, 0);
+	ck_assert_uint_lt(t.events, 100);
+	turn();
+	ck_assert_uint_eq(t.events, 200);
+	finish();
+}
+END_TEST
+
 /* However it is lost: told once, dialled again, and told when it is back. */
 START_TEST(test_lost_and_found)
 {
@@ -245,6 +271,7 @@ int main(void)
 
 	tcase_add_test(tcase, test_handshake_cut);
 	tcase_add_test(tcase, test_exchanges);
+	tcase_add_test(tcase, test_many_answers);
 	tcase_add_loop_test(tcase, test_lost_and_found, 0, 2);
 	tcase_add_test(tcase, test_cancel);
 	suite_add_tcase(suite, tcase);
