@@ -4,13 +4,21 @@
  * Both sides speak at once, so VERSION and CPID go out before anything came.
  *
  * An exchange:
- *   QUEUED       started before ready; its AUTH line waits
+ *   QUEUED       started before ready, or while Dovecot has enough to do; its
+ *                AUTH line waits
  *   WITH_AUTH    Dovecot is to answer; a timer runs, as it does when QUEUED
  *   WITH_CLIENT  challenged; the client is to answer, and the caller watches
  *                over its time
  *   ANSWERED     its event waits to be pulled
- * QUEUED and WITH_AUTH stand in `waiting`. Each step has the same time, so the
- * first of these is always the first to run out.
+ * QUEUED stand in `queued`, WITH_AUTH in `waiting`. Each step has the same
+ * time, so the first of either is always the first of it to run out.
+ *
+ * Dovecot's auth process tries one dear password after the other, and whoever
+ * signs in by IMAP waits behind them. What was sent is tried also when nobody
+ * waits for it any more. So when a good password took long, no more than
+ * max_slow are with Dovecot at once; the others run out of time here, at no
+ * cost. It is not so while Dovecot is quick: it holds wrong passwords back for
+ * some seconds, and a guesser could fill all places with them.
  */
 #include "restante/auth.h"
 
@@ -37,7 +45,7 @@ struct exchange {
 	TAILQ_ENTRY(exchange) link;   /* in waiting or answered */
 	uint32_t id;
 	enum exchange_state state;
-	int64_t deadline;
+	int64_t deadline, sent_ms;
 	struct rst_buf command; /* QUEUED: the AUTH line */
 	char mechanism[RST_AUTH_MECHANISM_MAX + 1];
 	/* ANSWERED: the event, with views into these two */
@@ -49,7 +57,10 @@ TAILQ_HEAD(exchange_list, exchange);
 struct rst_auth {
 	struct rst_auth_limits limits;
 	struct rst_table exchanges;
-	struct exchange_list waiting, answered;
+	struct exchange_list queued, waiting, answered;
+	unsigned int with_auth; /* in `waiting` */
+	bool slow;              /* it took long to say OK the last time */
+	int64_t now_ms;
 	struct rst_buf output;
 	char *mechanisms; /* blank separated */
 	uint32_t last_id;
@@ -77,6 +88,7 @@ struct rst_auth *rst_auth_new(const struct rst_auth_limits *limits,
 	a->limits = *limits;
 	a->handshake_deadline = now_ms + limits->handshake_timeout_ms;
 	a->mechanisms = rst_strdup("");
+	TAILQ_INIT(&a->queued);
 	TAILQ_INIT(&a->waiting);
 	TAILQ_INIT(&a->answered);
 	rst_buf_printf(&a->output, "VERSION\t1\t2\nCPID\t%u\n", limits->pid);
@@ -129,8 +141,11 @@ static void exchange_unlist(struct rst_auth *a, struct exchange *x)
 {
 	switch (x->state) {
 	case QUEUED:
+		TAILQ_REMOVE(&a->queued, x, link);
+		break;
 	case WITH_AUTH:
 		TAILQ_REMOVE(&a->waiting, x, link);
+		a->with_auth--;
 		break;
 	case ANSWERED:
 		TAILQ_REMOVE(&a->answered, x, link);
@@ -140,12 +155,22 @@ static void exchange_unlist(struct rst_auth *a, struct exchange *x)
 	}
 }
 
-static void exchange_wait(struct rst_auth *a, struct exchange *x,
-			  enum exchange_state state, int64_t now_ms)
+static void exchange_queue(struct rst_auth *a, struct exchange *x,
+			   int64_t now_ms)
 {
-	x->state = state;
+	x->state = QUEUED;
+	x->deadline = now_ms + a->limits.request_timeout_ms;
+	TAILQ_INSERT_TAIL(&a->queued, x, link);
+}
+
+static void exchange_wait(struct rst_auth *a, struct exchange *x,
+			  int64_t now_ms)
+{
+	x->state = WITH_AUTH;
+	x->sent_ms = now_ms;
 	x->deadline = now_ms + a->limits.request_timeout_ms;
 	TAILQ_INSERT_TAIL(&a->waiting, x, link);
+	a->with_auth++;
 }
 
 static void exchange_answer(struct rst_auth *a, struct exchange *x,
@@ -228,28 +253,37 @@ static int handshake_mech(struct rst_auth *a, struct rst_str rest)
 
 /* An AUTH with a mechanism that it does not have makes Dovecot close the
    connection, under everybody. */
+static void send_auth(struct rst_auth *a, struct exchange *x, int64_t now_ms)
+{
+	exchange_wait(a, x, now_ms);
+	if (mechanism_offered(a, rst_str(x->mechanism))) {
+		rst_buf_str(&a->output, rst_buf_view(&x->command));
+		wipe(&x->command, x->command.used);
+	} else {
+		exchange_fail(a, x, false, "mechanism not offered");
+	}
+}
+
+static bool may_send(const struct rst_auth *a)
+{
+	return a->ready && !TAILQ_EMPTY(&a->queued) &&
+	       (!a->slow || a->with_auth < a->limits.max_slow);
+}
+
 static void send_queued(struct rst_auth *a, int64_t now_ms)
 {
-	struct exchange_list queued = TAILQ_HEAD_INITIALIZER(queued);
-	struct exchange *x;
+	a->now_ms = now_ms;
+	while (may_send(a)) {
+		struct exchange *x = TAILQ_FIRST(&a->queued);
 
-	TAILQ_CONCAT(&queued, &a->waiting, link);
-	while ((x = TAILQ_FIRST(&queued)) != NULL) {
-		TAILQ_REMOVE(&queued, x, link);
-		exchange_wait(a, x, WITH_AUTH, now_ms);
-		if (mechanism_offered(a, rst_str(x->mechanism))) {
-			rst_buf_str(&a->output, rst_buf_view(&x->command));
-			wipe(&x->command, x->command.used);
-		} else {
-			exchange_fail(a, x, false, "mechanism not offered");
-		}
+		TAILQ_REMOVE(&a->queued, x, link);
+		send_auth(a, x, now_ms);
 	}
 }
 
 /* SPID, CUID and COOKIE are for login processes, which hand a user on to
    other processes of Dovecot; what we do not know is newer than we are. */
-static int handshake_line(struct rst_auth *a, struct rst_str line,
-			  int64_t now_ms)
+static int handshake_line(struct rst_auth *a, struct rst_str line)
 {
 	struct rst_str word = RST_STR("");
 
@@ -264,7 +298,7 @@ static int handshake_line(struct rst_auth *a, struct rst_str line,
 	if (rst_str_eq(word, RST_STR("DONE"))) {
 		a->ready = true;
 		a->ready_untold = true;
-		send_queued(a, now_ms);
+		send_queued(a, a->now_ms);
 	}
 	return 0;
 }
@@ -298,6 +332,7 @@ static int answer_ok(struct rst_auth *a, struct exchange *x,
 
 	if (x->state != WITH_AUTH)
 		return RST_EPROTO;
+	a->slow = a->now_ms - x->sent_ms >= a->limits.slow_ms;
 	parse_answer(x, rest, &answer);
 	if (answer.proxy)
 		exchange_fail(a, x, true, "account is on another server");
@@ -381,12 +416,11 @@ static int answer_line(struct rst_auth *a, struct rst_str line)
 	return 0;
 }
 
-static int take_line(struct rst_auth *a, struct rst_str line, int64_t now_ms)
+static int take_line(struct rst_auth *a, struct rst_str line)
 {
 	if (line.n > RST_AUTH_LINE_MAX)
 		return RST_ELIMIT;
-	return a->ready ? answer_line(a, line)
-			: handshake_line(a, line, now_ms);
+	return a->ready ? answer_line(a, line) : handshake_line(a, line);
 }
 
 ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
@@ -397,19 +431,21 @@ ssize_t rst_auth_recv(struct rst_auth *a, const char *buf, size_t len,
 	int ret = 0;
 
 	forget_shown(a);
+	a->now_ms = now_ms;
 	if (a->failed)
 		return RST_EPROTO;
 	while (ret == 0 && used < len &&
 	       (lf = memchr(buf + used, '\n', len - used)) != NULL) {
 		struct rst_str line = {buf + used, (size_t)(lf - buf) - used};
 
-		ret = take_line(a, line, now_ms);
+		ret = take_line(a, line);
 		if (ret == 0)
 			used += line.n + 1;
 	}
 	if (ret == 0 && len - used > RST_AUTH_LINE_MAX)
 		ret = RST_ELIMIT;
 	a->failed = ret < 0;
+	send_queued(a, now_ms);
 	return ret < 0 ? ret : (ssize_t)used;
 }
 
@@ -485,11 +521,8 @@ ssize_t rst_auth_start(struct rst_auth *a, const struct rst_auth_request *req,
 		return RST_EPERM;
 	}
 	rst_table_insert(&a->exchanges, &x->entry);
-	exchange_wait(a, x, a->ready ? WITH_AUTH : QUEUED, now_ms);
-	if (a->ready) {
-		rst_buf_str(&a->output, rst_buf_view(&x->command));
-		wipe(&x->command, x->command.used);
-	}
+	exchange_queue(a, x, now_ms);
+	send_queued(a, now_ms);
 	return (ssize_t)x->id;
 }
 
@@ -505,7 +538,7 @@ int rst_auth_continue(struct rst_auth *a, uint32_t id, struct rst_str response,
 	rst_buf_printf(&a->output, "CONT\t%u\t", id);
 	rst_buf_str(&a->output, response);
 	rst_buf_puts(&a->output, "\n");
-	exchange_wait(a, x, WITH_AUTH, now_ms);
+	exchange_wait(a, x, now_ms);
 	return 0;
 }
 
@@ -545,26 +578,40 @@ void rst_auth_sent(struct rst_auth *a, size_t n)
 	wipe(&a->output, n);
 }
 
+static int64_t earlier(int64_t deadline, const struct exchange *x)
+{
+	return x != NULL && (deadline < 0 || x->deadline < deadline)
+		       ? x->deadline
+		       : deadline;
+}
+
 int64_t rst_auth_deadline(const struct rst_auth *a)
 {
-	const struct exchange *first = TAILQ_FIRST(&a->waiting);
 	bool handshaking = !a->ready && !a->failed;
+	int64_t deadline = handshaking ? a->handshake_deadline : -1;
 
-	if (first != NULL &&
-	    (!handshaking || first->deadline < a->handshake_deadline))
-		return first->deadline;
-	return handshaking ? a->handshake_deadline : -1;
+	if (may_send(a)) /* something was cancelled */
+		return a->now_ms;
+	deadline = earlier(deadline, TAILQ_FIRST(&a->queued));
+	return earlier(deadline, TAILQ_FIRST(&a->waiting));
+}
+
+static void run_out(struct rst_auth *a, const struct exchange_list *list,
+		    int64_t now_ms)
+{
+	struct exchange *x;
+
+	while ((x = TAILQ_FIRST(list)) != NULL && x->deadline <= now_ms) {
+		send_cancel(a, x);
+		exchange_fail(a, x, true, "no answer from auth in time");
+	}
 }
 
 void rst_auth_tick(struct rst_auth *a, int64_t now_ms)
 {
-	struct exchange *x;
-
 	if (!a->ready && now_ms >= a->handshake_deadline)
 		a->failed = true;
-	while ((x = TAILQ_FIRST(&a->waiting)) != NULL &&
-	       x->deadline <= now_ms) {
-		send_cancel(a, x);
-		exchange_fail(a, x, true, "no answer from auth in time");
-	}
+	run_out(a, &a->queued, now_ms);
+	run_out(a, &a->waiting, now_ms);
+	send_queued(a, now_ms);
 }

@@ -31,6 +31,10 @@
     these may stay unanswered by its client for a while. A lower one would let
     a few idle strangers keep everybody from signing in. */
 #define MAX_REQUESTS 100000
+/** A dear hash (ARGON2ID, bcrypt), and not a busy machine. */
+#define SLOW_MS 50
+/** So many are worth it where Dovecot asks others and tries some at a time. */
+#define MAX_SLOW 32
 #define RENEW_MS 30000
 /** With exchanges open all the time: at their cost after all. */
 #define RENEW_AT_LAST_MS 600000
@@ -236,7 +240,9 @@ static void connected(struct auth_conn *conn, int fd)
 		.pid = (unsigned int)getpid(),
 		.handshake_timeout_ms = HANDSHAKE_TIMEOUT_MS,
 		.request_timeout_ms = REQUEST_TIMEOUT_MS,
-		.max_requests = MAX_REQUESTS};
+		.max_requests = MAX_REQUESTS,
+		.slow_ms = SLOW_MS,
+		.max_slow = MAX_SLOW};
 
 	conn->fd = fd;
 	conn->auth = rst_auth_new(&limits, clock_ms());

@@ -27,6 +27,8 @@ static const struct rst_auth_limits limits = {
 	.handshake_timeout_ms = 5000,
 	.request_timeout_ms = 30000,
 	.max_requests = 3,
+	.slow_ms = 50,
+	.max_slow = 2,
 };
 
 static struct rst_auth *auth;
@@ -334,6 +336,90 @@ START_TEST(test_queued_timeout)
 	ck_assert(expect_event(RST_AUTH_FAILED, 1).temporary);
 	ck_assert_int_gt(feed(HANDSHAKE, 1200), 0);
 	expect_output("");
+}
+END_TEST
+
+static void expect_auth(uint32_t id)
+{
+	char want[64];
+
+	(void)snprintf(want, sizeof(want),
+		       "AUTH\t%u\tPLAIN\tservice=restante\tsecured=tls\n", id);
+	expect_output(want);
+}
+
+/* What a dear password leaves waiting costs Dovecot nothing. */
+START_TEST(test_slow)
+{
+	struct rst_auth_limits crowd = limits;
+	uint32_t id;
+
+	rst_auth_free(&auth);
+	crowd.max_requests = 100;
+	auth = rst_auth_new(&crowd, 0);
+	handshake();
+	ck_assert_int_eq(start("PLAIN", NULL, 0), 1);
+	expect_auth(1);
+	ck_assert_int_gt(feed("OK\t1\tuser=a\n", 50), 0);
+	(void)expect_event(RST_AUTH_OK, 1);
+
+	ck_assert_int_eq(start("PLAIN", NULL, 100), 2);
+	expect_auth(2);
+	ck_assert_int_eq(start("PLAIN", NULL, 100), 3);
+	expect_auth(3);
+	for (id = 4; id <= 9; id++)
+		ck_assert_int_eq(start("PLAIN", NULL, 200), id);
+	expect_output("");
+
+	/* any answer makes room, and so does a client that leaves */
+	ck_assert_int_gt(feed("FAIL\t2\tuser=a\n", 300), 0);
+	(void)expect_event(RST_AUTH_FAILED, 2);
+	expect_auth(4);
+	ck_assert_int_eq(rst_auth_deadline(auth), 30100);
+	rst_auth_cancel(auth, 3);
+	expect_output("CANCEL\t3\n");
+	ck_assert_int_le(rst_auth_deadline(auth), 300);
+	rst_auth_tick(auth, 400);
+	expect_auth(5);
+	rst_auth_cancel(auth, 6);
+	expect_output("");
+
+	/* time runs out for who waits, and Dovecot never hears of it */
+	ck_assert_int_eq(rst_auth_deadline(auth), 30200);
+	rst_auth_tick(auth, 30200);
+	for (id = 7; id <= 9; id++)
+		ck_assert(expect_event(RST_AUTH_FAILED, id).temporary);
+	expect_no_event();
+	expect_output("");
+}
+END_TEST
+
+START_TEST(test_quick_again)
+{
+	struct rst_auth_limits crowd = limits;
+	uint32_t id;
+
+	rst_auth_free(&auth);
+	crowd.max_requests = 100;
+	auth = rst_auth_new(&crowd, 0);
+	handshake();
+	ck_assert_int_eq(start("PLAIN", NULL, 0), 1);
+	ck_assert_int_gt(feed("OK\t1\tuser=a\n", 60), 0);
+	(void)expect_event(RST_AUTH_OK, 1);
+	for (id = 2; id <= 5; id++)
+		ck_assert_int_eq(start("PLAIN", NULL, 100), id);
+	/* a wrong password that is held back says nothing about that */
+	ck_assert_int_gt(feed("OK\t2\tuser=a\n", 110), 0);
+	(void)expect_event(RST_AUTH_OK, 2);
+	ck_assert_int_gt(feed("FAIL\t3\tuser=a\n", 5000), 0);
+	(void)expect_event(RST_AUTH_FAILED, 3);
+	expect_output("AUTH\t1\tPLAIN\tservice=restante\tsecured=tls\n"
+		      "AUTH\t2\tPLAIN\tservice=restante\tsecured=tls\n"
+		      "AUTH\t3\tPLAIN\tservice=restante\tsecured=tls\n"
+		      "AUTH\t4\tPLAIN\tservice=restante\tsecured=tls\n"
+		      "AUTH\t5\tPLAIN\tservice=restante\tsecured=tls\n");
+	ck_assert_int_eq(start("PLAIN", NULL, 5000), 6);
+	expect_auth(6);
 }
 END_TEST
 
@@ -730,6 +816,8 @@ int main(void)
 	tcase_add_test(tc, test_longest_request);
 	tcase_add_test(tc, test_queued);
 	tcase_add_test(tc, test_queued_timeout);
+	tcase_add_test(tc, test_slow);
+	tcase_add_test(tc, test_quick_again);
 	tcase_add_loop_test(tc, test_answer, 0, N_ELEMENTS(answers));
 	tcase_add_loop_test(tc, test_cut, 0, N_ELEMENTS(answers));
 	tcase_add_loop_test(tc, test_fault, 0, N_ELEMENTS(faults));

@@ -23,6 +23,10 @@ struct rst_auth_limits {
 	    (auth_failure_delay, and its penalty per address). */
 	int64_t request_timeout_ms;
 	unsigned int max_requests; /**< at once; more: RST_ETEMP */
+	/** While a right password takes Dovecot slow_ms or longer, it is asked
+	    about so many at once; others wait, for request_timeout_ms. */
+	int64_t slow_ms;
+	unsigned int max_slow;
 };
 
 /** What is asked. Views are copied. */

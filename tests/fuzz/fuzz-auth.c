@@ -97,7 +97,7 @@ static ssize_t offer(struct rst_auth *auth, const char *input, size_t *start,
 /* What happened, in a string of octets; to be cleared. */
 static struct rst_buf run(const char *input, size_t size, size_t piece)
 {
-	static const struct rst_auth_limits limits = {1, 1000, 1000, 3};
+	static const struct rst_auth_limits limits = {1, 1000, 1000, 3, 50, 2};
 	struct rst_auth *auth = rst_auth_new(&limits, 0);
 	struct rst_buf story = {0};
 	size_t start = 0, end = 0;
