@@ -110,20 +110,23 @@ class Clients:
             part.wait(30)
 
 
+def hashed(scheme, password):
+    if scheme == "PLAIN":
+        return "{PLAIN}" + password
+    return subprocess.run(
+        ["doveadm", "-O", "pw", "-s", scheme, "-p", password], check=True,
+        capture_output=True, text=True).stdout.strip()
+
+
 def add_users(sandbox, count, scheme="PLAIN", password=None):
     """uNUMBER@..., all with one password, as cheap or dear as its scheme"""
-    word = password or sandbox.password
-    if scheme != "PLAIN":
-        word = subprocess.run(
-            ["doveadm", "-O", "pw", "-s", scheme, "-p", word], check=True,
-            capture_output=True, text=True).stdout.strip().partition("}")[2]
+    word = hashed(scheme, password or sandbox.password)
     path = sandbox.dir / "dovecot" / "users"
-    template = path.read_text().splitlines()[0].split(":", 2)
-    rest = template[2].replace("traveller0@", "{user}@")
+    template = path.read_text().splitlines()[0].split(":", 2)[2]
     with open(path, "a") as out:
         for n in range(count):
-            out.write(f"u{n}@{DOMAIN}:{{{scheme}}}{word}:"
-                      + rest.format(user=f"u{n}") + "\n")
+            rest = template.replace("traveller0@", f"u{n}@")
+            out.write(f"u{n}@{DOMAIN}:{word}:{rest}\n")
 
 
 def latency(sandbox, clients, numbers):
@@ -182,7 +185,8 @@ def measure_bare(sandbox, build, count):
     clients.wait(count / 500 + 60)
     time.sleep(1)
     result = {"peer": "bare TLS server", "clients": count,
-              "pss_kib_each": (pss([server.pid]) - before) / count}
+              "pss_kib_each": (pss([server.pid]) - before) / count,
+              "cpu_ms_each": cpu([server.pid]) / count * 1000}
     clients.close()
     server.stdin.close()
     server.wait(30)

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Reconnect storm: policyd is restarted under COUNT clients that are signed in.
+
+They wait and come back as the real client does (its own code, idle-client.c).
+Measured are how long it takes until all are signed in again, since policyd was
+told to stop, how often they had to dial, and the CPU of each part for one
+sign-in: TLS is what the same handshakes cost a bare TLS server.
+
+usage: storm.py BUILD [--quick] [--json FILE] [--count N] [--scheme SCHEME]
+
+The accounts have ARGON2ID passwords, which take 100 ms of CPU and more for
+each sign-in, one after the other. The clients have device passwords, as
+packaging/dovecot/90-restante.conf advises. With SCHEME they sign in with those
+of the accounts, which then have that scheme.
+"""
+import argparse
+import json
+import os
+import pathlib
+import time
+
+from idle import (Clients, add_users, children, cpu, hashed, measure_bare,
+                  policyd)
+from server import DOMAIN, Sandbox, directory, end_on_signals
+
+PATIENCE = 600
+
+
+def dovecot(sandbox):
+    """CPU of what Dovecot runs, by service; those that have ended are in
+    "ended", most of them restante-hold"""
+    master = int((sandbox.dir / "run/dovecot/master.pid").read_text())
+    spent = {"ended": 0.0}
+    for pid in children(master):
+        try:
+            name = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+            spent[name] = spent.get(name, 0) + cpu([pid])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    stat = pathlib.Path(f"/proc/{master}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    spent["ended"] = (int(fields[13]) + int(fields[14])) \
+        / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
+def storm(sandbox, build, count):
+    clients = Clients(build, sandbox.env["TLS_PORT"], count, 100,
+                      sandbox.env["PASSWORD_FILE"])
+    clients.wait(PATIENCE)
+    time.sleep(2)
+    before, dialled = dovecot(sandbox), clients.stat()[3]
+    start = time.monotonic()
+    sandbox.stop("policyd")
+    sandbox.start("policyd")
+    curve = []
+    while (stat := clients.stat())[0] < count:
+        curve.append((time.monotonic() - start, stat[0]))
+        if curve[-1][0] > PATIENCE:
+            break
+        time.sleep(.2)
+    seconds = time.monotonic() - start
+    time.sleep(2)       # the drains after it belong to it
+    after, pids = dovecot(sandbox), policyd(sandbox)
+    spent = {name: after[name] - before.get(name, 0) for name in after}
+    part = {"core": cpu(pids[:1]), "workers": cpu(pids[1:]),
+            "auth": spent.get("auth", 0),
+            "hold": spent.get("restante-hold", 0) + spent["ended"]}
+    row = {"clients": count, "seconds": seconds, "up": stat[0],
+           "refused": stat[2],
+           "dialled_each": (clients.stat()[3] - dialled) / count,
+           "cpu_ms_each": {name: value / count * 1000
+                           for name, value in part.items()}}
+    for share in (.5, .9, .99):
+        row[f"seconds_{int(share * 100)}_percent"] = next(
+            (at for at, up in curve if up >= share * count), seconds)
+    clients.close()
+    return row
+
+
+def tls_cost(sandbox, build, count):
+    return measure_bare(sandbox, build, count)["cpu_ms_each"]
+
+
+def rounded(value):
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def add_devices(sandbox, path, count):
+    word = hashed("SSHA512", sandbox.password)
+    path.write_text("".join(f"u{n}@{DOMAIN}:{word}\n" for n in range(count)))
+
+
+def measure(sandbox, build, count, scheme, devices):
+    sandbox.stop("policyd")
+    sandbox.stop("dovecot")
+    if scheme:
+        add_users(sandbox, count, scheme)
+    else:
+        add_users(sandbox, count, "ARGON2ID", "that of the account")
+        add_devices(sandbox, devices, count)
+    sandbox.start("dovecot")
+    with open(sandbox.env["POLICYD_CONF"], "a") as out:
+        out.write("max_connections = 12000\n")
+    sandbox.start("policyd")
+    row = storm(sandbox, build, count)
+    row["scheme"] = scheme or "ARGON2ID, device passwords"
+    row["cpu_ms_each"]["TLS alone"] = tls_cost(sandbox, build, count)
+    return rounded(row)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("build")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--scheme")
+    arguments = parser.parse_args()
+    build = os.path.realpath(arguments.build)
+    count = arguments.count or (500 if arguments.quick else 5000)
+    end_on_signals()
+    with directory() as scratch:
+        devices, extra = scratch / "devices", scratch / "extra.conf"
+        devices.touch()
+        extra.write_text(
+            "protocol restante {\n  passdb {\n    driver = passwd-file\n"
+            f"    args = username_format=%u {devices}\n  }}\n}}\n")
+        sandbox = Sandbox(scratch / "s", "--build", build,
+                          "--extra-dovecot", extra)
+        try:
+            row = measure(sandbox, build, count, arguments.scheme, devices)
+        finally:
+            sandbox.down()
+    print(f"{row['up']} of {count} back in {row['seconds']:.1f} s (half in "
+          f"{row['seconds_50_percent']:.1f} s), {row['refused']} refused, "
+          f"dialled {row['dialled_each']:.2f} times each")
+    print("CPU for each sign-in: " + ", ".join(
+        f"{name} {value:.2f} ms"
+        for name, value in row["cpu_ms_each"].items()))
+    text = json.dumps({"reconnect_storm": row}, indent=1)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
