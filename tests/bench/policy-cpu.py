@@ -25,7 +25,7 @@ CONNECTIONS = (10, 100)
 RECIPIENTS = {"not enrolled": f"resident@{DOMAIN}",
               "enrolled": f"traveller0@{DOMAIN}"}
 WANTED = {"not enrolled": 1.25, "enrolled": 1.5}
-POSTGREY_PART = 40      # it is asked so many times less
+POSTGREY_PART = 200     # it is asked so many times less
 
 
 def requests(server, count):
@@ -36,7 +36,7 @@ class Measurement:
     def __init__(self, build, arguments):
         self.load = build + "/tests/bench/policy-load"
         self.count = 20_000 if arguments.quick else 100_000
-        self.rounds = 3 if arguments.quick else 9
+        self.rounds = 3 if arguments.quick else 7
         processors = sorted(os.sched_getaffinity(0))
         self.apart = len(processors) > 1
         self.ours, self.theirs = {processors[0]}, {processors[-1]}
