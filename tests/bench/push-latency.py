@@ -37,7 +37,7 @@ class Idler:
             (address, int(sandbox.env["IMAP_PORT"])))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.sock.makefile("rb")
-        self.file.readline()
+        self.line()
         self.command(f"LOGIN {user}@{DOMAIN} {sandbox.password}")
         self.count = 0
         for line in self.command("SELECT INBOX").splitlines():
@@ -45,11 +45,16 @@ class Idler:
                 self.count = int(line.split()[1])
         self.idle()
 
+    def line(self):
+        line = self.file.readline()
+        assert line, "Dovecot has closed the connection"
+        return line
+
     def command(self, text):
         """@return the octets of a literal, or else the lines"""
         self.sock.sendall(f"a {text}\r\n".encode())
         octets, lines = None, b""
-        while not (line := self.file.readline()).startswith(b"a "):
+        while not (line := self.line()).startswith(b"a "):
             lines += line
             if line.endswith(b"}\r\n"):
                 octets = self.file.read(int(line.rsplit(b"{")[1][:-3]))
@@ -58,14 +63,14 @@ class Idler:
 
     def idle(self):
         self.sock.sendall(b"a IDLE\r\n")
-        assert self.file.readline().startswith(b"+")
+        assert self.line().startswith(b"+")
 
     def wait(self):
         """@return when the next message was on disk"""
-        while not self.file.readline().endswith(b" EXISTS\r\n"):
+        while not self.line().endswith(b" EXISTS\r\n"):
             pass
         self.sock.sendall(b"DONE\r\n")
-        while not self.file.readline().startswith(b"a OK"):
+        while not self.line().startswith(b"a OK"):
             pass
         self.count += 1
         octets = self.command(f"FETCH {self.count} BODY[]")
