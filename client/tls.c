@@ -115,6 +115,16 @@ void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE])
 		       SSL_get_cipher_name(ssl));
 }
 
+bool tls_server_is_ours(struct bufferevent *bev)
+{
+	const SSL *ssl = bufferevent_openssl_get_ssl(bev);
+	const unsigned char *name;
+	unsigned int len;
+
+	SSL_get0_alpn_selected(ssl, &name, &len);
+	return len == alpn[0] && memcmp(name, alpn + 1, len) == 0;
+}
+
 void tls_half_close(struct bufferevent *bev)
 {
 	SSL *ssl = bufferevent_openssl_get_ssl(bev);

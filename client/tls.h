@@ -29,6 +29,8 @@ void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE]);
 /** "TLSv1.3 TLS_AES_256_GCM_SHA384", for the log. */
 void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE]);
 /** Say that nothing more will come, once all output is written. */
+/** Has the server chosen the ALPN protocol `restante`? */
+bool tls_server_is_ours(struct bufferevent *bev);
 void tls_half_close(struct bufferevent *bev);
 
 #endif

@@ -30,6 +30,7 @@ enum step {
 
 struct rst_customer {
 	char *hostname, *user, *password;
+	bool pipelined; /* all is said already: the replies are awaited */
 	int64_t reply_timeout_ms;
 	int64_t since_ms; /* the last reply */
 	enum step step;
@@ -101,7 +102,6 @@ static void fail_reply(struct rst_customer *c,
 static void say_ehlo(struct rst_customer *c)
 {
 	rst_buf_printf(&c->out, "EHLO %s\r\n", c->hostname);
-	c->step = EHLO;
 }
 
 /* Is word among the blank separated ones? */
@@ -163,24 +163,47 @@ static char *plain_response(const char *user, const char *password)
 	return coded;
 }
 
-static void say_auth(struct rst_customer *c)
+static const char auth_command[] = "AUTH PLAIN ";
+
+/* @return NULL: it has failed */
+static char *take_secret(struct rst_customer *c)
 {
-	static const char command[] = "AUTH PLAIN ";
 	char *response = plain_response(c->user, c->password);
 
 	wipe_string(&c->password);
+	if (sizeof(auth_command) - 1 + strlen(response) + 2 <=
+	    RST_SMTP_AUTH_LINE_MAX)
+		return response;
+	wipe_string(&response);
 	c->step = AUTH;
-	if (sizeof(command) - 1 + strlen(response) + 2 >
-	    RST_SMTP_AUTH_LINE_MAX) {
-		fail(c, RST_CUSTOMER_REFUSED, "user and password too long");
-		say_quit(c);
-	} else {
-		/* The queue doubles when it grows: the last appends, and a
-		   QUIT, do not move the secret and leave a copy behind. */
-		rst_buf_puts(&c->out, command);
-		rst_buf_puts(&c->out, response);
-		rst_buf_puts(&c->out, "\r\n");
-	}
+	fail(c, RST_CUSTOMER_REFUSED, "user and password too long");
+	say_quit(c);
+	return NULL;
+}
+
+static void say_auth(struct rst_customer *c)
+{
+	char *response = take_secret(c);
+
+	if (response == NULL)
+		return;
+	c->step = AUTH;
+	/* The queue doubles when it grows: the last appends, and a QUIT, do
+	   not move the secret and leave a copy behind. */
+	rst_buf_puts(&c->out, auth_command);
+	rst_buf_puts(&c->out, response);
+	rst_buf_puts(&c->out, "\r\n");
+	wipe_string(&response);
+}
+
+/* One append, for the reason above. */
+static void say_all(struct rst_customer *c)
+{
+	char *response = take_secret(c);
+
+	if (response != NULL)
+		rst_buf_printf(&c->out, "EHLO %s\r\n%s%s\r\nATRN\r\n",
+			       c->hostname, auth_command, response);
 	wipe_string(&response);
 }
 
@@ -197,6 +220,9 @@ static void take_offer(struct rst_customer *c,
 	} else if (!offer.plain) {
 		fail(c, RST_CUSTOMER_REFUSED,
 		     "server does not offer AUTH PLAIN");
+	} else if (c->pipelined) {
+		c->step = AUTH;
+		return;
 	} else {
 		say_auth(c);
 		return;
@@ -215,13 +241,16 @@ static void take_reply(struct rst_customer *c,
 	}
 	switch (c->step) {
 	case GREETING:
-		say_ehlo(c);
+		if (!c->pipelined)
+			say_ehlo(c);
+		c->step = EHLO;
 		break;
 	case EHLO:
 		take_offer(c, reply);
 		break;
 	case AUTH:
-		rst_buf_puts(&c->out, "ATRN\r\n");
+		if (!c->pipelined)
+			rst_buf_puts(&c->out, "ATRN\r\n");
 		c->step = ATRN;
 		break;
 	case ATRN:
@@ -280,6 +309,9 @@ rst_customer_new(const struct rst_customer_settings *settings, int64_t now_ms)
 	c->password = rst_strdup(settings->password);
 	c->reply_timeout_ms = settings->reply_timeout_ms;
 	c->since_ms = now_ms;
+	c->pipelined = settings->pipelined;
+	if (c->pipelined)
+		say_all(c);
 	return c;
 }
 

@@ -403,12 +403,13 @@ static void pair_check(const struct pair *pair)
 }
 
 /* @return octets that went up and down */
-static size_t run_pair(int row, size_t up_cut, size_t down_cut)
+static size_t run_pair(int row, bool pipelined, size_t up_cut, size_t down_cut)
 {
 	struct rst_customer_settings mine = settings;
 	struct pair pair = {.row = row};
 	size_t moved;
 
+	mine.pipelined = pipelined;
 	mine.user = "roamer";
 	mine.password = pairs[row].password;
 	pair.provider = rst_provider_new(&limits, 0);
@@ -428,15 +429,48 @@ static size_t run_pair(int row, size_t up_cut, size_t down_cut)
 	return moved;
 }
 
-START_TEST(test_pair)
+static void check_pair(int row, bool pipelined)
 {
-	size_t total = run_pair(_i, 0, 0), cut;
+	size_t total = run_pair(row, pipelined, 0, 0), cut;
 
 	for (cut = 0; cut <= total; cut++) {
-		ck_assert_uint_eq(run_pair(_i, cut, 0), total);
-		ck_assert_uint_eq(run_pair(_i, 0, cut), total);
-		ck_assert_uint_eq(run_pair(_i, cut, cut), total);
+		ck_assert_uint_eq(run_pair(row, pipelined, cut, 0), total);
+		ck_assert_uint_eq(run_pair(row, pipelined, 0, cut), total);
+		ck_assert_uint_eq(run_pair(row, pipelined, cut, cut), total);
 	}
+}
+
+START_TEST(test_pair)
+{
+	check_pair(_i, false);
+}
+END_TEST
+
+START_TEST(test_pair_pipelined)
+{
+	check_pair(_i, true);
+}
+END_TEST
+
+/* All of it goes with the end of the handshake, before the greeting. */
+START_TEST(test_pipelined)
+{
+	struct rst_customer_settings mine = settings;
+	struct rst_customer *c;
+	struct rst_str out;
+
+	mine.pipelined = true;
+	c = rst_customer_new(&mine, 0);
+	out.p = rst_customer_output(c, &out.n);
+	ck_assert_rst_str_eq(out, SAY_ATRN);
+	rst_customer_sent(c, out.n);
+	ck_assert_int_gt(rst_customer_recv(c, TO_ATRN "250 ok\r\n",
+					   strlen(TO_ATRN "250 ok\r\n"), 5),
+			 0);
+	ck_assert_int_eq(rst_customer_outcome(c), RST_CUSTOMER_TURNED);
+	(void)rst_customer_output(c, &out.n);
+	ck_assert_uint_eq(out.n, 0);
+	rst_customer_free(&c);
 }
 END_TEST
 
@@ -452,6 +486,8 @@ int main(void)
 	tcase_add_test(tcase, test_long_error);
 	tcase_add_test(tcase, test_long_password);
 	tcase_add_loop_test(tcase, test_pair, 0, N_ELEMENTS(pairs));
+	tcase_add_loop_test(tcase, test_pair_pipelined, 0, N_ELEMENTS(pairs));
+	tcase_add_test(tcase, test_pipelined);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -19,6 +19,9 @@ struct rst_customer_settings {
 	const char *hostname; /**< for EHLO; copied, as are the others */
 	const char *user;
 	const char *password;
+	/** The server is known to be ours (ALPN `restante`): say EHLO, AUTH
+	    and ATRN at once, and await no reply before the last. */
+	bool pipelined;
 	int64_t reply_timeout_ms;
 };
 

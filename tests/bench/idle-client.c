@@ -268,6 +268,7 @@ static void connected(struct client *c)
 		.hostname = "bench",
 		.user = user,
 		.password = all.password,
+		.pipelined = true,
 		.reply_timeout_ms = REPLY_MS,
 	};
 

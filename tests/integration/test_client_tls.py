@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Whom the client believes: it says nothing to anybody else."""
+import base64
 import os
 import socket
 import ssl
@@ -54,10 +55,12 @@ def certificates(tmp_path_factory):
 class Server:
     """Shows a certificate, and notes what is said under it."""
 
-    def __init__(self, certificates, chain):
+    def __init__(self, certificates, chain, protocols=("restante",)):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(chain, certificates.key)
-        self.context.set_alpn_protocols(["restante"])
+        if protocols:
+            self.context.set_alpn_protocols(list(protocols))
+        self.greets = not protocols
         self.context.sni_callback = self.on_name
         self.names, self.heard, self.alpn = [], b"", None
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -74,7 +77,8 @@ class Server:
             raw.settimeout(10)
             with self.context.wrap_socket(raw, server_side=True) as tls:
                 self.alpn = tls.selected_alpn_protocol()
-                tls.sendall(b"220 mx ESMTP\r\n")
+                if self.greets:
+                    tls.sendall(b"220 mx ESMTP\r\n")
                 self.heard = tls.recv(1000)
         except OSError:
             pass
@@ -107,16 +111,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("name,extensions,signer,days,host,said", CASES,
-                         ids=[case[0] for case in CASES])
-def test_certificate(certificates, tmp_path, name, extensions, signer, days,
-                     host, said):
-    leaf = certificates.make("leaf", "CN=leaf", extensions, signer, days)
-    chain = tmp_path / "chain.pem"
-    chain.write_bytes(leaf.read_bytes() + (
-        certificates.path("middle").read_bytes()
-        if signer == "middle" else b""))
-    server = Server(certificates, chain)
+def dial(certificates, tmp_path, host, server):
     password = tmp_path / "password"
     password.write_text("secret\r\n")
     result = subprocess.run(
@@ -128,8 +123,35 @@ def test_certificate(certificates, tmp_path, name, extensions, signer, days,
         env=dict(os.environ, HOME=str(tmp_path)))
     server.close()
     assert result.returncode == 75, result.stderr
+    return result
+
+
+def test_server_of_another_make(certificates, tmp_path):
+    """One that does not know our ALPN protocol is told one thing at a time."""
+    leaf = certificates.make("leaf", "CN=leaf", "subjectAltName=DNS:localhost",
+                             "ca", 10)
+    server = Server(certificates, leaf, protocols=())
+    dial(certificates, tmp_path, "localhost", server)
+    assert server.alpn is None
+    assert server.heard == b"EHLO laptop\r\n"
+
+
+@pytest.mark.parametrize("name,extensions,signer,days,host,said", CASES,
+                         ids=[case[0] for case in CASES])
+def test_certificate(certificates, tmp_path, name, extensions, signer, days,
+                     host, said):
+    leaf = certificates.make("leaf", "CN=leaf", extensions, signer, days)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(leaf.read_bytes() + (
+        certificates.path("middle").read_bytes()
+        if signer == "middle" else b""))
+    server = Server(certificates, chain)
+    result = dial(certificates, tmp_path, host, server)
     if said is None:
-        assert server.heard == b"EHLO laptop\r\n", result.stderr
+        # the whole sign-in, in one round trip: the greeting never came
+        token = base64.b64encode(b"\0me@example.test\0secret")
+        assert server.heard == b"EHLO laptop\r\nAUTH PLAIN " + token \
+            + b"\r\nATRN\r\n", result.stderr
         assert server.alpn == "restante"
         assert server.names == [None if host[0] == "1" else host]
     else:
