@@ -169,6 +169,20 @@ static void check_listen(const struct conf_listen *l, bool running)
 	}
 }
 
+/* It is not to be had everywhere, and things work without it. */
+static void check_congestion(const struct conf *conf)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	check_ok("congestion", conf->congestion,
+		 listen_congestion(fd, conf->congestion));
+	(void)close(fd);
+}
+
 int check_run(const struct conf *conf)
 {
 	char error[256] = "";
@@ -182,6 +196,7 @@ int check_run(const struct conf *conf)
 	running = check_policy_socket(conf);
 	for (i = 0; i < conf->listen_count; i++)
 		check_listen(&conf->listen[i], running);
+	check_congestion(conf);
 	check_notify_socket(conf, running);
 	/* what comes now is dialled after privileges were dropped */
 	if (getpwnam(conf->user) != NULL &&

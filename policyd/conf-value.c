@@ -9,6 +9,8 @@
 
 #define MAX_DURATION_MS (INT64_C(10) * 366 * 86400 * 1000)
 #define DIGITS "0123456789"
+/** The kernel's TCP_CA_NAME_MAX: octets of a name with its NUL. */
+#define CONGESTION_MAX 16
 
 struct unit {
 	const char *name;
@@ -80,6 +82,15 @@ bool conf_value_mode(const char *text, unsigned int *mode_r)
 		return false;
 	*mode_r = mode;
 	return true;
+}
+
+bool conf_value_is_congestion(const char *text)
+{
+	size_t n = strlen(text);
+
+	return n < CONGESTION_MAX &&
+	       strspn(text, "abcdefghijklmnopqrstuvwxyz"
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ" DIGITS "-_.") == n;
 }
 
 static bool is_label(struct rst_str label)

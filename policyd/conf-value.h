@@ -36,6 +36,8 @@ bool conf_value_size(const char *text, uint64_t *octets_r);
 bool conf_value_mode(const char *text, unsigned int *mode_r);
 /** A name as it stands in the DNS, ASCII, without a dot at its end. */
 bool conf_value_is_hostname(const char *text);
+/** The name of a congestion control, as the kernel has them; or empty. */
+bool conf_value_is_congestion(const char *text);
 /** "192.0.2.1:8463", "[2001:db8::1]:8463" or "*:8463". listen_r->text is
     left alone. */
 bool conf_value_listen(const char *text, struct conf_listen *listen_r);

@@ -93,6 +93,14 @@ static bool read_listen(const char *value, void *target)
 	return true;
 }
 
+static bool read_congestion(const char *value, void *target)
+{
+	if (!conf_value_is_congestion(value))
+		return false;
+	set_string(target, value);
+	return true;
+}
+
 static bool read_mode(const char *value, void *target)
 {
 	return conf_value_mode(value, target);
@@ -159,6 +167,9 @@ static const struct setting settings[] = {
 	SETTING(notify_socket_mode, "0666", read_mode,
 		"permissions in octal, such as 0666"),
 	SETTING(user, "restante", read_user, "the name of an account"),
+	SETTING(congestion, "bbr", read_congestion,
+		"the name of a congestion control, such as bbr or cubic, or "
+		"\"\": the system's"),
 	SETTING(workers, "0", read_workers,
 		"a number from 1 to 256, or 0: one for each processor"),
 	SETTING(policy_timeout_ms, "1000", read_policy_timeout,
@@ -370,5 +381,6 @@ void conf_free(struct conf **_conf)
 	free(conf->hold_socket);
 	free(conf->notify_socket);
 	free(conf->user);
+	free(conf->congestion);
 	free(conf);
 }

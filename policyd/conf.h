@@ -20,6 +20,7 @@ struct conf {
 	char *notify_socket;
 	unsigned int notify_socket_mode;
 	char *user;
+	char *congestion; /**< control of TCP; "": the system's */
 	uint64_t workers; /**< never 0: already one per core */
 	uint64_t policy_timeout_ms;
 	int64_t keepalive_ms;

@@ -2,6 +2,7 @@
 #include "listen.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,6 +46,22 @@ int listen_tcp(const struct conf_listen *l)
 	    (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL))
 		fd = bind_tcp((struct sockaddr *)&any4, sizeof(any4), false);
 	return fd;
+}
+
+const char *listen_congestion(int fd, const char *name)
+{
+	if (name[0] == '\0' || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name,
+					  (socklen_t)strlen(name)) == 0)
+		return NULL;
+	switch (errno) {
+	case ENOENT:
+		return "the kernel does not have it";
+	case EPERM:
+		return "net.ipv4.tcp_allowed_congestion_control does not name "
+		       "it";
+	default:
+		return strerror(errno);
+	}
 }
 
 static bool fill_address(const char *path, struct sockaddr_un *addr)

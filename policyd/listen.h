@@ -9,6 +9,15 @@
 
 int listen_tcp(const struct conf_listen *listen);
 /**
+ * Control the congestion of all connections that will be accepted there.
+ * Users may choose what tcp_allowed_congestion_control names; root any, and
+ * then the kernel loads its module.
+ *
+ * @param name "": the system's, whatever that is
+ * @return NULL: done; else why not
+ */
+const char *listen_congestion(int fd, const char *name);
+/**
  * A socket file that nobody answers any more is replaced. EADDRINUSE:
  * somebody does.
  *

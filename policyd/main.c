@@ -134,6 +134,23 @@ static int listen_tcp_soon(const struct conf_listen *l)
 	return fd;
 }
 
+/* Here, where we may still be root: what is accepted is as its listener. */
+static void set_congestion(const struct conf *conf, const int *listen_fds)
+{
+	struct rst_logline line;
+	const char *reason = NULL;
+	unsigned int i;
+
+	for (i = 0; i < conf->listen_count && reason == NULL; i++)
+		reason = listen_congestion(listen_fds[i], conf->congestion);
+	if (reason == NULL)
+		return;
+	rst_logline_begin(&line, "congestion control is the system's");
+	rst_logline_cstr(&line, "wanted", conf->congestion);
+	rst_logline_cstr(&line, "reason", reason);
+	log_line(LOG_NOTICE, &line);
+}
+
 static int open_sockets(const struct conf *conf, struct core_setup *setup,
 			int *listen_fds)
 {
@@ -145,6 +162,7 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 			return refuse("listen", conf->listen[i].text,
 				      strerror(errno));
 	}
+	set_congestion(conf, listen_fds);
 	setup->policy_fd = setup->handover->listen_fd;
 	if (setup->policy_fd < 0)
 		setup->policy_fd = listen_unix(conf->policy_socket, SOCK_STREAM,

@@ -47,6 +47,7 @@ START_TEST(test_defaults)
 	ck_assert_str_eq(conf->policy_socket,
 			 "/var/spool/postfix/private/restante");
 	ck_assert_uint_eq(conf->notify_socket_mode, 0666);
+	ck_assert_str_eq(conf->congestion, "bbr");
 	ck_assert_uint_ge(conf->workers, 1);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 86400000);
 	ck_assert_uint_eq(conf->message_size_limit, 0);
@@ -68,7 +69,7 @@ START_TEST(test_all_set)
 		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"
 		"reconcile_interval = 2h\nfallback_concurrency = 9\n"
-		"message_size_limit = 50M\n");
+		"message_size_limit = 50M\ncongestion = \"\"\n");
 
 	ck_assert_msg(conf != NULL, "%s", lines);
 	ck_assert_uint_eq(conf->listen_count, 2);
@@ -77,6 +78,7 @@ START_TEST(test_all_set)
 	ck_assert_str_eq(conf->hold_socket, "/h");
 	ck_assert_uint_eq(conf->notify_socket_mode, 0600);
 	ck_assert_str_eq(conf->user, "mail");
+	ck_assert_str_eq(conf->congestion, "");
 	ck_assert_uint_eq(conf->workers, 3);
 	ck_assert_uint_eq(conf->policy_timeout_ms, 200);
 	ck_assert_int_eq(conf->keepalive_ms, 30000);
@@ -109,6 +111,9 @@ static const struct {
 	{"notify_socket_mode = 0888\n", "1: notify_socket_mode: 0888: exp"},
 	{"notify_socket_mode = 01777\n", "1: notify_socket_mode: 01777: exp"},
 	{"user = \"\"\n", "1: user: : expected the name of an account"},
+	{"congestion = \"b b r\"\n", "1: congestion: b b r: expected the name"},
+	{"congestion = sixteen-letters-\n",
+	 "1: congestion: sixteen-letters-: "},
 	{"policy_timeout_ms = 9\n", "1: policy_timeout_ms: 9: expected"},
 	{"keepalive = 0\n", "1: keepalive: 0: expected a time"},
 	{"keepalive = 5y\n", "1: keepalive: 5y: expected a time"},
