@@ -9,6 +9,8 @@
 #include "client-conn.h"
 
 #include <event2/buffer.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 #include "log.h"
 #include "restante/provider.h"
 #include "tls.h"
+#include "unsent.h"
 
 /** Of what is queued in the bufferevent: above this we stop feeding. What is
     there cannot be taken back when the session is replaced; what is still in
@@ -52,6 +55,7 @@ struct client_conn {
 	enum phase phase;
 	struct rst_provider *provider;
 	struct drain *drain;
+	struct unsent unsent;
 	char *mechanisms; /* the provider's view */
 	char *user;
 	int64_t opened_ms, now_ms;
@@ -252,6 +256,18 @@ static size_t flush_output(struct client_conn *conn)
 	return len;
 }
 
+/* The octets may not have reached the kernel yet; but no more than
+   MAX_OUTPUT has not. */
+static void note_moved(struct client_conn *conn, size_t octets)
+{
+	evutil_socket_t fd = bufferevent_getfd(conn->bev);
+
+	if (unsent_moved(&conn->unsent, octets, conn->now_ms) && fd >= 0)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
+				 &conn->unsent.limit,
+				 sizeof(conn->unsent.limit));
+}
+
 /* ---- closing */
 
 static void close_client(struct client_conn *conn)
@@ -381,6 +397,7 @@ static void turn_round(struct client_conn *conn)
 	rst_provider_free(&conn->provider);
 	conn->drain = drain_new(conn->base, &conn->settings->drain, conn->user,
 				&callbacks, conn, conn->now_ms);
+	unsent_init(&conn->unsent, conn->now_ms);
 	conn->phase = PHASE_PUSH;
 	log_session(conn, LOG_INFO, "signed in", NULL, NULL);
 }
@@ -461,6 +478,8 @@ static void push_turn(struct client_conn *conn)
 		taken = offer_input(conn);
 		drain_work(conn->drain, conn->now_ms);
 		moved = conn->lost ? 0 : flush_output(conn);
+		if (moved > 0)
+			note_moved(conn, moved);
 	} while (taken > 0 || moved > 0);
 	if (drain_over(conn->drain) != NULL) {
 		set_reason(conn, drain_over(conn->drain), "");

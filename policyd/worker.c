@@ -16,6 +16,7 @@
 #include "ipc-conn.h"
 #include "log.h"
 #include "tls.h"
+#include "unsent.h"
 
 /** A session's number is its slot in the table, below a serial number. */
 #define SLOT_BITS 20
@@ -26,10 +27,6 @@
 #define CLOSE_MS 3500
 #define STOP_MS 4500
 #define LOG_INTERVAL_MS 60000
-/** Of what the kernel takes without sending it: it cannot be taken back when
-    the session is replaced. It has to last until we have come to write again;
-    what is sent and not confirmed does not count. */
-#define UNSENT_OCTETS (32 * 1024)
 
 struct network {
 	struct event_base *base;
@@ -136,7 +133,7 @@ static void set_socket_options(const struct network *net, int fd)
 	int64_t reply_ms = net->settings.drain.reply_timeout_ms;
 
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_OCTETS);
+	set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MIN);
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	if (reply_ms > 0)
 		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, reply_ms);
