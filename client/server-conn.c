@@ -55,6 +55,7 @@ struct server_conn {
 	enum phase phase;
 	struct rst_customer *customer;
 	struct rst_receiver *receiver;
+	bool signed_in;
 	bool pumping; /* a callback came from inside pump() */
 	bool paused;  /* not reading */
 	bool over;    /* `ended` is to be called */
@@ -300,7 +301,7 @@ static void pull_events(struct server_conn *conn)
 		receiver_event(conn, &ev);
 }
 
-static void turn(struct server_conn *conn)
+static void make_receiver(struct server_conn *conn)
 {
 	const struct rst_receiver_limits limits = {
 		.hostname = conn->settings.hostname,
@@ -308,9 +309,26 @@ static void turn(struct server_conn *conn)
 		.idle_timeout_ms = conn->settings.idle_timeout_ms,
 	};
 
-	log_short(LOG_INFO, "signed in", "user", conn->settings.customer.user);
 	conn->receiver = rst_receiver_new(&limits, clock_ms());
+}
+
+static void turn(struct server_conn *conn)
+{
+	log_short(LOG_INFO, "signed in", "user", conn->settings.customer.user);
+	conn->signed_in = true;
+	if (conn->receiver == NULL)
+		make_receiver(conn);
 	conn->phase = PHASE_RECEIVING;
+}
+
+/* The sign-in is said in one go: so is what follows when it succeeds. */
+static void say_ahead(struct server_conn *conn)
+{
+	if (!conn->settings.customer.pipelined ||
+	    rst_customer_outcome(conn->customer) != RST_CUSTOMER_RUNNING)
+		return;
+	make_receiver(conn);
+	rst_receiver_say_ahead(conn->receiver);
 }
 
 static void check_customer(struct server_conn *conn)
@@ -495,7 +513,7 @@ static void report_end(struct server_conn *conn)
 {
 	struct server_conn_result result = {
 		.end = conn->end,
-		.signed_in = conn->receiver != NULL,
+		.signed_in = conn->signed_in,
 		.left = conn->answered - conn->stored,
 		.stored = conn->stored,
 		.text = conn->text,
@@ -629,6 +647,7 @@ struct server_conn *server_conn_new(struct bufferevent *bev,
 	conn->close_ms = conn->room_ms = -1;
 	conn->last_input_ms = clock_ms();
 	conn->customer = rst_customer_new(&settings->customer, clock_ms());
+	say_ahead(conn);
 	conn->timer = evtimer_new(bufferevent_get_base(bev), on_timer, conn);
 	if (conn->timer == NULL)
 		abort(); /* out of memory */

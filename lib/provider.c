@@ -286,11 +286,21 @@ static const struct {
 	{RST_STR("STARTTLS"), cmd_not_here},
 };
 
+/* What a client has said ahead, for when it is signed in; now it is not. */
+static bool is_reply(struct rst_str line)
+{
+	return line.n >= 4 && line.p[0] >= '2' && line.p[0] <= '5' &&
+	       line.p[1] >= '0' && line.p[1] <= '9' && line.p[2] >= '0' &&
+	       line.p[2] <= '9' && (line.p[3] == ' ' || line.p[3] == '-');
+}
+
 static void take_command(struct rst_provider *p, struct rst_str line)
 {
 	struct rst_smtp_command command;
 	size_t i;
 
+	if (is_reply(line))
+		return;
 	if (rst_smtp_command_parse(line, &command) < 0) {
 		reply_bad(p, "500 5.5.2 Syntax error");
 		return;

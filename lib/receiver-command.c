@@ -19,7 +19,9 @@ static int ehlo(struct rst_receiver *r, struct rst_str args)
 	(void)args;
 	rst_receiver_reset(r);
 	r->greeted = true;
-	rst_receiver_ehlo_reply(r);
+	if (!r->ahead)
+		rst_receiver_ehlo_reply(r);
+	r->ahead = false;
 	return 0;
 }
 

@@ -57,6 +57,7 @@ struct rst_receiver {
 	struct rst_receiver_limits limits;
 	enum receiver_mode mode;
 	bool greeted;
+	bool ahead; /* EHLO has its reply already */
 
 	/* the transaction */
 	bool mail, rcpt, chunked, binary;

@@ -99,6 +99,12 @@ void rst_receiver_ehlo_reply(struct rst_receiver *r)
 	rst_buf_clear(&text);
 }
 
+void rst_receiver_say_ahead(struct rst_receiver *r)
+{
+	rst_receiver_ehlo_reply(r);
+	r->ahead = true;
+}
+
 static void verdict_reply(struct rst_receiver *r,
 			  const struct receiver_message *msg)
 {

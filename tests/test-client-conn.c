@@ -820,6 +820,30 @@ START_TEST(test_sign_in_refused)
 }
 END_TEST
 
+/* All that a client ever has to say is there before it is signed in. */
+START_TEST(test_said_ahead)
+{
+	const struct heard *heard;
+
+	connect_client("PLAIN");
+	client_says("EHLO laptop\r\nAUTH PLAIN AHUAcA==\r\nATRN\r\n"
+		    "220 laptop\r\n" EXTENDED);
+	heard = core_hears(RST_IPC_AUTH);
+	core_says(RST_IPC_AUTH_DONE, heard->msg.id, RST_VERDICT_OK, "");
+	heard = core_hears(RST_IPC_ATRN);
+	core_says(RST_IPC_ATRN_DONE, heard->msg.id, RST_VERDICT_OK, "u@x");
+	/* without another word of the client */
+	(void)core_hears(RST_IPC_HOLD_OPEN);
+	open_hold();
+	hold_says(MSG("1"));
+	client_hears("250 2.0.0 OK, now reversing the connection\r\n"
+		     "EHLO mx.example\r\n");
+	client_hears("body1");
+	client_says("250 a\r\n250 b\r\n250 c\r\n250 d\r\n");
+	hold_hears("ACK\tid1\n");
+}
+END_TEST
+
 START_TEST(test_busy)
 {
 	turn_round(EXTENDED);
@@ -1038,6 +1062,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_deferred);
 	tcase_add_test(tc, test_refused);
 	tcase_add_test(tc, test_nothing_acked_early);
+	tcase_add_test(tc, test_said_ahead);
 	tcase_add_test(tc, test_dismissed);
 	tcase_add_test(tc, test_dismissed_in_time);
 	tcase_add_test(tc, test_dismissed_idle);

@@ -46,6 +46,12 @@ static const struct {
 	{RST_STR("EHLO c\r\nAUTH PLAIN AGEAYg==\r\nATRN\r\n220 me\r\n"), "o",
 	 EHLO_REPLY "<AUTH PLAIN [AGEAYg==]>" R235 "<ATRN>" R250_TURN
 		    "<TURNED><8 left>"},
+	/* and is passed over when there was none */
+	{RST_STR("EHLO c\r\nAUTH PLAIN AGEAYg==\r\nATRN\r\n220 me\r\n"
+		 "250-me\r\n250-A\r\n250-B\r\n250 C\r\nQUIT\r\n"),
+	 "r",
+	 EHLO_REPLY "<AUTH PLAIN [AGEAYg==]>" R535 R530
+		    "221 2.0.0 Bye\r\n<CLOSE>"},
 	/* no octet is looked at while a question is open */
 	{RST_STR("EHLO c\r\nAUTH PLAIN AGEAYg==\r\nATRN\n\0"), "-",
 	 EHLO_REPLY "<AUTH PLAIN [AGEAYg==]><6 left>"},

@@ -107,6 +107,13 @@ static const struct script scripts[] = {
 	EXTENDED, {MSG, "m1 s@x \xc3\xa9@y", 0},
 	{OUT, "MAIL FROM:<s@x> SIZE=0 BODY=BINARYMIME SMTPUTF8 XRESTANTE=m1"
 	      "\r\nRCPT TO:<\xc3\xa9@y>\r\nBDAT 0 LAST\r\n", 0}}},
+{"the reply to EHLO said ahead", {
+	{IN, "220 laptop\r\n" EXT, 0}, {OUT, "EHLO " HOST "\r\n", 0},
+	{EV, "ready extended", 0}, ONE("m1"), {IN, "250 a\r\n250 b\r\n", 0},
+	{IN, "250 c\r\n", 0}, {EV, "result m1 ok 250 [250 c]", 0}}},
+{"and no more than that", {
+	{IN_FAIL, "220 laptop\r\n" EXT "250 a\r\n", RST_EPROTO},
+	{EV, "ready extended", 0}, {EV, "closed client replied out of turn", 0}}},
 {"window full", {
 	EXTENDED, ONE("m1"), ONE("m2"), ONE("m3"), {READY, NULL, 0},
 	{IN, "250 a\r\n250 b\r\n250 c\r\n", 0},

@@ -16,6 +16,7 @@ enum op {
 	OK,      /* _done(n) with text */
 	TEMPFAIL,
 	REFUSED,
+	AHEAD,    /* say the reply to EHLO ahead */
 	SEEN,     /* from now on BEGIN of ticket n is answered at once */
 	LEFT,     /* n octets were not taken yet */
 	AGAIN,    /* offer them again */
@@ -36,15 +37,15 @@ struct script {
 	struct step steps[STEPS_MAX];
 };
 
-#define EHLO                                                                 \
-	{OUT, "220 laptop ESMTP Restante\r\n", 0}, {IN, "EHLO mx\r\n", 0},   \
-	{                                                                    \
-		OUT,                                                         \
-			"250-laptop\r\n250-PIPELINING\r\n250-CHUNKING\r\n"   \
-			"250-BINARYMIME\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n" \
-			"250-ENHANCEDSTATUSCODES\r\n250-SIZE 100\r\n"        \
-			"250 XRESTANTE\r\n",                                 \
-			0                                                    \
+#define EHLO_REPLY                                           \
+	"250-laptop\r\n250-PIPELINING\r\n250-CHUNKING\r\n"   \
+	"250-BINARYMIME\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n" \
+	"250-ENHANCEDSTATUSCODES\r\n250-SIZE 100\r\n"        \
+	"250 XRESTANTE\r\n"
+#define EHLO                                                               \
+	{OUT, "220 laptop ESMTP Restante\r\n", 0}, {IN, "EHLO mx\r\n", 0}, \
+	{                                                                  \
+		OUT, EHLO_REPLY, 0                                         \
 	}
 #define MAIL "MAIL FROM:<s@x> XRESTANTE="
 #define RCPT "\r\nRCPT TO:<r@y>\r\n"
@@ -62,6 +63,13 @@ static const struct script scripts[] = {
 	     RCPT "BDAT 5 LAST\r\n", 0}, {IN, "a\0\r\n.", 5},
 	{EV, "begin 1 id=m1 from=s@x to=r@y size=5\n1[a\\0\r\n.]\nend 1\n", 0},
 	{OUT, OKS, 0}, {OK, "stored", 1}, {OUT, "250 2.0.0 stored\r\n", 0}}},
+{"the reply to EHLO said ahead", {
+	{AHEAD, NULL, 0},
+	{OUT, "220 laptop ESMTP Restante\r\n" EHLO_REPLY, 0},
+	{IN, "EHLO mx\r\n" MAIL "m1" RCPT "BDAT 1 LAST\r\na", 0},
+	{EV, "begin 1 id=m1 from=s@x to=r@y size=0\n1[a]\nend 1\n", 0},
+	{OUT, OKS, 0}, {OK, "x", 1}, {OUT, "250 2.0.0 x\r\n", 0},
+	{IN, "EHLO mx\r\n", 0}, {OUT, EHLO_REPLY, 0}}},
 {"replies keep their order", {
 	EHLO, {IN, MAIL "m1" RCPT "BDAT 1 LAST\r\na"
 	MAIL "m2" RCPT "BDAT 1 LAST\r\nbNOOP\r\n"
@@ -413,6 +421,9 @@ static void run_step(struct run *run, const struct step *step)
 	case REFUSED:
 		rst_receiver_done(run->r, (uint32_t)step->n,
 				  RST_VERDICT_REFUSED, step->text);
+		break;
+	case AHEAD:
+		rst_receiver_say_ahead(run->r);
 		break;
 	case SEEN:
 		run->seen = (uint32_t)step->n;

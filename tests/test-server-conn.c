@@ -464,11 +464,11 @@ START_TEST(test_script)
 END_TEST
 
 /* Say it, and turn the loop until `want` comes back; NULL: nothing is awaited.
- */
-static void exchange(struct test *test, int fd, const char *say,
-		     const char *want)
+   @return all that came back, until the next call */
+static const char *exchange(struct test *test, int fd, const char *say,
+			    const char *want)
 {
-	char heard[2048];
+	static char heard[2048];
 	size_t used = 0;
 	unsigned int left = 1000;
 	ssize_t n;
@@ -483,6 +483,7 @@ static void exchange(struct test *test, int fd, const char *say,
 		used += n > 0 ? (size_t)n : 0;
 		heard[used] = '\0';
 	}
+	return heard;
 }
 
 /* What can still be read is not stored when its 250 would not be heard. */
@@ -532,6 +533,61 @@ START_TEST(test_reset)
 }
 END_TEST
 
+#define SERVER_HELLO "220 mx ESMTP\r\n250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n"
+
+static const struct {
+	const char *says, *want;
+	bool signed_in;
+} pipelined[] = {
+	/* the reply to EHLO is not given twice */
+	{SERVER_HELLO "235 2.7.0 Ok\r\n250 2.0.0 Ok\r\nEHLO mx\r\n" MESSAGE(
+		 "one") "QUIT\r\n",
+	 "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n"
+	 "250 2.0.0 Stored\r\n221 2.0.0 Goodbye\r\n",
+	 true},
+	{SERVER_HELLO "535 5.7.8 No\r\n530 5.7.0 No\r\n", "QUIT\r\n", false},
+};
+
+/* All is said in one go, with what follows the turnaround. */
+START_TEST(test_pipelined)
+{
+	const struct server_conn_settings settings = {
+		.customer = {.hostname = "laptop",
+			     .user = "me",
+			     .password = "secret",
+			     .pipelined = true,
+			     .reply_timeout_ms = 60000},
+		.hostname = "laptop",
+		.idle_timeout_ms = 60000,
+		.close_timeout_ms = 60000,
+	};
+	struct test test = {.store = open_store()};
+	struct bufferevent *bev;
+	const char *heard;
+	int fds[2];
+
+	(void)signal(SIGPIPE, SIG_IGN); /* as in main() */
+	test.base = event_base_new();
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	bev = bufferevent_socket_new(test.base, fds[0], BEV_OPT_CLOSE_ON_FREE);
+	test.conn =
+		server_conn_new(bev, test.store, &settings, on_ended, &test);
+	heard = exchange(&test, fds[1], "", "250 XRESTANTE\r\n");
+	ck_assert_ptr_nonnull(strstr(heard, "ATRN\r\n220 laptop "));
+	heard = exchange(&test, fds[1], pipelined[_i].says, pipelined[_i].want);
+	ck_assert_str_eq(heard, pipelined[_i].want);
+	(void)close(fds[1]);
+	event_base_dispatch(test.base);
+	ck_assert(test.ended);
+	ck_assert(test.result.signed_in == pipelined[_i].signed_in);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL),
+			  pipelined[_i].signed_in ? 1 : 0);
+	store_free(&test.store);
+	event_base_free(test.base);
+}
+END_TEST
+
 static Suite *server_conn_suite(void)
 {
 	Suite *suite = suite_create("server-conn");
@@ -542,6 +598,7 @@ static Suite *server_conn_suite(void)
 	tcase_add_loop_test(tc, test_script, 0,
 			    (int)N_ELEMENTS(scripts) * PACES);
 	tcase_add_loop_test(tc, test_reset, 0, 2);
+	tcase_add_loop_test(tc, test_pipelined, 0, N_ELEMENTS(pipelined));
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -65,6 +65,9 @@ struct rst_receiver;
 struct rst_receiver *rst_receiver_new(const struct rst_receiver_limits *limits,
 				      int64_t now_ms);
 void rst_receiver_free(struct rst_receiver **r);
+/** Before any input: say at once what EHLO will be replied. The server need
+    not wait then for anything we say. */
+void rst_receiver_say_ahead(struct rst_receiver *r);
 /**
  * @return octets taken, which may be less than len: pull events, answer, and
  *         offer the rest again; RST_EPROTO, RST_ELIMIT: close after output

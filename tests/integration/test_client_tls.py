@@ -80,6 +80,9 @@ class Server:
                 if self.greets:
                     tls.sendall(b"220 mx ESMTP\r\n")
                 self.heard = tls.recv(1000)
+                if b"ATRN\r\n" in self.heard \
+                        and b"XRESTANTE" not in self.heard:
+                    self.heard += tls.recv(1000)
         except OSError:
             pass
 
@@ -148,10 +151,12 @@ def test_certificate(certificates, tmp_path, name, extensions, signer, days,
     server = Server(certificates, chain)
     result = dial(certificates, tmp_path, host, server)
     if said is None:
-        # the whole sign-in, in one round trip: the greeting never came
+        # the whole sign-in, in one round trip: the greeting never came; and
+        # all that the server needs to push
         token = base64.b64encode(b"\0me@example.test\0secret")
-        assert server.heard == b"EHLO laptop\r\nAUTH PLAIN " + token \
-            + b"\r\nATRN\r\n", result.stderr
+        sign_in = b"EHLO laptop\r\nAUTH PLAIN " + token + b"\r\nATRN\r\n"
+        assert server.heard.startswith(sign_in + b"220 "), result.stderr
+        assert server.heard.endswith(b"\r\n250 XRESTANTE\r\n")
         assert server.alpn == "restante"
         assert server.names == [None if host[0] == "1" else host]
     else:
