@@ -260,13 +260,19 @@ static void scan_done(struct fallback *fallback,
 	run_due(fallback);
 }
 
+/* What is due does not wait for the end of the walk: with many users that
+   takes minutes. */
 static void on_scan_user(struct fallback *fallback,
 			 const struct rst_hold_event *ev)
 {
+	int64_t next = rst_timetable_next(fallback->timetable);
+
 	if (ev->due > 0)
 		rst_timetable_note(fallback->timetable, ev->user, ev->due);
 	if (ev->messages > 0)
 		fallback->config.held(ev->user, fallback->config.ctx);
+	if (rst_timetable_next(fallback->timetable) != next)
+		run_due(fallback);
 }
 
 static void on_scan_event(const struct rst_hold_event *ev, const char *text,

@@ -159,7 +159,8 @@ START_TEST(test_walk)
 	ev.due = 0;
 	answer(0, &ev);
 	ck_assert_str_eq(t.held, "late early ");
-	ck_assert_uint_eq(t.count, 1);
+	/* with many users the end of the walk is far away */
+	ck_assert_uint_eq(t.count, 2);
 	ev = event_of(RST_HOLD_SCANNED);
 	answer(0, &ev);
 	ck_assert(!t.jobs[0].live);
