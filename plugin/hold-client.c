@@ -61,6 +61,7 @@ struct hold_client {
 	struct rst_hold_store *store; /* NULL: no hold, or not opened yet */
 	struct rst_marks *marks;      /* NULL: no DRAIN or RELEASE yet */
 	struct hold_scan *scan;
+	unsigned int scan_rest_msecs; /* before it goes on */
 
 	bool drained; /* DRAIN has been said */
 	bool draining;
@@ -598,7 +599,8 @@ static void continue_scan(struct hold_client *client)
 		    o_stream_get_buffer_used_size(client->output) < OUTPUT_MAX;
 
 	if (more && client->to_scan == NULL)
-		client->to_scan = timeout_add_short(0, on_scan, client);
+		client->to_scan = timeout_add_short(client->scan_rest_msecs,
+						    on_scan, client);
 	else if (!more)
 		timeout_remove(&client->to_scan);
 }
@@ -624,14 +626,16 @@ static void pump(struct hold_client *client)
 
 static void on_scan(struct hold_client *client)
 {
-	string_t *lines = t_str_new(128);
+	string_t *lines = str_new(default_pool, 1024);
 
 	timeout_reset(client->to_idle);
-	if (!hold_scan_next(client->scan, lines)) {
+	timeout_remove(&client->to_scan);
+	if (!hold_scan_some(client->scan, lines, &client->scan_rest_msecs)) {
 		hold_scan_free(&client->scan);
 		client->state = STATE_CLOSING;
 	}
 	say(client, lines);
+	str_free(&lines);
 	pump(client);
 }
 

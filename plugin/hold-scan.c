@@ -10,11 +10,22 @@
 #include "hold-scan.h"
 #include "hold-user.h"
 
+#include <time.h>
+
+/* at a stretch; then it rests so many times as long as it took */
+#define WORK_USECS 10000
+#define REST_TIMES 3
+/* also where it took so long because a mailbox was locked, say */
+#define REST_MAX_MSECS 1000
+/* users without a line, until there is one that says that nothing is held */
+#define SILENT_MAX 1000
+
 struct hold_scan {
 	struct mail_storage_service_ctx *storage;
 	pool_t pool;
 	ARRAY_TYPE(const_string) users;
 	unsigned int next;
+	unsigned int silent; /* users since the last line */
 };
 
 int hold_scan_start(struct mail_storage_service_ctx *storage,
@@ -81,14 +92,46 @@ static void look_at(struct hold_scan *scan, const char *name, string_t *lines)
 	rst_user_close(&user);
 }
 
-bool hold_scan_next(struct hold_scan *scan, string_t *lines)
+static void look_at_next(struct hold_scan *scan, string_t *lines)
 {
-	if (scan->next < array_count(&scan->users)) {
-		const char *const *name = array_idx(&scan->users, scan->next++);
+	static const struct rst_hold_status nothing;
+	const char *const *name = array_idx(&scan->users, scan->next++);
+	size_t before = str_len(lines);
 
-		look_at(scan, *name, lines);
-		return TRUE;
+	look_at(scan, *name, lines);
+	if (str_len(lines) > before) {
+		scan->silent = 0;
+	} else if (++scan->silent == SILENT_MAX) {
+		append_line(lines, *name, &nothing);
+		scan->silent = 0;
 	}
-	str_printfa(lines, "END\t%u\n", scan->next);
-	return FALSE;
+}
+
+static uint64_t now_usecs(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+bool hold_scan_some(struct hold_scan *scan, string_t *lines,
+		    unsigned int *rest_msecs_r)
+{
+	uint64_t start = now_usecs(), took;
+
+	do {
+		if (scan->next == array_count(&scan->users)) {
+			str_printfa(lines, "END\t%u\n", scan->next);
+			return FALSE;
+		}
+		T_BEGIN
+		{
+			look_at_next(scan, lines);
+		}
+		T_END;
+		took = now_usecs() - start;
+	} while (took < WORK_USECS);
+	*rest_msecs_r = I_MIN(took * REST_TIMES / 1000, REST_MAX_MSECS);
+	return TRUE;
 }

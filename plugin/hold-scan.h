@@ -11,10 +11,16 @@ int hold_scan_start(struct mail_storage_service_ctx *storage,
 		    struct hold_scan **scan_r, const char **error_r);
 void hold_scan_free(struct hold_scan **scan);
 /**
- * Look at the next user, and append a line if anything is held. A user that
- * cannot be looked at is logged.
+ * Look at some more users, for a few milliseconds, and append a line for each
+ * who holds anything. A user that cannot be looked at is logged. When nobody
+ * has held anything for long, a line that says so of the last one tells the
+ * dialler that the walk goes on.
+ *
+ * @param rest_msecs_r how long to leave the machine to others before the next
+ *        call: the walk is never urgent, and takes a quarter of one processor
  * @return FALSE: that was the last, and END has been appended
  */
-bool hold_scan_next(struct hold_scan *scan, string_t *lines);
+bool hold_scan_some(struct hold_scan *scan, string_t *lines,
+		    unsigned int *rest_msecs_r);
 
 #endif
