@@ -279,7 +279,8 @@ static void receiver_event(struct server_conn *conn,
 		break;
 	case RST_RECEIVER_SUMMARY:
 		log_summary(ev);
-		if (!conn->announced) /* later ones count what is on the way */
+		/* later ones count what is on the way, but none is none */
+		if (!conn->announced || ev->messages == 0)
 			conn->announced_messages = ev->messages;
 		conn->announced = true;
 		break;

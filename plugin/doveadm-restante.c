@@ -151,7 +151,7 @@ static void list_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
 }
 
-static void print_held(const struct rst_held *held,
+static bool print_held(const struct rst_held *held,
 		       struct mail *mail ATTR_UNUSED, void *context)
 {
 	const struct rst_settings *set = context;
@@ -163,6 +163,7 @@ static void print_held(const struct rst_held *held,
 	doveadm_print(held->incomplete ? "incomplete" : "held");
 	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
 	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
+	return TRUE;
 }
 
 static int list_run(struct doveadm_mail_cmd_context *ctx,

@@ -240,7 +240,7 @@ static int is_full(struct arrival *a)
 
 	if (a->set->hold_quota == 0)
 		return 0;
-	if (rst_hold_mailbox_status(a->box, a->set, &status, &a->error) < 0)
+	if (rst_hold_mailbox_size(a->box, &status, &a->error) < 0)
 		return -1;
 	(void)i_stream_get_size(a->delivery->input, TRUE, &size);
 	return status.octets + size > a->set->hold_quota ? 1 : 0;

@@ -287,8 +287,8 @@ static int cmd_user(struct hold_client *client, const struct rst_str *fields)
 		say_no(client, RST_HOLD_NO_USER, "no such user");
 		return -1;
 	}
-	if (rst_hold_peek(client->user.user, &client->user.set, &status,
-			  &error) < 0)
+	if (rst_hold_estimate(client->user.user, &client->user.set, &status,
+			      &error) < 0)
 		return temp_failed(client, error);
 	/* who is not enrolled any more may still fetch what is there */
 	if (!client->user.set.enrolled && status.messages == 0) {

@@ -5,14 +5,14 @@
 #include "hold-message.h"
 #include "hold-walk.h"
 
-static void add(const struct rst_held *held, struct mail *mail, void *context)
+static bool add(const struct rst_held *held, struct mail *mail, void *context)
 {
 	struct rst_hold_status *status = context;
 	uoff_t size;
 
 	if (held->incomplete) {
 		status->incomplete++;
-		return;
+		return TRUE;
 	}
 	status->messages++;
 	if (mail_get_virtual_size(mail, &size) == 0)
@@ -20,6 +20,7 @@ static void add(const struct rst_held *held, struct mail *mail, void *context)
 	/* those after it count as later */
 	if (status->messages == 1)
 		status->oldest = held->received;
+	return TRUE;
 }
 
 int rst_hold_count(struct mail_user *user, const struct rst_settings *set,
@@ -34,8 +35,43 @@ int rst_hold_count(struct mail_user *user, const struct rst_settings *set,
 	return 0;
 }
 
-int rst_hold_peek(struct mail_user *user, const struct rst_settings *set,
-		  struct rst_hold_status *status_r, const char **error_r)
+static bool add_first(const struct rst_held *held,
+		      struct mail *mail ATTR_UNUSED, void *context)
+{
+	time_t *oldest = context;
+
+	if (held->incomplete)
+		return TRUE;
+	*oldest = held->received;
+	return FALSE;
+}
+
+static int estimate(struct mail_user *user, const struct rst_settings *set,
+		    struct mailbox *box, struct rst_hold_status *status_r,
+		    const char **error_r)
+{
+	time_t oldest = 0;
+
+	if (rst_hold_mailbox_size(box, status_r, error_r) < 0 ||
+	    rst_hold_walk(user, set, box, FALSE, add_first, &oldest, error_r) <
+		    0)
+		return -1;
+	if (oldest == 0) {
+		i_zero(status_r);
+		return 0;
+	}
+	status_r->oldest = oldest;
+	status_r->due = rst_hold_due(set, oldest);
+	return 0;
+}
+
+typedef int count_func(struct mail_user *user, const struct rst_settings *set,
+		       struct mailbox *box, struct rst_hold_status *status_r,
+		       const char **error_r);
+
+static int open_and(count_func *func, struct mail_user *user,
+		    const struct rst_settings *set,
+		    struct rst_hold_status *status_r, const char **error_r)
 {
 	struct mailbox *box;
 	int ret;
@@ -44,7 +80,19 @@ int rst_hold_peek(struct mail_user *user, const struct rst_settings *set,
 	ret = rst_hold_mailbox_open(user, set, 0, FALSE, &box, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = rst_hold_count(user, set, box, status_r, error_r);
+	ret = func(user, set, box, status_r, error_r);
 	mailbox_free(&box);
 	return ret;
+}
+
+int rst_hold_estimate(struct mail_user *user, const struct rst_settings *set,
+		      struct rst_hold_status *status_r, const char **error_r)
+{
+	return open_and(estimate, user, set, status_r, error_r);
+}
+
+int rst_hold_peek(struct mail_user *user, const struct rst_settings *set,
+		  struct rst_hold_status *status_r, const char **error_r)
+{
+	return open_and(rst_hold_count, user, set, status_r, error_r);
 }

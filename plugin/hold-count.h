@@ -16,6 +16,13 @@ struct mail_user;
 int rst_hold_count(struct mail_user *user, const struct rst_settings *set,
 		   struct mailbox *box, struct rst_hold_status *status_r,
 		   const char **error_r);
+/**
+ * The same at the cost of one message, not of all: when the oldest is due and
+ * whether anything is held are exact; messages and octets are the mailbox's,
+ * which may still have some that have left.
+ */
+int rst_hold_estimate(struct mail_user *user, const struct rst_settings *set,
+		      struct rst_hold_status *status_r, const char **error_r);
 /** Open, count, close; a missing hold is an empty one. @return 0 or -1 */
 int rst_hold_peek(struct mail_user *user, const struct rst_settings *set,
 		  struct rst_hold_status *status_r, const char **error_r);

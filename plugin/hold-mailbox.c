@@ -151,28 +151,6 @@ unsigned int rst_hold_keep_secs(const struct rst_settings *set)
 	return set->hold_time_secs + KEEP_SECS;
 }
 
-/* Messages are numbered as they arrived: the first is the oldest. */
-static int oldest_date(struct mailbox *box, time_t *date_r)
-{
-	struct mailbox_transaction_context *trans;
-	struct mail *mail;
-	int ret;
-
-	trans = mailbox_transaction_begin(box, 0, __func__);
-	mail = mail_alloc(trans, MAIL_FETCH_RECEIVED_DATE, NULL);
-	mail_set_seq(mail, 1);
-	ret = mail_get_received_date(mail, date_r);
-	if (ret < 0 && mail->expunged) {
-		/* gone this moment: somebody else is emptying the hold */
-		*date_r = ioloop_time;
-		ret = 0;
-	}
-	mail_free(&mail);
-	if (mailbox_transaction_commit(&trans) < 0)
-		ret = -1;
-	return ret;
-}
-
 static int count(struct mailbox *box, struct rst_hold_status *status_r)
 {
 	struct mailbox_metadata metadata;
@@ -188,21 +166,17 @@ static int count(struct mailbox *box, struct rst_hold_status *status_r)
 				 &metadata) < 0)
 		return -1;
 	status_r->octets = metadata.virtual_size;
-	return oldest_date(box, &status_r->oldest);
+	return 0;
 }
 
-int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
-			    struct rst_hold_status *status_r,
-			    const char **error_r)
+int rst_hold_mailbox_size(struct mailbox *box, struct rst_hold_status *status_r,
+			  const char **error_r)
 {
 	i_zero(status_r);
-	if (count(box, status_r) < 0) {
-		*error_r = t_strdup(last_error(box));
-		return -1;
-	}
-	if (status_r->messages > 0)
-		status_r->due = rst_hold_due(set, status_r->oldest);
-	return 0;
+	if (count(box, status_r) == 0)
+		return 0;
+	*error_r = t_strdup(last_error(box));
+	return -1;
 }
 
 int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,

@@ -36,12 +36,13 @@ int rst_mailbox_open(struct mail_user *user, const char *name,
 		     struct mailbox **box_r, const char **error_r);
 
 /**
- * Bring box up to date and count. No transaction may be open on it.
+ * Bring box up to date, and say how many messages and octets it has by its
+ * index: also such as have left the hold and were not removed yet. The rest of
+ * status_r is 0. No transaction may be open on box.
  * @return 0, or -1: error_r
  */
-int rst_hold_mailbox_status(struct mailbox *box, const struct rst_settings *set,
-			    struct rst_hold_status *status_r,
-			    const char **error_r);
+int rst_hold_mailbox_size(struct mailbox *box, struct rst_hold_status *status_r,
+			  const char **error_r);
 
 /** How long must be known what has left the hold? As long as Postfix may try
     again, or a backup may bring it back. */

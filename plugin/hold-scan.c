@@ -85,7 +85,7 @@ static void look_at(struct hold_scan *scan, const char *name, string_t *lines)
 		i_error("User %s cannot be looked up: %s", name, error);
 	if (ret <= 0)
 		return;
-	if (rst_hold_peek(user.user, &user.set, &status, &error) < 0)
+	if (rst_hold_estimate(user.user, &user.set, &status, &error) < 0)
 		e_error(user.user->event, "The hold cannot be read: %s", error);
 	else if (status.messages > 0)
 		append_line(lines, name, &status);

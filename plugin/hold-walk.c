@@ -37,6 +37,7 @@ struct walk {
 	uint32_t done;   /* uids up to this one have been looked at */
 	uint32_t failed; /* this one could not be read */
 	unsigned int retries, unreadable;
+	bool ended;
 };
 
 /* One that is incomplete makes no other a double. */
@@ -65,18 +66,19 @@ static bool has_left(struct walk *walk, const struct rst_held *held)
 	       is_double(walk, held);
 }
 
-static void show(struct walk *walk, struct rst_held *held, struct mail *mail)
+/* @return whether to go on */
+static bool show(struct walk *walk, struct rst_held *held, struct mail *mail)
 {
 	/* what cannot be read now is held all the same */
 	if (!walk->whole &&
 	    rst_held_is_whole(mail, walk->user->username, held) == 0)
 		held->incomplete = TRUE;
 	if (has_left(walk, held))
-		return;
+		return TRUE;
 	if (!held->incomplete) /* else its date may be anything */
 		held->received = rst_clock_arrival(walk->clock, held->id,
 						   held->received, ioloop_time);
-	walk->func(held, mail, walk->context);
+	return walk->func(held, mail, walk->context);
 }
 
 static bool may_try_again(struct walk *walk, uint32_t uid)
@@ -106,7 +108,7 @@ static bool look_at(struct walk *walk, struct mail *mail)
 			mail->uid, error);
 		walk->unreadable++;
 	} else if (ret > 0) {
-		show(walk, &held, mail);
+		walk->ended = !show(walk, &held, mail);
 		rst_held_clear(&held);
 	}
 	walk->done = mail->uid;
@@ -128,7 +130,7 @@ static bool look_at_rest(struct walk *walk)
 			  MAIL_FETCH_STREAM_HEADER | MAIL_FETCH_RECEIVED_DATE,
 			  NULL);
 	/* 0: there is none */
-	for (; end && seq != 0 && seq <= last; seq++)
+	for (; end && !walk->ended && seq != 0 && seq <= last; seq++)
 		T_BEGIN
 		{
 			mail_set_seq(mail, seq);

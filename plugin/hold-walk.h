@@ -11,8 +11,9 @@ struct mailbox;
 struct rst_held;
 struct rst_settings;
 
-/** @param held as it is given out; cleared when the function returns */
-typedef void rst_hold_walk_func(const struct rst_held *held, struct mail *mail,
+/** @param held as it is given out; cleared when the function returns
+    @return whether to go on */
+typedef bool rst_hold_walk_func(const struct rst_held *held, struct mail *mail,
 				void *context);
 
 /**

@@ -118,6 +118,8 @@ static void on_opened(struct drain *drain, const struct rst_hold_event *ev,
 {
 	drain->state = HOLD_OPEN;
 	drain->listing = true;
+	drain->announced = ev->messages;
+	drain->given = 0;
 	if (!drain->over)
 		rst_push_summary(drain->push, ev->messages, ev->octets);
 	rst_hold_drain(hold_conn_machine(drain->hold), now_ms);
@@ -180,6 +182,7 @@ static bool start_message(struct drain *drain, int64_t now_ms)
 	lease->size = ev->size;
 	lease->started_ms = now_ms;
 	lease->listed = drain->generation;
+	drain->given++;
 	drain->waiting = false;
 	drain->feeding = rst_push_message(drain->push, &msg, now_ms) == 0;
 	return true;

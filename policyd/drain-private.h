@@ -61,8 +61,10 @@ struct drain {
 	bool waiting; /* a MESSAGE waits until the client can take it */
 	bool feeding; /* its octets go to the client; else nowhere */
 	bool committing;
-	unsigned int told; /* ACKs and FALLBACKs since the last COMMIT */
-	int64_t told_ms;   /* when the first of these was said */
+	uint64_t announced; /* messages that OK has counted, */
+	uint64_t given;     /* and that came to the client's turn */
+	unsigned int told;  /* ACKs and FALLBACKs since the last COMMIT */
+	int64_t told_ms;    /* when the first of these was said */
 	struct rst_hold_event message; /* that waits */
 
 	bool wanted; /* a hold is to be opened, but not before open_ms */

@@ -107,6 +107,15 @@ static void commit_if_due(struct drain *drain, bool idle, int64_t now_ms)
 	drain->told = 0;
 }
 
+/* What was announced counts some that are not given out; who waits for them
+   is told. */
+static void correct_summary(struct drain *drain)
+{
+	if (drain->given < drain->announced && !drain->skipped &&
+	    !drain->over && !drain->leaving)
+		rst_push_summary(drain->push, 0, 0);
+}
+
 static void settle_open(struct drain *drain, int64_t now_ms)
 {
 	struct rst_hold *hold = hold_conn_machine(drain->hold);
@@ -124,8 +133,10 @@ static void settle_open(struct drain *drain, int64_t now_ms)
 	idle = !rst_hold_draining(hold) &&
 	       rst_push_unanswered(drain->push) == 0;
 	commit_if_due(drain, idle, now_ms);
-	if (idle && !drain->committing)
+	if (idle && !drain->committing) {
+		correct_summary(drain);
 		say_bye(drain, now_ms);
+	}
 }
 
 static bool open_due(const struct drain *drain, int64_t now_ms)

@@ -407,6 +407,9 @@ START_TEST(test_main_job)
 	hold_hears("ACK\tid3\nCOMMIT\n");
 	hold_says("GONE\tid3\nDONE\n");
 	hold_hears("BYE\n");
+	/* two were announced */
+	client_hears("XRESTANTE SUMMARY 0 0\r\n");
+	client_says("250 ok\r\n");
 	hold_says("BYE\n");
 	(void)core_hears(RST_IPC_HOLD_CLOSED);
 	peer_close(&stage.client);

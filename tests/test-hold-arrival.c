@@ -64,6 +64,24 @@ static unsigned int count_held(void)
 	return status.messages;
 }
 
+/* It never says that nothing is held where something is, nor the other way
+   round. */
+static unsigned int estimate(void)
+{
+	struct rst_hold_status exact, status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_estimate(hold_fixture.ctx->user,
+					   &hold_fixture.set, &status, &error),
+			 0);
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &exact, &error),
+			 0);
+	ck_assert_int_eq(status.due, exact.due);
+	ck_assert_int_eq(status.messages == 0, exact.messages == 0);
+	return status.messages;
+}
+
 static unsigned int count_stored(void)
 {
 	struct mailbox_status status;
@@ -394,9 +412,11 @@ START_TEST(test_double)
 	hold_put("", MESSAGE, strlen(MESSAGE));
 	hold_put("", "S: x\r\n\r\n", 8);
 	ck_assert_uint_eq(count_held(), 3);
+	ck_assert_uint_eq(estimate(), 4);
 	ck_assert_uint_eq(drain(FALSE), 3);
 	ck_assert_uint_eq(drain(TRUE), 3);
 	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(estimate(), 0);
 	ck_assert_uint_eq(count_stored(), 0);
 	ck_assert_uint_eq(drain(TRUE), 0);
 }
@@ -414,6 +434,7 @@ START_TEST(test_part)
 	hold_user(hold_drivers[_i], NULL);
 	hold_put_part(MESSAGE, strlen(MESSAGE), 3);
 	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(estimate(), 0);
 	store = hold_open();
 	ck_assert_int_eq(rst_hold_store_next(store, &held, &error), 1);
 	ck_assert(held->incomplete);

@@ -126,9 +126,7 @@ static unsigned int count_stored(void)
 					       &hold_fixture.set, 0, TRUE, &box,
 					       &error),
 			 1);
-	ck_assert_int_eq(rst_hold_mailbox_status(box, &hold_fixture.set,
-						 &status, &error),
-			 0);
+	ck_assert_int_eq(rst_hold_mailbox_size(box, &status, &error), 0);
 	mailbox_free(&box);
 	return status.messages;
 }
