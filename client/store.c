@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
 #include "store.h"
 
 #include <errno.h>
@@ -37,14 +39,15 @@ struct store {
 };
 
 /*
- * WRITING -> WHOLE (store_end) -> RENAMED -> LOGGED
- * Any of the first three -> FAILED: nothing of it is left.
+ * WRITING -> WHOLE (store_end) -> SYNCED -> RENAMED -> LOGGED
+ * Any of the first four -> FAILED: nothing of it is left.
  * RENAMED is where it stays when only the seen-log failed: it is stored, but
  * may not be answered 250, and the server's next try finds it so.
  */
 enum state {
 	STATE_WRITING,
 	STATE_WHOLE,
+	STATE_SYNCED,
 	STATE_RENAMED,
 	STATE_LOGGED,
 	STATE_FAILED,
@@ -221,13 +224,18 @@ static void report_maildir(struct store *store, const char *sub,
 	free(dir);
 }
 
+static void free_buf(struct store_message *msg)
+{
+	free(msg->buf);
+	msg->buf = NULL;
+}
+
 static void close_file(struct store_message *msg)
 {
 	if (msg->fd >= 0)
 		close(msg->fd);
 	msg->fd = -1;
-	free(msg->buf);
-	msg->buf = NULL;
+	free_buf(msg);
 }
 
 static void fail(struct store_message *msg)
@@ -419,19 +427,49 @@ static void note_missing(const struct store_message *msg)
 		msg->store->missing = octets + ROOM_BESIDE;
 }
 
+/*
+ * Started early, the writing of many files is one stream to the disk, and what
+ * a journal has to say of them goes into one commit of it: for 256 messages, 64
+ * at a time, ext4 made 15 commits, and 264 without this. An error that is told
+ * here need not be told again by fsync. Not every file system can do it.
+ */
+static int start_writing_back(int fd)
+{
+	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) == 0)
+		return 0;
+	return errno == EINVAL || errno == ESPIPE || errno == ENOSYS ||
+			       errno == EOPNOTSUPP
+		       ? 0
+		       : -1;
+}
+
 void store_end(struct store_message *msg)
 {
 	if (msg->state == STATE_WRITING && msg->last_cr)
 		put(msg, "\r", 1);
 	flush(msg);
-	if (msg->state == STATE_WRITING && fsync(msg->fd) < 0)
+	if (msg->state == STATE_WRITING && start_writing_back(msg->fd) < 0)
 		fail(msg);
 	if (msg->state == STATE_WRITING) {
-		close_file(msg);
+		free_buf(msg);
 		msg->state = STATE_WHOLE;
 	} else if (msg->no_room) {
 		note_missing(msg);
 	}
+}
+
+/* A failed fsync is not tried again: the next one would succeed and say
+   nothing of what was lost. The server sends it again, to a new file. */
+static void sync_file(struct store_message *msg)
+{
+	if (fsync(msg->fd) < 0) {
+		fail(msg);
+		if (msg->no_room)
+			note_missing(msg);
+		return;
+	}
+	close_file(msg);
+	msg->state = STATE_SYNCED;
 }
 
 static void rename_file(struct store_message *msg)
@@ -523,6 +561,10 @@ void store_commit(struct store *store, struct store_message *const *msgs,
 	check_log_room(store, msgs, count);
 	for (i = 0; i < count; i++) {
 		if (msgs[i]->state == STATE_WHOLE)
+			sync_file(msgs[i]);
+	}
+	for (i = 0; i < count; i++) {
+		if (msgs[i]->state == STATE_SYNCED)
 			rename_file(msgs[i]);
 		any = any || msgs[i]->state == STATE_RENAMED;
 	}
@@ -559,7 +601,7 @@ void store_message_free(struct store_message **_msg)
 	*_msg = NULL;
 	if (msg == NULL)
 		return;
-	if (msg->state == STATE_WRITING || msg->state == STATE_WHOLE)
+	if (msg->state <= STATE_SYNCED)
 		(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
 	close_file(msg);
 	free(msg);

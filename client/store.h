@@ -8,8 +8,8 @@
  * is removed at the next start, or a file in new or cur that the seen-log
  * does not know, which the next start finds by its name.
  *
- * Messages that have ended wait for store_commit(), so that many can share
- * the last two syncs.
+ * Messages that have ended wait, each with its file open, for store_commit():
+ * their files are then synced in a row, and they share the two other syncs.
  */
 #ifndef CLIENT_STORE_H
 #define CLIENT_STORE_H

@@ -4,6 +4,7 @@
  * program ends, or the call fails. Link with
  *   -Wl,--wrap=write,--wrap=pwrite,--wrap=fsync,--wrap=fdatasync
  *   -Wl,--wrap=renameat,--wrap=unlinkat,--wrap=fallocate
+ *   -Wl,--wrap=sync_file_range
  * Also a temporary directory. For one test program's .c file.
  */
 #ifndef FAULT_H
@@ -25,6 +26,7 @@ static int fault_step, fault_crash_at, fault_fail_at, fault_errno;
 static bool fault_for_good; /* what comes after fault_fail_at fails, too */
 /* These are no steps: each write(), or fallocate(), fails with ENOSPC. */
 static bool fault_disk_full, fault_no_reserve;
+static int fault_write_back; /* errno of each sync_file_range(), no step too */
 
 /* No exit: nothing is to be run, flushed or checked for leaks. */
 static inline void fault_crash(void)
@@ -77,6 +79,18 @@ int __wrap_unlinkat(int fd, const char *name, int flags);
 
 int __real_fallocate(int fd, int mode, off_t offset, off_t len);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
+
+int __real_sync_file_range(int fd, off_t offset, off_t len, unsigned int flags);
+int __wrap_sync_file_range(int fd, off_t offset, off_t len, unsigned int flags);
+
+int __wrap_sync_file_range(int fd, off_t offset, off_t len, unsigned int flags)
+{
+	if (fault_write_back != 0) {
+		errno = fault_write_back;
+		return -1;
+	}
+	return __real_sync_file_range(fd, offset, len, flags);
+}
 
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t len)
 {

@@ -297,6 +297,129 @@ START_TEST(test_same_id_in_one_commit)
 }
 END_TEST
 
+#define GROUP 3
+
+static void begin_group(struct store *store, struct store_message *msgs[GROUP])
+{
+	static const char *const names[GROUP] = {"a", "b", "c"};
+	size_t i;
+
+	for (i = 0; i < GROUP; i++) {
+		msgs[i] = begin(store, names[i]);
+		store_octets(msgs[i], RST_STR("x\r\n"));
+		store_end(msgs[i]);
+	}
+}
+
+/* @return of how many the verdict was OK */
+static unsigned int end_group(struct store *store,
+			      struct store_message *msgs[GROUP])
+{
+	unsigned int ok = 0;
+	size_t i;
+
+	store_commit(store, msgs, GROUP);
+	for (i = 0; i < GROUP; i++) {
+		if (store_verdict(msgs[i]) == RST_VERDICT_OK)
+			ok++;
+		store_message_free(&msgs[i]);
+	}
+	return ok;
+}
+
+/* Of a commit: each file's fsync, each rename, and once for all of them the
+   directory's fsync, what is written to the log, and its fdatasync. */
+START_TEST(test_group_steps)
+{
+	struct store *store = open_store();
+	struct store_message *msgs[GROUP];
+
+	fault_set(0, 0, 0);
+	begin_group(store, msgs);
+	ck_assert_int_eq(fault_step, GROUP); /* written, and no more */
+	ck_assert_uint_eq(end_group(store, msgs), GROUP);
+	ck_assert_int_eq(fault_step, 3 * GROUP + 3);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), GROUP);
+	store_free(&store);
+}
+END_TEST
+
+/* Another fsync of the file would say that all is well, as the kernel tells
+   of an error once: the file is thrown away, and the others are stored. */
+START_TEST(test_fsync_fails_in_group)
+{
+	static const int codes[] = {EIO, ENOSPC};
+	struct store *store = open_store();
+	struct store_message *msgs[GROUP];
+
+	begin_group(store, msgs);
+	fault_set(0, 2, codes[_i]);
+	ck_assert_uint_eq(end_group(store, msgs), GROUP - 1);
+	/* an fsync each, an unlink, the renames, and three for all */
+	ck_assert_int_eq(fault_step, GROUP + 1 + GROUP - 1 + 3);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), GROUP - 1);
+	ck_assert_uint_eq(temp_count(NEW, "=b", NULL), 0);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	ck_assert_int_eq(store_lacks_room(store), codes[_i] == ENOSPC);
+	ck_assert_int_eq(put(store, "b", RST_STR("x\r\n")), RST_VERDICT_OK);
+	check_body("b", RST_STR("x\n"));
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), GROUP);
+	store_free(&store);
+}
+END_TEST
+
+static const struct {
+	int error;
+	bool harmless;
+} write_backs[] = {
+	{ENOSYS, true},
+	{EINVAL, true},
+	{EIO, false},
+	{ENOSPC, false},
+};
+
+/* The fsync that follows may not tell of it any more. */
+START_TEST(test_write_back_fails)
+{
+	bool harmless = write_backs[_i].harmless;
+	struct store *store = open_store();
+	struct store_message *msgs[GROUP];
+
+	fault_write_back = write_backs[_i].error;
+	begin_group(store, msgs);
+	ck_assert_uint_eq(end_group(store, msgs), harmless ? GROUP : 0);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), harmless ? GROUP : 0);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	ck_assert_int_eq(store_lacks_room(store),
+			 write_backs[_i].error == ENOSPC);
+	fault_write_back = 0;
+	ck_assert_int_eq(put(store, "a", RST_STR("x\r\n")), RST_VERDICT_OK);
+	store_free(&store);
+}
+END_TEST
+
+/* What all of them share fails all of them. */
+START_TEST(test_group_fails)
+{
+	struct store *store = open_store();
+	struct store_message *msgs[GROUP];
+
+	begin_group(store, msgs);
+	fault_set(0, 2 * GROUP + 1, EIO); /* the directory */
+	ck_assert_uint_eq(end_group(store, msgs), 0);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 0);
+	begin_group(store, msgs);
+	fault_set(0, 2 * GROUP + 3, EIO); /* the log */
+	ck_assert_uint_eq(end_group(store, msgs), 0);
+	fault_set(0, 0, 0);
+	begin_group(store, msgs);
+	ck_assert_uint_eq(end_group(store, msgs), GROUP);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), GROUP);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	store_free(&store);
+}
+END_TEST
+
 START_TEST(test_given_up)
 {
 	struct store *store = open_store();
@@ -304,6 +427,12 @@ START_TEST(test_given_up)
 
 	store_octets(msg, RST_STR("half"));
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 1);
+	store_message_free(&msg);
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	msg = begin(store, "a");
+	store_octets(msg, RST_STR("whole, and not committed"));
+	store_end(msg);
+	ck_assert_int_eq(store_verdict(msg), RST_VERDICT_TEMPFAIL);
 	store_message_free(&msg);
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
 	ck_assert_int_eq(put(store, "a", RST_STR("whole")), RST_VERDICT_OK);
@@ -742,6 +871,11 @@ static Suite *store_suite(void)
 	tcase_add_test(tc, test_seen_twice);
 	tcase_add_test(tc, test_forgotten_stays_so);
 	tcase_add_test(tc, test_same_id_in_one_commit);
+	tcase_add_test(tc, test_group_steps);
+	tcase_add_loop_test(tc, test_fsync_fails_in_group, 0, 2);
+	tcase_add_loop_test(tc, test_write_back_fails, 0,
+			    (int)N_ELEMENTS(write_backs));
+	tcase_add_test(tc, test_group_fails);
 	tcase_add_test(tc, test_given_up);
 	tcase_add_test(tc, test_found_by_name);
 	tcase_add_test(tc, test_clock_went_back);
