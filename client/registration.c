@@ -20,6 +20,8 @@
 #define IDLE_TIMEOUT_MS 900000
 #define ONCE_TIMEOUT_MS 60000
 #define CLOSE_TIMEOUT_MS 5000
+/* An fsync or two: waiting so long for others pays. */
+#define GATHER_MS 50
 /* A session that lasted longer is no failure. */
 #define STEADY_MS 30000
 /* Sent away: two machines of one user would drive each other out. */
@@ -221,6 +223,7 @@ static void connect_server(struct registration *reg, struct bufferevent *bev,
 		.once = reg->once,
 		.once_timeout_ms = ONCE_TIMEOUT_MS,
 		.room_interval_ms = reg->once ? 0 : ROOM_MS,
+		.gather_ms = GATHER_MS,
 		.close_timeout_ms = CLOSE_TIMEOUT_MS,
 		.half_close = tls_half_close,
 	};

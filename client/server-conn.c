@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
 #include "server-conn.h"
 
 #include <errno.h>
@@ -6,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -14,8 +17,12 @@
 #include "log.h"
 #include "restante/receiver.h"
 
-/* Messages that share the syncs of one commit. */
+/* What may share the syncs of one commit: messages, which are open files,
+   and their octets. */
 #define PENDING_MAX 64
+#define PENDING_OCTETS_MAX (4 * 1024 * 1024)
+/* Of the files that we may open, these are not for messages. */
+#define FILES_BESIDE 32
 /* Offered to a machine at a time. */
 #define OFFER_MAX 16384
 /* Replies that a server has not read: more, and we read no more from it. */
@@ -65,7 +72,9 @@ struct server_conn {
 	bool receiving; /* `current` is a message that has not ended */
 	struct message current;
 	struct message pending[PENDING_MAX]; /* ended, for commit() */
-	size_t pending_count;
+	size_t pending_count, pending_max;
+	uint64_t pending_octets;
+	int64_t pending_ms; /* when the first of them ended */
 
 	bool announced; /* SUMMARY came: */
 	uint64_t announced_messages;
@@ -118,13 +127,21 @@ static void finish_message(struct server_conn *conn, struct message *msg)
 	store_message_free(&msg->stored);
 }
 
+/* @return as poll() says it; 0 also where there is no socket */
+static short socket_state(const struct server_conn *conn)
+{
+	struct pollfd poll_fd = {.fd = bufferevent_getfd(conn->bev),
+				 .events = POLLIN | POLLRDHUP};
+
+	if (poll_fd.fd < 0 || poll(&poll_fd, 1, 0) <= 0)
+		return 0;
+	return poll_fd.revents;
+}
+
 /* What was received before the connection was reset can still be read. */
 static bool is_reset(const struct server_conn *conn)
 {
-	struct pollfd poll_fd = {.fd = bufferevent_getfd(conn->bev)};
-
-	return poll_fd.fd >= 0 && poll(&poll_fd, 1, 0) > 0 &&
-	       (poll_fd.revents & (POLLERR | POLLHUP)) != 0;
+	return (socket_state(conn) & (POLLERR | POLLHUP)) != 0;
 }
 
 static void start_closing(struct server_conn *conn, enum server_conn_end end,
@@ -201,7 +218,12 @@ static void message_end(struct server_conn *conn)
 	}
 	if (conn->pending_count == PENDING_MAX) /* not with our limits */
 		(void)commit(conn);
+	if (conn->pending_count == 0) {
+		conn->pending_octets = 0;
+		conn->pending_ms = clock_ms();
+	}
 	conn->pending[conn->pending_count++] = *msg;
+	conn->pending_octets += msg->octets;
 	msg->stored = NULL;
 }
 
@@ -302,11 +324,24 @@ static void pull_events(struct server_conn *conn)
 		receiver_event(conn, &ev);
 }
 
+/* Each message has a file open until it is committed. */
+static size_t pending_max(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 ||
+	    files.rlim_cur >= PENDING_MAX + FILES_BESIDE)
+		return PENDING_MAX;
+	if (files.rlim_cur <= FILES_BESIDE)
+		return 1;
+	return files.rlim_cur - FILES_BESIDE;
+}
+
 static void make_receiver(struct server_conn *conn)
 {
 	const struct rst_receiver_limits limits = {
 		.hostname = conn->settings.hostname,
-		.max_pending = PENDING_MAX,
+		.max_pending = (unsigned int)conn->pending_max,
 		.idle_timeout_ms = conn->settings.idle_timeout_ms,
 	};
 
@@ -357,7 +392,7 @@ static void check_customer(struct server_conn *conn)
 static void check_drained(struct server_conn *conn)
 {
 	if (conn->settings.once && conn->phase == PHASE_RECEIVING &&
-	    conn->announced && !conn->receiving &&
+	    conn->announced && !conn->receiving && conn->pending_count == 0 &&
 	    conn->answered >= conn->announced_messages)
 		start_closing(conn, SERVER_CONN_FINISHED, "drained");
 }
@@ -481,6 +516,8 @@ static int64_t next_deadline(struct server_conn *conn)
 
 	if (conn->phase >= PHASE_CLOSING)
 		return conn->close_ms;
+	if (conn->pending_count > 0)
+		return clock_ms(); /* what makes them wait is looked at again */
 	if (conn->phase == PHASE_SIGNING_IN)
 		return rst_customer_deadline(conn->customer);
 	ms = rst_receiver_deadline(conn->receiver);
@@ -528,6 +565,38 @@ static void report_end(struct server_conn *conn)
 	conn->ended(&result, conn->ctx);
 }
 
+/* Will libevent hand us more at its next turn? Of a TLS connection it takes
+   one record at a time. A server that has shut its side says no more. */
+static bool more_comes(const struct server_conn *conn)
+{
+	return (socket_state(conn) &
+		(POLLIN | POLLRDHUP | POLLHUP | POLLERR)) == POLLIN;
+}
+
+/* May those that have ended wait for others, to share their syncs? Not when
+   nothing else is there to be read: then they are all there is for now. */
+static bool may_gather(const struct server_conn *conn)
+{
+	struct evbuffer *input = bufferevent_get_input(conn->bev);
+	struct evbuffer *output = bufferevent_get_output(conn->bev);
+
+	return conn->phase == PHASE_RECEIVING && !conn->broken &&
+	       conn->pending_count < conn->pending_max &&
+	       conn->pending_octets < PENDING_OCTETS_MAX &&
+	       clock_ms() < conn->pending_ms + conn->settings.gather_ms &&
+	       /* more than the beginning of a line: the machine takes none */
+	       evbuffer_get_length(input) < RST_SMTP_LINE_MAX &&
+	       evbuffer_get_length(output) <= OUTPUT_MAX && more_comes(conn);
+}
+
+/* @return whether there was anything to be committed now */
+static bool commit_if_due(struct server_conn *conn)
+{
+	if (conn->pending_count == 0 || may_gather(conn))
+		return false;
+	return commit(conn);
+}
+
 static void pump(struct server_conn *conn)
 {
 	ssize_t taken;
@@ -535,12 +604,14 @@ static void pump(struct server_conn *conn)
 	if (conn->pumping)
 		return;
 	conn->pumping = true;
-	do { /* what has ended is committed when no more is there to be read */
+	do {
 		taken = offer_input(conn);
 		if (taken < 0)
 			conn->broken = true;
 		pull_events(conn);
-	} while (taken > 0 || commit(conn));
+		if (taken <= 0)
+			check_store(conn); /* before others are waited for */
+	} while (taken > 0 || commit_if_due(conn));
 	if (conn->broken)
 		start_closing(conn, SERVER_CONN_BROKEN,
 			      "the server broke the protocol");
@@ -580,9 +651,12 @@ static const char *lost_text(short what)
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct server_conn *conn = arg;
+	const char *text = lost_text(what);
 
 	(void)bev;
-	start_closing(conn, SERVER_CONN_LOST, lost_text(what));
+	if (commit(conn)) /* a QUIT may have come behind them */
+		pull_events(conn);
+	start_closing(conn, SERVER_CONN_LOST, text);
 	conn->over = true;
 	pump(conn);
 }
@@ -645,6 +719,7 @@ struct server_conn *server_conn_new(struct bufferevent *bev,
 	conn->store = store;
 	conn->ended = ended;
 	conn->ctx = ctx;
+	conn->pending_max = pending_max();
 	conn->close_ms = conn->room_ms = -1;
 	conn->last_input_ms = clock_ms();
 	conn->customer = rst_customer_new(&settings->customer, clock_ms());

@@ -20,6 +20,9 @@ struct server_conn_settings {
 	/** how often to look whether there is room for a message that was
 	    larger than what is left; 0: never */
 	int64_t room_interval_ms;
+	/** messages that have come may wait so long for others that are there
+	    to be read, to be made durable together; 0: none waits */
+	int64_t gather_ms;
 	int64_t close_timeout_ms; /**< that the server may take to close */
 	/** say that no more will come; NULL: nothing to be said */
 	void (*half_close)(struct bufferevent *bev);

@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -475,19 +476,16 @@ START_TEST(test_script)
 }
 END_TEST
 
-/* Say it, and turn the loop until `want` comes back; NULL: nothing is awaited.
-   @return all that came back, until the next call */
-static const char *exchange(struct test *test, int fd, const char *say,
-			    const char *want)
+/* Turn the loop until it is said. @return all that was, until the next call */
+static const char *hear(struct test *test, int fd, const char *want)
 {
 	static char heard[2048];
 	size_t used = 0;
 	unsigned int left = 1000;
 	ssize_t n;
 
-	ck_assert_int_eq(write(fd, say, strlen(say)), (ssize_t)strlen(say));
 	heard[0] = '\0';
-	while (want != NULL && strstr(heard, want) == NULL) {
+	while (strstr(heard, want) == NULL) {
 		ck_assert_msg(left-- > 0, "want \"%s\"", want);
 		(void)event_base_loop(test->base, EVLOOP_NONBLOCK);
 		n = recv(fd, heard + used, sizeof(heard) - 1 - used,
@@ -498,8 +496,16 @@ static const char *exchange(struct test *test, int fd, const char *say,
 	return heard;
 }
 
-/* What can still be read is not stored when its 250 would not be heard. */
-START_TEST(test_reset)
+/* NULL: nothing is awaited. */
+static const char *exchange(struct test *test, int fd, const char *say,
+			    const char *want)
+{
+	ck_assert_int_eq(write(fd, say, strlen(say)), (ssize_t)strlen(say));
+	return want == NULL ? "" : hear(test, fd, want);
+}
+
+/* Over a socket, until the client is ready for mail. @return our end of it */
+static int sign_in(struct test *test, bool once, int64_t gather_ms)
 {
 	const struct server_conn_settings settings = {
 		.customer = {.hostname = "laptop",
@@ -508,40 +514,240 @@ START_TEST(test_reset)
 			     .reply_timeout_ms = 60000},
 		.hostname = "laptop",
 		.idle_timeout_ms = 60000,
+		.once = once,
+		.once_timeout_ms = 60000,
+		.gather_ms = gather_ms,
 		.close_timeout_ms = 60000,
 	};
-	struct test test = {.store = open_store()};
 	struct bufferevent *bev;
-	bool reset = _i == 1;
 	int fds[2];
 
 	(void)signal(SIGPIPE, SIG_IGN); /* as in main() */
-	test.base = event_base_new();
+	test->store = open_store();
+	test->base = event_base_new();
 	ck_assert_int_eq(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-	bev = bufferevent_socket_new(test.base, fds[0], BEV_OPT_CLOSE_ON_FREE);
-	test.conn =
-		server_conn_new(bev, test.store, &settings, on_ended, &test);
-	exchange(&test, fds[1], "220 mx ESMTP\r\n", "EHLO laptop\r\n");
-	exchange(&test, fds[1], "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n",
+	bev = bufferevent_socket_new(test->base, fds[0], BEV_OPT_CLOSE_ON_FREE);
+	test->conn =
+		server_conn_new(bev, test->store, &settings, on_ended, test);
+	exchange(test, fds[1], "220 mx ESMTP\r\n", "EHLO laptop\r\n");
+	exchange(test, fds[1], "250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n",
 		 "AUTH PLAIN");
-	exchange(&test, fds[1], "235 2.7.0 Ok\r\n", "ATRN\r\n");
-	exchange(&test, fds[1], "250 2.0.0 Ok\r\n", "220 ");
-	exchange(&test, fds[1], "EHLO mx\r\n", "XRESTANTE\r\n");
-	exchange(&test, fds[1], MESSAGE("one"), NULL);
+	exchange(test, fds[1], "235 2.7.0 Ok\r\n", "ATRN\r\n");
+	exchange(test, fds[1], "250 2.0.0 Ok\r\n", "220 ");
+	exchange(test, fds[1], "EHLO mx\r\n", "XRESTANTE\r\n");
+	return fds[1];
+}
+
+static void clean_up(struct test *test)
+{
+	server_conn_free(&test->conn);
+	store_free(&test->store);
+	event_base_free(test->base);
+}
+
+/* What can still be read is not stored when its 250 would not be heard. */
+START_TEST(test_reset)
+{
+	struct test test = {.ended = false};
+	bool reset = _i == 1;
+	int fd = sign_in(&test, false, 60000);
+
+	exchange(&test, fd, MESSAGE("one"), NULL);
 	if (!reset)
-		(void)shutdown(fds[1], SHUT_WR); /* it still listens */
+		(void)shutdown(fd, SHUT_WR); /* it still listens */
 	else
-		(void)close(fds[1]);
+		(void)close(fd);
 	event_base_dispatch(test.base);
 	ck_assert(test.ended);
 	ck_assert_int_eq(test.result.end, SERVER_CONN_LOST);
 	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), reset ? 0 : 1);
 	ck_assert_uint_eq(temp_count("Maildir/tmp", "", NULL), 0);
 	if (!reset)
-		(void)close(fds[1]);
-	store_free(&test.store);
-	event_base_free(test.base);
+		(void)close(fd);
+	clean_up(&test);
+}
+END_TEST
+
+/* In one go; the socket has room for it. */
+static void say_messages(int fd, unsigned int from, unsigned int count)
+{
+	char *text = rst_malloc(count * 2048), *p = text;
+	unsigned int i;
+
+	for (i = from; i < from + count; i++)
+		p += sprintf(p,
+			     "MAIL FROM:<a@example.net> XRESTANTE=m%u\r\n"
+			     "RCPT TO:<me@example.org>\r\nBDAT 1500 LAST\r\n"
+			     "%01500u",
+			     i, i);
+	ck_assert_int_eq(write(fd, text, (size_t)(p - text)), p - text);
+	free(text);
+}
+
+/* Turn the loop until so many are stored. */
+static void await_stored(struct test *test, int fd, unsigned int count)
+{
+	char heard[4096], *p;
+	unsigned int left = 10000;
+	ssize_t n;
+
+	while (count > 0) {
+		ck_assert_msg(left-- > 0, "%u are not stored", count);
+		(void)event_base_loop(test->base, EVLOOP_NONBLOCK);
+		/* whole lines: they are written in one go, and fit */
+		n = recv(fd, heard, sizeof(heard) - 1, MSG_DONTWAIT);
+		heard[n < 0 ? 0 : n] = '\0';
+		for (p = heard; (p = strstr(p, "Stored\r\n")) != NULL; p++)
+			count--;
+	}
+}
+
+/* What is to be read when the first has ended shares its syncs, however
+   libevent cuts it. See test_group_steps in test-store.c. */
+#define GROUP_MAX 64
+
+static const struct {
+	unsigned int messages, groups;
+} backlogs[] = {
+	{1, 1}, {2, 1}, {40, 1}, {GROUP_MAX, 1}, {GROUP_MAX + 1, 2}, {100, 2},
+};
+
+START_TEST(test_backlog)
+{
+	unsigned int messages = backlogs[_i].messages;
+	unsigned int groups = backlogs[_i].groups;
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, false, 60000);
+
+	fault_set(0, 0, 0);
+	say_messages(fd, 0, messages);
+	fault_step = 0; /* ours was a write as well */
+	await_stored(&test, fd, messages);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), messages);
+	ck_assert_uint_eq((unsigned int)fault_step, 3 * messages + 3 * groups);
+	clean_up(&test);
+	(void)close(fd);
+}
+END_TEST
+
+/* Few files may be open: then few share their syncs. */
+START_TEST(test_few_files)
+{
+	struct rlimit few = {40, 40};
+	struct test test = {.ended = false};
+	int fd;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	fd = sign_in(&test, false, 60000);
+	say_messages(fd, 0, 60);
+	await_stored(&test, fd, 60);
+	clean_up(&test);
+	(void)close(fd);
+}
+END_TEST
+
+/* The beginning of the next one is no reason to wait: nobody knows when the
+   rest of it comes. */
+START_TEST(test_begun)
+{
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, false, 60000);
+
+	exchange(&test, fd, MESSAGE("one") HALF("two"), "Stored\r\n");
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), 1);
+	clean_up(&test);
+	(void)close(fd);
+	ck_assert_uint_eq(temp_count("Maildir/tmp", "", NULL), 0);
+}
+END_TEST
+
+/* There is always more to be read, and no end of it in sight. */
+START_TEST(test_endless)
+{
+	static const char octets[65536];
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, false, 5);
+	unsigned int left = 1000000;
+	char heard[512] = "";
+	ssize_t n;
+
+	exchange(&test, fd, MESSAGE("one"), "Stored\r\n");
+	/* a message that is known is not written */
+	exchange(&test, fd,
+		 MESSAGE("two") "MAIL FROM:<a@example.net> XRESTANTE=one\r\n"
+				"RCPT TO:<me@example.org>\r\n"
+				"BDAT 999999999999 LAST\r\n",
+		 NULL);
+	while (strstr(heard, "Stored\r\n") == NULL) {
+		ck_assert_msg(left-- > 0, "it waits for ever");
+		(void)send(fd, octets, sizeof(octets), MSG_DONTWAIT);
+		(void)event_base_loop(test.base, EVLOOP_NONBLOCK);
+		n = recv(fd, heard, sizeof(heard) - 1, MSG_DONTWAIT);
+		heard[n < 0 ? 0 : n] = '\0';
+	}
+	clean_up(&test);
+	(void)close(fd);
+}
+END_TEST
+
+/* With `once`, what was announced may end in the middle of a group. */
+START_TEST(test_once_in_group)
+{
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, true, 60000);
+
+	exchange(&test, fd, SUMMARY("5"), NULL);
+	say_messages(fd, 0, 30);
+	(void)shutdown(fd, SHUT_WR);
+	event_base_dispatch(test.base);
+	ck_assert(test.ended);
+	ck_assert_int_eq(test.result.end, SERVER_CONN_FINISHED);
+	ck_assert_uint_eq(test.result.left, 0);
+	ck_assert_uint_ge(test.result.stored, 5);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL),
+			  test.result.stored);
+	ck_assert_uint_eq(temp_count("Maildir/tmp", "", NULL), 0);
+	(void)close(fd);
+	clean_up(&test);
+}
+END_TEST
+
+/* Whoever shuts his side behind a QUIT has quit. */
+START_TEST(test_quit_and_shut)
+{
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, false, 60000);
+
+	say_messages(fd, 0, 30);
+	ck_assert_int_eq(write(fd, "QUIT\r\n", 6), 6);
+	(void)shutdown(fd, SHUT_WR);
+	event_base_dispatch(test.base);
+	ck_assert(test.ended);
+	ck_assert_int_eq(test.result.end, SERVER_CONN_FINISHED);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), 30);
+	(void)close(fd);
+	clean_up(&test);
+}
+END_TEST
+
+/* Full from the first octet on: all that have ended are answered 452. */
+START_TEST(test_group_disk_full)
+{
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, false, 60000);
+
+	say_messages(fd, 0, 30);
+	fault_disk_full = true;
+	hear(&test, fd, "452 4.3.1 ");
+	(void)close(fd);
+	event_base_dispatch(test.base);
+	fault_disk_full = false;
+	ck_assert_int_eq(test.result.end, SERVER_CONN_NO_ROOM);
+	ck_assert_uint_eq(test.result.stored, 0);
+	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), 0);
+	ck_assert_uint_eq(temp_count("Maildir/tmp", "", NULL), 0);
+	clean_up(&test);
 }
 END_TEST
 
@@ -611,6 +817,13 @@ static Suite *server_conn_suite(void)
 			    (int)N_ELEMENTS(scripts) * PACES);
 	tcase_add_loop_test(tc, test_reset, 0, 2);
 	tcase_add_loop_test(tc, test_pipelined, 0, N_ELEMENTS(pipelined));
+	tcase_add_loop_test(tc, test_backlog, 0, (int)N_ELEMENTS(backlogs));
+	tcase_add_test(tc, test_few_files);
+	tcase_add_test(tc, test_begun);
+	tcase_add_test(tc, test_endless);
+	tcase_add_test(tc, test_once_in_group);
+	tcase_add_test(tc, test_quit_and_shut);
+	tcase_add_test(tc, test_group_disk_full);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
