@@ -1,0 +1,276 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Many users hold mail: what that costs the one who drains, and the rest.
+
+First 1,000, then 100,000 users have mail waiting as far as policyd knows: it
+is told so by notes, as the plugin sends them. With both, in turns: a drain of
+200 real messages for one user more, from the client's start to its end; the CPU
+of all policyd processes while nothing is due; and what each user costs the core
+in memory.
+
+Then 1,000, and 10,000 users have a real hold with one message in it (copies of
+one that was delivered): how long policyd's walk over all of them takes at its
+start, with the CPU of each part, and "doveadm restante status -A".
+
+usage: due.py BUILD [--quick] [--json FILE]
+"""
+import argparse
+import json
+import os
+import pathlib
+import socket
+import statistics
+import subprocess
+import time
+
+from idle import add_users, children, policyd, pss
+from server import DOMAIN, SENDER, Sandbox, directory, end_on_signals, letters
+
+COUNTS = (1000, 100_000)
+MESSAGES = 200
+DAY = 24 * 3600
+
+
+def cpu(pids):
+    """seconds, finer than clock ticks"""
+    return sum(int(pathlib.Path(f"/proc/{pid}/schedstat").read_text()
+                   .split()[0]) for pid in pids) / 1e9
+
+
+def dovecot(sandbox):
+    """CPU of Dovecot's processes, by name and pid"""
+    master = int((sandbox.dir / "run/dovecot/master.pid").read_text())
+    return {(pathlib.Path(f"/proc/{pid}/comm").read_text().strip(), pid):
+            cpu([pid]) for pid in children(master)}
+
+
+# ---- what policyd is told
+
+def note_all(sandbox, count):
+    """u0 ... hold something for two weeks to come"""
+    due = int(time.time()) + 14 * DAY
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(str(sandbox.dir / "run" / "notify"))
+        for n in range(count):
+            sock.send(f"HELD\tu{n}@{DOMAIN}\t\t{due + n % DAY}\n".encode())
+
+
+def settled(pids):
+    """Until what they were told has been dealt with."""
+    before = -1
+    while (now := cpu(pids)) - before > .001:
+        before = now
+        time.sleep(.5)
+
+
+# ---- one user among many
+
+def load(sandbox, user, messages):
+    with sandbox.smtp() as smtp:
+        for message in messages:
+            smtp.sendmail(SENDER, f"{user}@{DOMAIN}", message)
+    sandbox.wait_held(user, len(messages), 120)
+
+
+def drain(sandbox, user):
+    """@return seconds, and those of CPU of policyd"""
+    pids = policyd(sandbox)
+    spent, start = cpu(pids), time.monotonic()
+    sandbox.collect(user)
+    return time.monotonic() - start, cpu(pids) - spent
+
+
+class Told:
+    """A sandbox whose policyd was told of count users."""
+
+    def __init__(self, sandbox, count):
+        self.sandbox, self.count, self.drains = sandbox, count, []
+        core = policyd(sandbox)[0]
+        before = pss([core])
+        note_all(sandbox, count)
+        settled([core])
+        self.kib_each = (pss([core]) - before) / count
+
+    def drain(self, mail):
+        load(self.sandbox, "traveller0", mail)
+        self.drains.append(drain(self.sandbox, "traveller0"))
+
+    def row(self):
+        took = [one[0] for one in self.drains]
+        return {"holding": self.count, "messages": MESSAGES,
+                "drains": len(took),
+                "drain_seconds": statistics.median(took),
+                "drain_seconds_best": min(took),
+                "drain_policyd_cpu_ms": 1000 * statistics.median(
+                    one[1] for one in self.drains),
+                "core_kib_each": self.kib_each}
+
+
+def idle_cpu(tolds, seconds):
+    """@return ms in half a minute for each"""
+    pids = [policyd(told.sandbox) for told in tolds]
+    for some in pids:
+        settled(some)
+    before = [cpu(some) for some in pids]
+    time.sleep(seconds)
+    return [(cpu(some) - spent) / seconds * 30_000
+            for some, spent in zip(pids, before)]
+
+
+def among_many(sandboxes, quick):
+    """In turns, as a machine that is busy with others changes its pace. The
+    first ones only warm up."""
+    mail = letters(MESSAGES)
+    tolds = [Told(*pair) for pair in zip(sandboxes, COUNTS)]
+    for told in tolds:
+        told.drain(mail)
+        told.drains.clear()
+    for turn in range(5 if quick else 21):
+        for told in tolds if turn % 2 else tolds[::-1]:
+            told.drain(mail)
+    spent = idle_cpu(tolds, 10 if quick else 30)
+    for told, idle in zip(tolds, spent):
+        yield dict(told.row(), idle_cpu_ms_in_30_s=idle)
+
+
+# ---- real holds
+
+def copy_holds(sandbox, user, first, last):
+    """u{first} ... get the hold of user, file by file"""
+    mail = sandbox.dir / "mail"
+    source = mail / f"{user}@{DOMAIN}"
+    owner = source.stat()
+    tree = [(os.path.relpath(path, source),
+             [(name, pathlib.Path(path, name).read_bytes()) for name in files])
+            for path, _, files in os.walk(source)]
+    for n in range(first, last):
+        for place, files in tree:
+            target = os.path.normpath(mail / f"u{n}@{DOMAIN}" / place)
+            os.mkdir(target, 0o700)
+            os.chown(target, owner.st_uid, owner.st_gid)
+            for name, octets in files:
+                fd = os.open(f"{target}/{name}",
+                             os.O_CREAT | os.O_WRONLY, 0o600)
+                os.write(fd, octets)
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+                os.close(fd)
+
+
+def walk(sandbox, accounts):
+    """policyd is started: it walks."""
+    said = sandbox.log("policyd").count("walk over the holds done")
+    before = dovecot(sandbox)
+    start = time.monotonic()
+    sandbox.start("policyd")
+    while sandbox.log("policyd").count("walk over the holds done") == said:
+        assert time.monotonic() < start + 600, "the walk does not end"
+        time.sleep(.05)
+    seconds = time.monotonic() - start
+    after = dovecot(sandbox)
+    core = policyd(sandbox)[0]
+    row = {"accounts": accounts, "seconds": seconds,
+           "policyd_cpu_ms": cpu([core]) * 1000}
+    for service in ("restante-hold", "auth"):
+        row[service + "_cpu_ms"] = 1000 * sum(
+            spent - before.get(key, 0) for key, spent in after.items()
+            if key[0] == service)
+    line = [line for line in sandbox.log("policyd").splitlines()
+            if "walk over the holds done" in line][-1]
+    row["holding"] = int(line.rpartition("timetable=")[2])
+    sandbox.stop("policyd")
+    return row
+
+
+def status_all(sandbox):
+    start = time.monotonic()
+    done = subprocess.run(
+        [sandbox.bin("doveadm"), "-f", "tab", "restante", "status", "-A"],
+        check=True, capture_output=True, text=True, timeout=600)
+    return time.monotonic() - start, len(done.stdout.splitlines()) - 1
+
+
+def walks(sandbox, counts):
+    """Dovecot sees at once a change of its users only after a restart."""
+    users = sandbox.dir / "dovecot" / "users"
+    template = users.read_text()
+    sandbox.send_simple("traveller1", "walk")
+    sandbox.wait_held("traveller1", 1)
+    done = 0
+    for count in counts:
+        sandbox.stop("dovecot")
+        users.write_text(template)
+        add_users(sandbox, count)
+        copy_holds(sandbox, "traveller1", done, count)
+        done = count
+        sandbox.start("dovecot")
+        row = walk(sandbox, count + len(template.splitlines()))
+        row["status_seconds"], row["status_lines"] = status_all(sandbox)
+        yield row
+
+
+# ---- all
+
+def show_one(row):
+    print(f"{row['holding']:7} hold mail: {row['messages']} messages drained "
+          f"in {row['drain_seconds'] * 1000:5.0f} ms (best "
+          f"{row['drain_seconds_best'] * 1000:.0f}, CPU of policyd "
+          f"{row['drain_policyd_cpu_ms']:.0f}), nothing due "
+          f"{row['idle_cpu_ms_in_30_s']:5.1f} ms of CPU in 30 s, "
+          f"{row['core_kib_each'] * 1024:4.0f} octets each", flush=True)
+
+
+def show_walk(row):
+    print(f"{row['holding']:7} of {row['accounts']} hold mail: walk "
+          f"{row['seconds']:5.1f} s, CPU of restante-hold "
+          f"{row['restante-hold_cpu_ms']:.0f} ms, auth "
+          f"{row['auth_cpu_ms']:.0f}, policyd {row['policyd_cpu_ms']:.0f}; "
+          f"doveadm restante status -A {row['status_seconds']:5.1f} s",
+          flush=True)
+
+
+def rounded(row):
+    return {key: round(value, 4) if isinstance(value, float) else value
+            for key, value in row.items()}
+
+
+def measure(sandboxes, quick):
+    one, whole = [], []
+    for row in among_many(sandboxes, quick):
+        show_one(row)
+        one.append(rounded(row))
+    few, many = one
+    print(f"drain: {many['drain_seconds'] / few['drain_seconds']:.2f} x the "
+          f"time; load of the machine {os.getloadavg()[0]:.1f}")
+    sandbox = sandboxes[0]
+    sandbox.stop("policyd")
+    for row in walks(sandbox, (1000,) if quick else (1000, 10_000)):
+        show_walk(row)
+        whole.append(rounded(row))
+    return {"many_holds": one, "walk": whole}
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("build")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    build = os.path.realpath(arguments.build)
+    end_on_signals()
+    sandboxes = []
+    with directory() as scratch:
+        try:
+            for n in range(len(COUNTS)):
+                sandboxes.append(Sandbox(scratch / f"s{n}", "--build", build))
+            text = json.dumps(measure(sandboxes, arguments.quick), indent=1)
+        finally:
+            for sandbox in sandboxes:
+                sandbox.down()
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
