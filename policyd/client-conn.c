@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "records.h"
 #include "restante/provider.h"
 #include "tls.h"
 #include "unsent.h"
@@ -56,6 +57,7 @@ struct client_conn {
 	struct rst_provider *provider;
 	struct drain *drain;
 	struct unsent unsent;
+	struct records records;
 	char *mechanisms; /* the provider's view */
 	char *user;
 	int64_t opened_ms, now_ms;
@@ -185,34 +187,6 @@ static void restrain_input(struct client_conn *conn)
 		(void)bufferevent_enable(conn->bev, EV_READ);
 }
 
-static void free_line(const void *data, size_t len, void *arg)
-{
-	(void)data;
-	(void)len;
-	free(arg);
-}
-
-/*
- * fetchmail reads one line of a TLS record and then waits in select() for the
- * next record: each line is an element of its own in the queue, which libevent
- * makes a record of its own.
- */
-static int write_lines(struct evbuffer *output, const char *data, size_t len)
-{
-	while (len > 0) {
-		const char *lf = memchr(data, '\n', len);
-		size_t n = lf == NULL ? len : (size_t)(lf - data) + 1;
-		char *line = rst_str_dup((struct rst_str){data, n});
-
-		if (evbuffer_add_reference(output, line, n, free_line, line) <
-		    0)
-			return -1;
-		data += n;
-		len -= n;
-	}
-	return 0;
-}
-
 static bool is_extended(const struct client_conn *conn)
 {
 	return conn->drain != NULL && drain_extended(conn->drain);
@@ -223,8 +197,8 @@ static int write_output(struct client_conn *conn, const char *data, size_t len)
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
 
 	if (conn->drain != NULL && !drain_extended(conn->drain))
-		return write_lines(output, data, len);
-	return evbuffer_add(output, data, len);
+		return records_write_lines(output, data, len);
+	return records_write(&conn->records, output, data, len, conn->now_ms);
 }
 
 /* @return octets moved */
