@@ -17,6 +17,7 @@ static const unsigned char alpn[] = "\x08restante";
 
 struct tls {
 	SSL_CTX *ctx;
+	SSL_SESSION *session; /* the newest; NULL: none, or used up */
 };
 
 static void error_text(unsigned long error, char error_r[TLS_ERROR_SIZE])
@@ -42,6 +43,24 @@ static bool set_up(SSL_CTX *ctx, const char *ca_file)
 	return SSL_CTX_set_default_verify_paths(ctx) == 1;
 }
 
+/* A copy: OpenSSL gives up the connection's own when that breaks off. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+	SSL_SESSION_free(tls->session);
+	tls->session = SSL_SESSION_dup(session);
+	return 0; /* theirs stays theirs */
+}
+
+static void keep_sessions(struct tls *tls)
+{
+	SSL_CTX_set_app_data(tls->ctx, tls);
+	SSL_CTX_set_session_cache_mode(
+		tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(tls->ctx, keep_session);
+}
+
 struct tls *tls_new(const char *ca_file, char error_r[TLS_ERROR_SIZE])
 {
 	struct tls *tls = rst_calloc(1, sizeof(*tls));
@@ -51,14 +70,18 @@ struct tls *tls_new(const char *ca_file, char error_r[TLS_ERROR_SIZE])
 	if (!set_up(tls->ctx, ca_file)) {
 		error_text(ERR_get_error(), error_r);
 		tls_free(&tls);
+		return NULL;
 	}
+	keep_sessions(tls);
 	return tls;
 }
 
 void tls_free(struct tls **tls)
 {
-	if (*tls != NULL)
+	if (*tls != NULL) {
+		SSL_SESSION_free((*tls)->session);
 		SSL_CTX_free((*tls)->ctx);
+	}
 	free(*tls);
 	*tls = NULL;
 }
@@ -78,16 +101,29 @@ static bool set_host(SSL *ssl, const char *host)
 	       SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
+/* Each is used once (RFC 8446 C.4), so that none can be in the way for long.
+   What was sent before the handshake is done could be replayed: never. */
+static void use_session(struct tls *tls, SSL *ssl)
+{
+	if (tls->session == NULL)
+		return;
+	(void)SSL_set_session(ssl, tls->session);
+	SSL_SESSION_free(tls->session);
+	tls->session = NULL;
+}
+
 struct bufferevent *tls_connect(struct tls *tls, struct event_base *base,
 				int fd, const char *host)
 {
 	SSL *ssl = SSL_new(tls->ctx);
 	struct bufferevent *bev = NULL;
 
-	if (ssl != NULL && set_host(ssl, host))
+	if (ssl != NULL && set_host(ssl, host)) {
+		use_session(tls, ssl);
 		bev = bufferevent_openssl_socket_new(base, fd, ssl,
 						     BUFFEREVENT_SSL_CONNECTING,
 						     BEV_OPT_CLOSE_ON_FREE);
+	}
 	if (bev == NULL) /* else it owns ssl */
 		SSL_free(ssl);
 	return bev;
@@ -103,7 +139,7 @@ void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE])
 	if (verify != X509_V_OK)
 		(void)snprintf(error_r, TLS_ERROR_SIZE, "certificate: %s",
 			       X509_verify_cert_error_string(verify));
-	else if (error != 0)
+	else if (ERR_GET_LIB(error) != 0) /* 0: of the socket, by libevent */
 		error_text(error, error_r);
 }
 
@@ -111,8 +147,9 @@ void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE])
 {
 	const SSL *ssl = bufferevent_openssl_get_ssl(bev);
 
-	(void)snprintf(text_r, TLS_ERROR_SIZE, "%s %s", SSL_get_version(ssl),
-		       SSL_get_cipher_name(ssl));
+	(void)snprintf(text_r, TLS_ERROR_SIZE, "%s %s%s", SSL_get_version(ssl),
+		       SSL_get_cipher_name(ssl),
+		       SSL_session_reused(ssl) ? " resumed" : "");
 }
 
 bool tls_server_is_ours(struct bufferevent *bev)

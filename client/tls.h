@@ -12,6 +12,8 @@
 struct tls;
 
 /**
+ * For one server: what it gives for it makes the next handshake shorter.
+ *
  * @param ca_file PEM; NULL: the system's store
  * @return NULL when that failed, with the reason in error_r
  */
@@ -26,11 +28,11 @@ struct bufferevent *tls_connect(struct tls *tls, struct event_base *base,
 				int fd, const char *host);
 /** Why a handshake or a connection failed; "" when TLS has nothing to say. */
 void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE]);
-/** "TLSv1.3 TLS_AES_256_GCM_SHA384", for the log. */
+/** "TLSv1.3 TLS_AES_256_GCM_SHA384 resumed", for the log. */
 void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE]);
-/** Say that nothing more will come, once all output is written. */
 /** Has the server chosen the ALPN protocol `restante`? */
 bool tls_server_is_ours(struct bufferevent *bev);
+/** Say that nothing more will come, once all output is written. */
 void tls_half_close(struct bufferevent *bev);
 
 #endif
