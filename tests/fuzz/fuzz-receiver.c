@@ -141,6 +141,8 @@ static struct rst_buf run(unsigned char how, struct rst_str input, size_t piece)
 	struct rst_buf text;
 	size_t n;
 
+	if ((how & 64) != 0)
+		rst_receiver_say_ahead(run.r);
 	for (; input.n > 0 && run.status == 0; input.p += n, input.n -= n) {
 		n = input.n < piece ? input.n : piece;
 		rst_buf_append(&run.in, input.p, n);
