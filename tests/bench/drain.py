@@ -230,7 +230,8 @@ def measure(arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(
+        usage=__doc__.replace("%", "%%"))
     parser.add_argument("build")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--messages", type=int)
