@@ -3,6 +3,8 @@
 
 #define FIRST_MS 1000
 #define LAST_MS 300000
+#define DISMISSED_MS 5000
+#define DISMISSED_SPREAD_MS 25000
 #define REFUSED_MS 300000
 
 static int64_t some_of(int64_t ms, uint32_t random)
@@ -19,6 +21,12 @@ int64_t backoff_next_ms(struct backoff *backoff, uint32_t random)
 	if (ms > LAST_MS)
 		ms = LAST_MS;
 	return ms / 2 + some_of(ms / 2, random);
+}
+
+int64_t backoff_dismissed_ms(struct backoff *backoff, uint32_t random)
+{
+	return DISMISSED_MS + some_of(DISMISSED_SPREAD_MS, random) +
+	       backoff_next_ms(backoff, random);
 }
 
 int64_t backoff_refused_ms(uint32_t random)

@@ -15,6 +15,14 @@ struct backoff {
  * @param random any 32 bits
  */
 int64_t backoff_next_ms(struct backoff *backoff, uint32_t random);
+/**
+ * The wait after the server has sent us away: another machine has the account,
+ * or the server goes down and all its clients come back at once. 5 to 30 s by
+ * chance, so that they come spread out and are all back within a minute; on top
+ * of it that of one more failure, as two machines with one account would drive
+ * each other out without end.
+ */
+int64_t backoff_dismissed_ms(struct backoff *backoff, uint32_t random);
 /** The wait after a refusal, which only a person can mend: 5 to 10 min. */
 int64_t backoff_refused_ms(uint32_t random);
 void backoff_reset(struct backoff *backoff);

@@ -25,7 +25,6 @@
 /* A session that lasted longer is no failure. */
 #define STEADY_MS 30000
 /* Sent away: two machines of one user would drive each other out. */
-#define DISMISSED_MS 5000
 #define DISMISSED_STEADY_MS 600000
 /* How often it is asked whether there is room again. */
 #define ROOM_MS 1000
@@ -181,10 +180,12 @@ static void wait_after(struct registration *reg,
 	case SERVER_CONN_FINISHED: /* a plain ODMR server: it is polled */
 		wait_then_dial(reg, backoff_refused_ms(chance()));
 		break;
+	case SERVER_CONN_DISMISSED:
+		wait_then_dial(reg,
+			       backoff_dismissed_ms(&reg->backoff, chance()));
+		break;
 	default:
-		wait_then_dial(
-			reg, (dismissed ? DISMISSED_MS : 0) +
-				     backoff_next_ms(&reg->backoff, chance()));
+		wait_then_dial(reg, backoff_next_ms(&reg->backoff, chance()));
 	}
 }
 

@@ -24,6 +24,19 @@ START_TEST(test_doubles)
 }
 END_TEST
 
+/* A server that restarts has all back within a minute, and not at once. */
+START_TEST(test_dismissed)
+{
+	struct backoff low = {0}, high = {0};
+
+	ck_assert_int_eq(backoff_dismissed_ms(&low, 0), 5000 + 500);
+	ck_assert_int_eq(backoff_dismissed_ms(&high, UINT32_MAX), 29999 + 999);
+	/* two machines with one account: longer each time */
+	ck_assert_int_eq(backoff_dismissed_ms(&low, 0), 5000 + 1000);
+	ck_assert_int_eq(backoff_next_ms(&low, 0), 2000);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
 	ck_assert_int_eq(backoff_refused_ms(0), 300000);
@@ -37,6 +50,7 @@ static Suite *backoff_suite(void)
 	TCase *tc = tcase_create("backoff");
 
 	tcase_add_test(tc, test_doubles);
+	tcase_add_test(tc, test_dismissed);
 	tcase_add_test(tc, test_refused);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -43,7 +43,6 @@
 #define REPLY_MS 60000
 #define SILENCE_MS 900000
 #define STEADY_MS 30000
-#define DISMISSED_MS 5000
 #define DISMISSED_STEADY_MS 600000
 #define TICK_MS 50
 
@@ -137,8 +136,9 @@ static void end(struct client *c, enum end how)
 		c->due_ms = now_ms() + backoff_refused_ms(chance());
 		return;
 	}
-	c->due_ms = now_ms() + (dismissed ? DISMISSED_MS : 0) +
-		    backoff_next_ms(&c->backoff, chance());
+	c->due_ms = now_ms() +
+		    (dismissed ? backoff_dismissed_ms(&c->backoff, chance())
+			       : backoff_next_ms(&c->backoff, chance()));
 }
 
 /* ---- octets */
