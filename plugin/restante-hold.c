@@ -3,8 +3,15 @@
  * The Dovecot service that serves the hold of one user at a time. Many
  * processes, each with one connection (client_limit = 1), so that a locked
  * mailbox stalls nobody else.
+ *
+ * Each connection wakes all processes that are idle, and one of them gets it.
+ * After many sign-ins at once these are a hundred, and waking them costs
+ * several times what the connection does. So who was woken often for nothing
+ * leaves; who is needed is started again. Dovecot's own time for that
+ * (idle_kill, one minute) does not help where each gets one now and then.
  */
 #include "lib.h"
+#include "ioloop.h"
 #include "mail-storage-service.h"
 #include "master-service.h"
 #include "master-service-settings.h"
@@ -12,15 +19,49 @@
 #include "restrict-access.h"
 #include "hold-client.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* For nothing. Many: some are to stay, for messages that come together. */
+#define WOKEN_MAX 32
+#define LOOK_MSECS 1000
 
 static struct mail_storage_service_ctx *storage_service;
 static struct hold_client *the_client;
+static struct timeout *to_look; /* NULL: not idle */
+static long woken_before;
+
+/* Most wake-ups end within epoll_wait(), as another process was faster: only
+   the kernel has counted them. */
+static long woken(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : usage.ru_nvcsw;
+}
+
+static void look(void *context ATTR_UNUSED)
+{
+	if (woken() - woken_before >= WOKEN_MAX)
+		master_service_stop(master_service);
+}
+
+static void idle_begin(void)
+{
+	woken_before = woken();
+	to_look = timeout_add(LOOK_MSECS, look, (void *)NULL);
+}
+
+static void idle_end(void)
+{
+	timeout_remove(&to_look);
+}
 
 static void client_ended(void)
 {
 	the_client = NULL;
 	master_service_client_connection_destroyed(master_service);
+	idle_begin();
 }
 
 static void client_connected(struct master_service_connection *conn)
@@ -32,6 +73,7 @@ static void client_connected(struct master_service_connection *conn)
 		master_service_client_connection_destroyed(master_service);
 		return;
 	}
+	idle_end();
 	net_set_nonblock(conn->fd, TRUE);
 	the_client =
 		hold_client_create(conn->fd, storage_service, client_ended);
@@ -72,7 +114,9 @@ int main(int argc, char *argv[])
 	storage_service =
 		mail_storage_service_init(master_service, NULL, flags);
 	master_service_init_finish(master_service);
+	idle_begin();
 	master_service_run(master_service, client_connected);
+	idle_end();
 	if (the_client != NULL)
 		hold_client_destroy(&the_client);
 	mail_storage_service_deinit(&storage_service);
