@@ -28,6 +28,8 @@
 /** smtpd comes as the user "postfix"; what keeps others out is the directory
     "private", and an answer tells them nothing anyhow. */
 #define POLICY_SOCKET_MODE 0666
+/** beside one for each client: holds that are open, listeners, the core */
+#define OTHER_DESCRIPTORS 256
 
 struct options {
 	const char *conf_path;
@@ -95,10 +97,27 @@ static void fill_standard_fds(void)
 		(void)close(fd);
 }
 
-static void raise_descriptor_limit(void)
+static void log_descriptors(const struct conf *conf, uint64_t limit)
+{
+	uint64_t wanted = workers_connections(conf) + OTHER_DESCRIPTORS;
+	struct rst_logline line;
+	bool few = limit < wanted;
+
+	rst_logline_begin(&line, few ? "descriptor limit is too low for "
+				       "max_connections"
+				     : "descriptor limit");
+	rst_logline_u64(&line, "descriptors", limit);
+	if (few) {
+		rst_logline_u64(&line, "wanted", wanted);
+		rst_logline_u64(&line, "max_connections",
+				conf->max_connections);
+	}
+	log_line(few ? LOG_WARNING : LOG_INFO, &line);
+}
+
+static void raise_descriptor_limit(const struct conf *conf)
 {
 	struct rlimit limit;
-	char text[32];
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
@@ -106,9 +125,7 @@ static void raise_descriptor_limit(void)
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
 		log_errno("descriptor limit not raised", NULL, NULL);
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
-	(void)snprintf(text, sizeof(text), "%llu",
-		       (unsigned long long)limit.rlim_cur);
-	log_short(LOG_INFO, "descriptor limit", "descriptors", text);
+	log_descriptors(conf, limit.rlim_cur);
 }
 
 /* /run is empty after a boot. What else is missing there is not ours. */
@@ -263,7 +280,7 @@ static int serve(const struct conf *conf, bool foreground)
 		log_open("core", false);
 	}
 	if (ret == EX_OK) {
-		raise_descriptor_limit();
+		raise_descriptor_limit(conf);
 		ret = core_run(&setup);
 	}
 	certificate_free(&pem, len);

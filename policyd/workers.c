@@ -103,17 +103,25 @@ static void send_mechanisms(struct worker *worker)
 	worker_send(worker, &msg, -1);
 }
 
+uint64_t workers_connections(const struct conf *conf)
+{
+	uint64_t share =
+		(conf->max_connections + conf->workers - 1) / conf->workers;
+
+	return 2 * share < conf->max_connections ? 2 * share
+						 : conf->max_connections;
+}
+
 static void send_config(struct worker *worker)
 {
 	const struct conf *conf = worker->all->config.conf;
-	const struct rst_ipc msg = {
-		.type = RST_IPC_CONFIG,
-		.a = rst_str(conf->hostname),
-		.n = {conf->keepalive_ms, conf->reply_timeout_ms,
-		      conf->sign_in_timeout_ms,
-		      (int64_t)((conf->max_connections + conf->workers - 1) /
-				conf->workers),
-		      conf->retry_interval_ms}};
+	const struct rst_ipc msg = {.type = RST_IPC_CONFIG,
+				    .a = rst_str(conf->hostname),
+				    .n = {conf->keepalive_ms,
+					  conf->reply_timeout_ms,
+					  conf->sign_in_timeout_ms,
+					  (int64_t)workers_connections(conf),
+					  conf->retry_interval_ms}};
 
 	worker_send(worker, &msg, -1);
 }

@@ -40,6 +40,9 @@ void workers_free(struct workers **workers);
 /** Tell all of them, and those who come later. */
 void workers_set_pem(struct workers *workers, struct rst_str pem);
 void workers_set_mechanisms(struct workers *workers, const char *mechanisms);
+/** How many connections one worker takes: twice an even share, as the kernel
+    does not divide evenly, and at most all. */
+uint64_t workers_connections(const struct conf *conf);
 /** Let them finish. Who has not gone after five seconds is killed. */
 void workers_shutdown(struct workers *workers);
 
