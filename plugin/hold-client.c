@@ -330,19 +330,16 @@ static void finish_release(struct hold_client *client)
 
 static int start_drain(struct hold_client *client, bool from_start)
 {
-	uint32_t uid = 0;
-
 	if (client->draining)
 		return 0;
 	if (open_store(client) < 0)
 		return -1;
 	if (from_start)
 		finish_release(client);
-	if (client->store != NULL) {
-		if (!from_start)
-			uid = rst_hold_store_position(client->store);
-		rst_hold_store_seek(client->store, uid);
-	}
+	if (client->store != NULL && from_start)
+		rst_hold_store_drain(client->store);
+	else if (client->store != NULL)
+		rst_hold_store_go_on(client->store);
 	client->drained = TRUE;
 	client->draining = TRUE;
 	client->sent = 0;

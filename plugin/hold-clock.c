@@ -96,8 +96,8 @@ static void store(struct rst_clock *clock, const char *id, time_t when)
 }
 
 /* What it was said to be once, also when that is not in the future any more. */
-static time_t first_seen(struct rst_clock *clock, const char *id,
-			 time_t received, time_t now)
+time_t rst_clock_seen(struct rst_clock *clock, const char *id, time_t received,
+		      time_t now)
 {
 	const time_t *seen;
 
@@ -121,7 +121,7 @@ static time_t first_seen(struct rst_clock *clock, const char *id,
 time_t rst_clock_arrival(struct rst_clock *clock, const char *id,
 			 time_t received, time_t now)
 {
-	received = first_seen(clock, id, received, now);
+	received = rst_clock_seen(clock, id, received, now);
 	clock->previous = I_MAX(clock->previous, received);
 	return clock->previous;
 }

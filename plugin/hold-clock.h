@@ -23,6 +23,9 @@ void rst_clock_restart(struct rst_clock *clock);
  */
 time_t rst_clock_arrival(struct rst_clock *clock, const char *id,
 			 time_t received, time_t now);
+/** The same in any order: only what lies in the future is changed. */
+time_t rst_clock_seen(struct rst_clock *clock, const char *id, time_t received,
+		      time_t now);
 /** After all messages were asked for: remove a file that nobody needs. */
 void rst_clock_clean(struct rst_clock *clock);
 

@@ -179,7 +179,6 @@ static void decide_rest(struct rst_marks *marks, const char *kept)
    on which the message need not have been listed yet. */
 static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 {
-	uint32_t position = rst_hold_store_position(marks->store);
 	HASH_TABLE(char *, struct mark *) unlisted;
 	unsigned int count, i;
 	struct mark *mark = pending_marks(marks, &count);
@@ -192,12 +191,12 @@ static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 		    !rst_hold_store_is_buried(marks->store, mark[i].id))
 			hash_table_update(unlisted, mark[i].id, &mark[i]);
 	if (hash_table_count(unlisted) > 0) {
-		rst_hold_store_seek(marks->store, 0);
+		rst_hold_store_rewind(marks->store);
 		while ((ret = rst_hold_store_next(marks->store, &held,
 						  error_r)) > 0)
 			if (hash_table_lookup(unlisted, held->id) != NULL)
 				(void)rst_marks_lease(marks, held);
-		rst_hold_store_seek(marks->store, position);
+		rst_hold_store_go_on(marks->store);
 	}
 	hash_table_destroy(&unlisted);
 	return ret;

@@ -171,15 +171,14 @@ static int release_each(struct rst_release *release, struct rst_lmtp *lmtp,
 int rst_release_run(struct rst_release *release, struct rst_hold_store *store,
 		    const char **error_r)
 {
-	uint32_t position = rst_hold_store_position(store);
 	struct rst_lmtp *lmtp;
 	int ret;
 
 	io_loop_time_refresh();
 	lmtp = rst_lmtp_new(release->user->event, release->set->release_socket);
-	rst_hold_store_seek(store, 0);
+	rst_hold_store_rewind(store);
 	ret = release_each(release, lmtp, store, error_r);
-	rst_hold_store_seek(store, position);
+	rst_hold_store_go_on(store);
 	rst_lmtp_free(&lmtp);
 	return ret;
 }

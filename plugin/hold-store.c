@@ -3,6 +3,9 @@
  * The mailbox is looked at through a view: a transaction and one mail in it.
  * No sync may happen while it is open, so whatever syncs closes it first, and
  * the next read opens it again, after the uid it had come to.
+ *
+ * A drain walks in order of arrival, too, past the large ones, which it puts
+ * off: so its first message is there at once, and needs no list of the others.
  */
 #include "lib.h"
 #include "array.h"
@@ -16,6 +19,7 @@
 #include "hold-count.h"
 #include "hold-handover.h"
 #include "hold-mailbox.h"
+#include "hold-order.h"
 #include "hold-store.h"
 #include "hold-tombstone.h"
 #include "restante-settings.h"
@@ -29,6 +33,13 @@ struct spare {
 	bool incomplete;
 	uoff_t octets, expected;
 	bool logged;
+};
+
+/* How far a walk has come. */
+struct place {
+	uint32_t uid;    /* up to this one they have been given, or put off */
+	bool from_start; /* of the hold */
+	bool small_first;
 };
 
 struct rst_hold_store {
@@ -47,11 +58,12 @@ struct rst_hold_store {
 	/* the view; NULL: closed */
 	struct mailbox_transaction_context *trans;
 	struct mail *mail;
-	uint32_t next_seq, last_seq;
+	uint32_t next_seq, last_seq, last_uid;
 	struct rst_held held;
 
-	uint32_t position;
-	bool from_start;             /* position was 0 at the last seek */
+	struct place drain, other;
+	struct place *place;         /* one of these */
+	struct rst_order *order;     /* what the drain has put off */
 	bool listed_all;             /* whatever has a tombstone is in buried */
 	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
@@ -98,7 +110,10 @@ static struct rst_hold_store *create(struct mail_user *user,
 	store->user = user;
 	store->set = set;
 	store->box = box;
-	store->from_start = TRUE;
+	store->drain.small_first = TRUE;
+	store->other.from_start = TRUE;
+	store->place = &store->other;
+	store->order = rst_order_new();
 	store->pool = pool_alloconly_create("hold store", 1024);
 	hash_table_create(&store->keys, store->pool, 0, rst_key_hash,
 			  rst_key_cmp);
@@ -162,6 +177,7 @@ void rst_hold_store_close(struct rst_hold_store **_store)
 	rst_tombstones_close(&store->tombstones);
 	rst_handovers_free(&store->handovers);
 	rst_clock_free(&store->clock);
+	rst_order_free(&store->order);
 	if (store->lock != NULL)
 		file_lock_free(&store->lock);
 	mailbox_free(&store->box);
@@ -184,7 +200,8 @@ static int open_view(struct rst_hold_store *store, const char **error_r)
 		*error_r = box_error(store);
 		return -1;
 	}
-	mailbox_get_seq_range(store->box, store->position + 1, (uint32_t)-1,
+	/* 0 where no message has such a uid */
+	mailbox_get_seq_range(store->box, store->place->uid + 1, (uint32_t)-1,
 			      &store->next_seq, &store->last_seq);
 	store->trans = mailbox_transaction_begin(store->box, 0, __func__);
 	store->mail =
@@ -192,6 +209,10 @@ static int open_view(struct rst_hold_store *store, const char **error_r)
 			   MAIL_FETCH_STREAM_HEADER | MAIL_FETCH_STREAM_BODY |
 				   MAIL_FETCH_RECEIVED_DATE,
 			   NULL);
+	if (store->next_seq != 0) {
+		mail_set_seq(store->mail, store->last_seq);
+		store->last_uid = store->mail->uid;
+	}
 	return 0;
 }
 
@@ -329,11 +350,18 @@ static void complete_held(struct rst_hold_store *store)
 	struct rst_held *held = &store->held;
 
 	held->handed_over = rst_hold_store_is_handed_over(store, held->id);
-	if (held->incomplete)
+	if (held->incomplete) {
+		/* its own date may be anything */
 		add_spare(store);
-	else /* its own date may be anything */
-		held->received = rst_clock_arrival(store->clock, held->id,
-						   held->received, ioloop_time);
+		return;
+	}
+	/* its place in order of arrival is not known in a drain */
+	held->received =
+		store->place->small_first
+			? rst_clock_seen(store->clock, held->id, held->received,
+					 ioloop_time)
+			: rst_clock_arrival(store->clock, held->id,
+					    held->received, ioloop_time);
 }
 
 /* @return whether it is to be given out */
@@ -360,21 +388,81 @@ static bool read_current(struct rst_hold_store *store)
 	return FALSE;
 }
 
+/* Without a look at its octets. What has no size that can be read is small. */
+static uoff_t current_octets(struct rst_hold_store *store)
+{
+	struct mail *mail = store->mail;
+	uoff_t octets;
+	int ret;
+
+	/* the cache has it since the mail was saved, mostly */
+	mail->lookup_abort = MAIL_LOOKUP_ABORT_NOT_IN_CACHE;
+	ret = mail_get_virtual_size(mail, &octets);
+	mail->lookup_abort = MAIL_LOOKUP_ABORT_NEVER;
+	if (ret < 0)
+		ret = mail_get_physical_size(mail, &octets);
+	return ret < 0 ? 0 : octets;
+}
+
+/* To the next message in order of arrival. @return FALSE: there is none */
+static bool walk(struct rst_hold_store *store)
+{
+	bool found = FALSE;
+
+	while (!found && store->next_seq != 0 &&
+	       store->next_seq <= store->last_seq &&
+	       (!store->place->small_first || rst_order_may_pass(store->order)))
+		T_BEGIN
+		{
+			mail_set_seq(store->mail, store->next_seq++);
+			store->place->uid = store->mail->uid;
+			found = !store->place->small_first ||
+				!rst_order_put_off(
+					store->order, store->mail->uid,
+					current_octets(store), store->last_uid);
+		}
+	T_END;
+	return found;
+}
+
+/* To the next message. What was put off waits for what has come meanwhile,
+   too. @return 1; 0: there is none; -1 */
+static int step(struct rst_hold_store *store, const char **error_r)
+{
+	bool fresh = store->mail == NULL;
+	uint32_t uid;
+
+	for (;;) {
+		if (open_view(store, error_r) < 0)
+			return -1;
+		if (walk(store))
+			return 1;
+		if (!store->place->small_first)
+			return 0;
+		if (!fresh && rst_order_waits(store->order) &&
+		    rst_order_may_pass(store->order)) {
+			close_view(store);
+			fresh = TRUE;
+		} else if (!rst_order_take(store->order, &uid)) {
+			return 0;
+		} else if (mail_set_uid(store->mail, uid)) {
+			return 1;
+		}
+	}
+}
+
 int rst_hold_store_next(struct rst_hold_store *store, struct rst_held **held_r,
 			const char **error_r)
 {
 	bool found = FALSE;
+	int ret;
 
-	if (open_view(store, error_r) < 0)
-		return -1;
-	/* next_seq is 0 where no message has such a uid */
-	while (!found && store->next_seq != 0 &&
-	       store->next_seq <= store->last_seq) {
-		mail_set_seq(store->mail, store->next_seq++);
-		store->position = store->mail->uid;
+	rst_held_clear(&store->held);
+	while (!found && (ret = step(store, error_r)) > 0)
 		found = read_current(store);
-	}
-	if (!found && store->from_start)
+	if (!found && ret < 0)
+		return -1;
+	if (!found && store->place->from_start)
 		store->listed_all = TRUE;
 	if (!found)
 		log_incomplete(store);
@@ -394,18 +482,30 @@ int rst_hold_store_get(struct rst_hold_store *store, uint32_t uid,
 			     error_r);
 }
 
-uint32_t rst_hold_store_position(const struct rst_hold_store *store)
-{
-	return store->position;
-}
-
-void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid)
+static void go_to(struct rst_hold_store *store, struct place *place)
 {
 	close_view(store);
-	store->position = uid;
-	store->from_start = uid == 0;
-	if (store->from_start)
-		rst_clock_restart(store->clock);
+	store->place = place;
+}
+
+void rst_hold_store_drain(struct rst_hold_store *store)
+{
+	go_to(store, &store->drain);
+	store->drain.uid = 0;
+	store->drain.from_start = TRUE;
+	rst_order_clear(store->order);
+}
+
+void rst_hold_store_go_on(struct rst_hold_store *store)
+{
+	go_to(store, &store->drain);
+}
+
+void rst_hold_store_rewind(struct rst_hold_store *store)
+{
+	go_to(store, &store->other);
+	store->other.uid = 0;
+	rst_clock_restart(store->clock);
 }
 
 /* ---- fallback delivery */

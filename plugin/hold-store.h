@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * One user's hold while somebody empties it: locked, read in order of arrival,
- * and messages removed from it for good.
+ * One user's hold while somebody empties it: locked, read in order of arrival
+ * or small ones first, and messages removed from it for good.
  */
 #ifndef HOLD_STORE_H
 #define HOLD_STORE_H
@@ -26,7 +26,8 @@ int rst_hold_store_open(struct mail_user *user, const struct rst_settings *set,
 void rst_hold_store_close(struct rst_hold_store **store);
 
 /**
- * The next message after the one given last, by uid. One with a tombstone is
+ * The next message, in order of arrival, from the first, unless said
+ * otherwise (_drain, _rewind). One with a tombstone is
  * passed over, by its id or its key; one of a key that was given out already;
  * one that cannot be read, which is logged and stays; and one that is
  * incomplete, where a whole one of its key is in the hold or has left it. Any
@@ -40,10 +41,17 @@ int rst_hold_store_next(struct rst_hold_store *store, struct rst_held **held_r,
 /** Read one message again. @return 1; 0: it is not there any more; -1 */
 int rst_hold_store_get(struct rst_hold_store *store, uint32_t uid,
 		       struct rst_held **held_r, const char **error_r);
-/** Uid of the message given last by _next; 0: none. */
-uint32_t rst_hold_store_position(const struct rst_hold_store *store);
-/** Go on after uid, with what has come in meanwhile. */
-void rst_hold_store_seek(struct rst_hold_store *store, uint32_t uid);
+/**
+ * From here on _next gives all that is held, small ones first (hold-order.h),
+ * with what comes in meanwhile. Their dates are not brought into order.
+ */
+void rst_hold_store_drain(struct rst_hold_store *store);
+/** Go on with the drain where it was, also when it was at its end: with what
+    has come in since. */
+void rst_hold_store_go_on(struct rst_hold_store *store);
+/** From here on _next gives all that is held, in order of arrival. The drain
+    can be gone on with. */
+void rst_hold_store_rewind(struct rst_hold_store *store);
 
 /**
  * Say, before a message is handed to LMTP, that it will be; from here on it

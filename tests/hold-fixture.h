@@ -29,7 +29,7 @@
 #undef N_ELEMENTS
 #include "test-util.h"
 
-static const char *const hold_drivers[] = {"sdbox", "maildir"};
+static const char *const hold_drivers[] = {"sdbox", "maildir", "mdbox"};
 
 struct hold_fixture {
 	char dir[32];

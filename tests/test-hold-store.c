@@ -409,17 +409,18 @@ START_TEST(test_more)
 	hold_user(hold_drivers[_i], NULL);
 	first = put_one();
 	store = hold_open();
+	rst_hold_store_drain(store);
 	held = must_next(store);
 	uid = held->uid;
 	must_end(store);
 	second = put_one();
-	rst_hold_store_seek(store, rst_hold_store_position(store));
+	rst_hold_store_go_on(store);
 	ck_assert_str_eq(must_next(store)->id, second);
 	must_end(store);
 	ck_assert_int_eq(rst_hold_store_get(store, uid, &held, &error), 1);
 	ck_assert_str_eq(held->id, first);
 	ck_assert_int_eq(rst_hold_store_get(store, 99, &held, &error), 0);
-	rst_hold_store_seek(store, 0);
+	rst_hold_store_rewind(store);
 	ck_assert_str_eq(must_next(store)->id, first);
 	rst_hold_store_close(&store);
 }
@@ -937,6 +938,190 @@ START_TEST(test_cut_and_whole)
 }
 END_TEST
 
+/* ---- small ones first */
+
+/*
+ * s, t, m, l, L: a message of some size arrives; D: the first one once more,
+ * as a rebuilt index finds it. They are numbered from 0.
+ * .: one is given out. x: that one has left. k: the first one vanishes.
+ * r: a look at all meanwhile, in order of arrival. E: the end; and MORE.
+ */
+static const struct {
+	const char *steps;
+	const char *given;
+} orders[] = {
+	{"E", ""},
+	{"ststE", "0123"},
+	{"ltsmsE", "12430"},
+	{"LlmLlmE", "251403"},
+	{"lmlmsmE", "413502"},
+	/* what comes later goes before what waits, and not only small ones */
+	{"ls.sE", "120"},
+	{"Ls..mEE", "102"},
+	{"LL.s.E", "021"},
+	{"lls.s..s..E", "23041"},
+	{"Lls.m.mE", "23410"},
+	{"Lms.lmE", "21430"},
+	{"lsEstlE", "10234"},
+	/* as much as waits, and no more, until it does not wait */
+	{"ms.ttttE", "123045"},
+	{"ms.ttmtE", "123054"},
+	{"ms.lmsE", "14032"},
+	/* those that were late themselves are waited for next */
+	{"ms.l.s.mmmmE", "10345627"},
+	/* looks and removals do not disturb it */
+	{"lsmr.r.xr.E", "120"},
+	{"lmsm.xr.x.x.xE", "2130"},
+	{"ms.tttt..r.r..E", "123045"},
+	{"lms.kE", "21"},
+	/* once only */
+	{"lDsE", "20"},
+	{"mDls.E", "302"},
+};
+
+#define PUT_MAX 10
+
+struct ordering {
+	struct rst_hold_store *store;
+	const char *ids[PUT_MAX];
+	unsigned int count, held;
+	string_t *given;
+	char *id; /* given last */
+	unsigned char key[RST_KEY_SIZE];
+	uint32_t uid;
+};
+
+static void put_sized(struct ordering *o, size_t octets)
+{
+	string_t *text = str_new(default_pool, octets + 1024);
+
+	/* of a key of its own */
+	str_printfa(text,
+		    TRACE "Received: from z by y (Postfix) id %u;\r\n"
+			  "\tSun, 26 Nov 2023 10:00:00 +0000\r\n\r\n",
+		    o->count);
+	while (str_len(text) < octets)
+		str_append(text, "A line of some octets, and one more.\r\n");
+	ck_assert_uint_lt(o->count, PUT_MAX);
+	o->held++;
+	o->ids[o->count++] = hold_put(TRACE, str_data(text), str_len(text));
+	str_free(&text);
+}
+
+static bool give(struct ordering *o)
+{
+	struct rst_held *held;
+	const char *error;
+	unsigned int i = 0;
+	int ret = rst_hold_store_next(o->store, &held, &error);
+
+	ck_assert_int_ge(ret, 0);
+	if (ret == 0)
+		return FALSE;
+	while (o->ids[i] == NULL || strcmp(o->ids[i], held->id) != 0)
+		ck_assert_uint_lt(++i, o->count);
+	str_printfa(o->given, "%u", i);
+	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
+	i_free(o->id);
+	o->id = i_strdup(held->id);
+	memcpy(o->key, held->key, RST_KEY_SIZE);
+	o->uid = held->uid;
+	return TRUE;
+}
+
+static void remove_given(struct ordering *o)
+{
+	const char *error;
+
+	rst_hold_store_bury(o->store, o->id, o->key, o->uid);
+	ck_assert_int_eq(rst_hold_store_commit(o->store, &error), 0);
+	ck_assert_int_eq(rst_hold_store_expunge(o->store, &error), 0);
+	o->held--;
+}
+
+static void look_at_all(struct ordering *o)
+{
+	struct rst_held *held;
+	unsigned int count = 0;
+	uint32_t last = 0;
+	const char *error;
+
+	rst_hold_store_rewind(o->store);
+	while (rst_hold_store_next(o->store, &held, &error) > 0) {
+		ck_assert_uint_gt(held->uid, last);
+		last = held->uid;
+		count++;
+	}
+	ck_assert_uint_eq(count, o->held);
+	rst_hold_store_go_on(o->store);
+}
+
+static void expunge_first(void)
+{
+	struct mailbox_transaction_context *trans;
+	struct mailbox *box;
+	struct mail *mail;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	mail_set_seq(mail, 1);
+	mail_expunge(mail);
+	mail_free(&mail);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	mailbox_free(&box);
+}
+
+static void take_step(struct ordering *o, char step)
+{
+	static const char letters[] = "stmlL";
+	static const size_t octets[] = {10, 100000, 200000, 600000, 1200000};
+	const char *letter = strchr(letters, step);
+
+	if (letter != NULL)
+		put_sized(o, octets[letter - letters]);
+	else if (step == 'D')
+		save_foreign(stored_text()), o->count++;
+	else if (step == '.')
+		ck_assert(give(o));
+	else if (step == 'x')
+		remove_given(o);
+	else if (step == 'k')
+		expunge_first();
+	else if (step == 'r')
+		look_at_all(o);
+	else {
+		while (give(o))
+			;
+		rst_hold_store_go_on(o->store);
+	}
+}
+
+START_TEST(test_order)
+{
+	const char *step = orders[_i / N_DRIVERS].steps;
+	struct ordering o = {.given = str_new(default_pool, 16)};
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	for (; strchr("stmlLD", *step) != NULL; step++)
+		take_step(&o, *step);
+	o.store = hold_open();
+	rst_hold_store_drain(o.store);
+	for (; *step != '\0'; step++)
+		take_step(&o, *step);
+	ck_assert_str_eq(str_c(o.given), orders[_i / N_DRIVERS].given);
+	rst_hold_store_close(&o.store);
+	i_free(o.id);
+	str_free(&o.given);
+}
+END_TEST
+
 /* ---- the lock */
 
 START_TEST(test_lock)
@@ -996,6 +1181,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_cut);
 	tcase_add_loop_test(tc, test_cut_and_whole, 0, 3 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_lock, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_order, 0,
+			    (int)N_ELEMENTS(orders) * N_DRIVERS);
 	suite_add_tcase(s, tc);
 
 	tcase_add_loop_test(plain, test_same_key, 0, (int)N_ELEMENTS(same_key));
