@@ -273,6 +273,31 @@ static void say_ok(struct hold_client *client,
 	client->state = STATE_OPEN;
 }
 
+/*
+ * They have left, and somebody was kept from removing them. It is done here, as
+ * a client that is told that nothing is held may be gone before the end of the
+ * drain that would do it.
+ */
+static void remove_leftovers(struct rst_user *user)
+{
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error;
+	int ret;
+
+	ret = rst_hold_store_open(user->user, &user->set, &store, &error);
+	if (ret > 0 && store != NULL) {
+		/* one that has just come is not for us */
+		ret = rst_hold_store_next(store, &held, &error);
+		if (ret == 0)
+			ret = rst_hold_store_expunge(store, &error);
+		rst_hold_store_close(&store);
+	}
+	if (ret < 0)
+		e_error(user->user->event,
+			"What has left the hold cannot be removed: %s", error);
+}
+
 static int cmd_user(struct hold_client *client, const struct rst_str *fields)
 {
 	struct rst_hold_status status;
@@ -295,6 +320,8 @@ static int cmd_user(struct hold_client *client, const struct rst_str *fields)
 		say_no(client, RST_HOLD_NO_ENROLLED, "not enrolled");
 		return -1;
 	}
+	if (status.leftovers > 0)
+		remove_leftovers(&client->user);
 	say_ok(client, &status);
 	return 1;
 }

@@ -50,6 +50,7 @@ static int estimate(struct mail_user *user, const struct rst_settings *set,
 		    struct mailbox *box, struct rst_hold_status *status_r,
 		    const char **error_r)
 {
+	unsigned int leftovers;
 	time_t oldest = 0;
 
 	if (rst_hold_mailbox_size(box, status_r, error_r) < 0 ||
@@ -57,7 +58,9 @@ static int estimate(struct mail_user *user, const struct rst_settings *set,
 		    0)
 		return -1;
 	if (oldest == 0) {
+		leftovers = status_r->messages;
 		i_zero(status_r);
+		status_r->leftovers = leftovers;
 		return 0;
 	}
 	status_r->oldest = oldest;

@@ -13,7 +13,10 @@ struct rst_settings;
 struct rst_hold_status {
 	unsigned int messages;
 	unsigned int incomplete; /**< that stay; not counted otherwise */
-	uoff_t octets;           /**< with CRLF line ends */
+	/** messages that the mailbox has though nothing is held; only of
+	    rst_hold_estimate() */
+	unsigned int leftovers;
+	uoff_t octets; /**< with CRLF line ends */
 	time_t oldest; /**< arrival of the oldest; 0: nothing is held */
 	time_t due;    /**< when that goes to the normal mailbox; 0: never */
 };
