@@ -411,8 +411,8 @@ class Boot:
                                       check=False)
             if result.returncode == 0:
                 break
-        else:
-            raise OSError(f"list: {result.stderr}")
+        else:           # then it is lost
+            rig.say(f"list: {result.stderr[:300]}")
         lines = result.stdout.splitlines()
         if not lines:
             return {}

@@ -103,7 +103,8 @@ class TestBed(Sandbox):
         if not text:
             return
         self.stop(part)
-        ours = {line.split("=")[0] for line in text.splitlines()}
+        ours = {line.split("=")[0] for line in text.splitlines()
+                if "=" in line}
         lines = [line for line in path.read_text().splitlines()
                  if line.split("=")[0] not in ours]
         path.write_text("\n".join(lines) + "\n" + text)
