@@ -125,7 +125,9 @@ class Clients(threading.Thread):
         with self.run_.core:
             core = self.bed.masters().get("policyd")
             if core is None or not rig.tree([core], str(self.bed.dir)):
-                self.bed.start("policyd")
+                # killed again before it was up: the next turn does it
+                with contextlib.suppress(subprocess.CalledProcessError):
+                    self.bed.start("policyd")
 
     def places(self):
         """{user: its Maildirs}"""
