@@ -147,6 +147,8 @@ def test_fast_open(fast_network, make_sandbox):
     assert connected(client) == [False, True]
     # it is not there: that is found out with the first octets
     sandbox.stop("policyd")
+    wait_for("its end", lambda: client.said("next try"))
+    client.process.send_signal(signal.SIGUSR1)
     wait_for("failure", lambda: client.said('error="Connection refused"'))
     client.kill(signal.SIGTERM)
     sandbox.down()
