@@ -154,7 +154,10 @@ def imap_copies(port, user, password):
     try:
         imap.login(user, password)
         for name in imap_mailboxes(imap):
-            if imap.select(f'"{name}"', readonly=True)[0] != "OK":
+            # Dovecot tells the first who opens a torn index that it is torn,
+            # and makes it anew for the next
+            if not any(imap.select(f'"{name}"', readonly=True)[0] == "OK"
+                       for _ in range(2)):
                 raise OSError(f"{user}: cannot open {name}")
             status, data = imap.uid("FETCH", "1:*", "(BODY.PEEK[])")
             if status != "OK":

@@ -37,7 +37,9 @@ KINDS = ("kill", "torn", "EIO", "ENOSPC", "full")
 COUNT_ONLY = 0
 NEVER = 1 << 30
 USERS = 20000
-HELD_LATER = 20     # seconds until everything must be drained
+# seconds until everything must be drained: a service whose process was killed
+# while it started is started again by Dovecot after 2, 4, ... 60 seconds
+HELD_LATER = 90
 EXPUNGED = 3        # seconds until the hold is empty after its last client
 HANGS = 3           # seconds that one sign-in may take
 HERE = pathlib.Path(__file__).resolve().parent
