@@ -212,8 +212,8 @@ static void on_challenge(struct session *session,
 	auth_answer(session, RST_VERDICT_TEMPFAIL);
 }
 
-/* Right or wrong: it is not told. Dovecot's own penalty would count for all
-   who share an address, and is switched off. */
+/* Right or wrong: it is not told. Dovecot's own penalty stays beside this: it
+   counts for all who share an address, ours for one user from one source. */
 static void refuse_guesser(struct session *session,
 			   const struct rst_auth_event *ev)
 {
@@ -252,15 +252,15 @@ static void on_auth_failed(struct session *session,
 	struct rst_logline line;
 
 	end_exchange(session);
-	if (!ev->temporary &&
-	    rst_throttle_blocks(session->all->throttle, ev->user,
-				rst_str(session->remote), clock_ms())) {
-		refuse_guesser(session, ev);
-		return;
-	}
-	if (!ev->temporary)
+	if (!ev->temporary) {
+		if (rst_throttle_blocks(session->all->throttle, ev->user,
+					rst_str(session->remote), clock_ms())) {
+			refuse_guesser(session, ev);
+			return;
+		}
 		rst_throttle_failed(session->all->throttle, ev->user,
 				    rst_str(session->remote), clock_ms());
+	}
 	session_begin_line(&line, "sign-in failed", session);
 	rst_logline_str(&line, "user", ev->user);
 	rst_logline_str(&line, "reason", ev->reason);
