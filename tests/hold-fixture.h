@@ -89,10 +89,88 @@ static inline void hold_teardown(void)
 			 1);
 }
 
-static inline const char *hold_put_message(const char *trace, const void *data,
-					   size_t size, time_t arrived)
+/* ---- the mailbox */
+
+/** @return the hold mailbox, open; to be freed with mailbox_free() */
+static inline struct mailbox *hold_box(void)
+{
+	struct mailbox *box;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	return box;
+}
+
+/** @param name in the hold's directory; "": that itself
+    @return its path, on the data stack */
+static inline const char *hold_file(const char *name)
+{
+	struct mailbox *box = hold_box();
+	const char *dir, *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
+	dir = t_strconcat(dir, "/", name, NULL);
+	mailbox_free(&box);
+	return dir;
+}
+
+static inline struct rst_hold_status hold_status(void)
+{
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &status, &error),
+			 0);
+	return status;
+}
+
+static inline unsigned int hold_count_held(void)
+{
+	return hold_status().messages;
+}
+
+/** What the mailbox has, whether it has left the hold or not. */
+static inline unsigned int hold_count_stored(void)
+{
+	struct mailbox *box = hold_box();
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_size(box, &status, &error), 0);
+	mailbox_free(&box);
+	return status.messages;
+}
+
+/** The first message vanishes, without a tombstone. */
+static inline void hold_expunge_first(void)
+{
+	struct mailbox_transaction_context *trans;
+	struct mailbox *box = hold_box();
+	struct mail *mail;
+
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	mail_set_seq(mail, 1);
+	mail_expunge(mail);
+	mail_free(&mail);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	mailbox_free(&box);
+}
+
+/* ---- saving */
+
+/** @return a delivery of data, whose input hold_save() frees */
+static inline struct rst_delivery
+hold_delivery(const char *trace, const void *data, size_t size, time_t arrived)
 {
 	struct rst_delivery delivery = {
+		.input = i_stream_create_from_data(data, size),
 		.trace = trace,
 		.mail_from = "a@example.org",
 		.rcpt_to = "b+x@example.test",
@@ -100,50 +178,45 @@ static inline const char *hold_put_message(const char *trace, const void *data,
 		.rcpt_params = "",
 		.arrived = {.tv_sec = arrived, .tv_usec = 5},
 	};
-	struct rst_saved saved;
-	struct mailbox *box;
 	const char *error;
 
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	delivery.input = i_stream_create_from_data(data, size);
 	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
-	ck_assert_msg(rst_hold_save(box, &delivery, &saved, &error) == 0, "%s",
+	return delivery;
+}
+
+/** @return its id, on the data stack */
+static inline const char *hold_save(struct rst_delivery *delivery)
+{
+	struct mailbox *box = hold_box();
+	struct rst_saved saved;
+	const char *error;
+
+	ck_assert_msg(rst_hold_save(box, delivery, &saved, &error) == 0, "%s",
 		      error);
-	i_stream_unref(&delivery.input);
+	i_stream_unref(&delivery->input);
 	mailbox_free(&box);
 	return saved.id;
+}
+
+static inline const char *hold_put_message(const char *trace, const void *data,
+					   size_t size, time_t arrived)
+{
+	struct rst_delivery delivery =
+		hold_delivery(trace, data, size, arrived);
+
+	return hold_save(&delivery);
 }
 
 /** Save a message as a crash may leave it: without its last octets. */
 static inline void hold_put_part(const void *data, size_t size, uoff_t missing)
 {
-	struct rst_delivery delivery = {
-		.mail_from = "a@example.org",
-		.rcpt_to = "b+x@example.test",
-		.mail_params = "",
-		.rcpt_params = "",
-		.arrived = {.tv_sec = 1700000000},
-	};
-	struct rst_saved saved;
-	struct mailbox *box;
-	struct istream *whole;
-	const char *error;
+	struct rst_delivery delivery =
+		hold_delivery("", data, size, 1700000000);
+	struct istream *whole = delivery.input;
 
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	whole = i_stream_create_from_data(data, size);
-	delivery.input = whole;
-	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
 	delivery.input = i_stream_create_limit(whole, size - missing);
 	i_stream_unref(&whole);
-	ck_assert_int_eq(rst_hold_save(box, &delivery, &saved, &error), 0);
-	i_stream_unref(&delivery.input);
-	mailbox_free(&box);
+	hold_save(&delivery);
 }
 
 /** Save a message; @return its id, on the data stack */

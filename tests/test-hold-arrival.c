@@ -53,17 +53,6 @@ static enum rst_arrival bring(const char *text)
 	return bring_to(text, "b@example.test");
 }
 
-static unsigned int count_held(void)
-{
-	struct rst_hold_status status;
-	const char *error;
-
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &status, &error),
-			 0);
-	return status.messages;
-}
-
 /* It never says that nothing is held where something is, nor the other way
    round. */
 static unsigned int estimate(void)
@@ -74,27 +63,9 @@ static unsigned int estimate(void)
 	ck_assert_int_eq(rst_hold_estimate(hold_fixture.ctx->user,
 					   &hold_fixture.set, &status, &error),
 			 0);
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &exact, &error),
-			 0);
+	exact = hold_status();
 	ck_assert_int_eq(status.due, exact.due);
 	ck_assert_int_eq(status.messages == 0, exact.messages == 0);
-	return status.messages;
-}
-
-static unsigned int count_stored(void)
-{
-	struct mailbox_status status;
-	struct mailbox *box;
-	const char *error;
-
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
-	mailbox_free(&box);
 	return status.messages;
 }
 
@@ -118,21 +89,6 @@ static unsigned int drain(bool remove)
 	return count;
 }
 
-static const char *hold_file(const char *name)
-{
-	struct mailbox *box;
-	const char *dir, *error;
-
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
-	dir = t_strconcat(dir, "/", name, NULL);
-	mailbox_free(&box);
-	return dir;
-}
-
 START_TEST(test_again)
 {
 	const char *id;
@@ -142,18 +98,18 @@ START_TEST(test_again)
 	id = t_strdup(known_id);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
 	ck_assert_str_eq(known_id, id);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_held(), 1);
 	/* another recipient, another text */
 	ck_assert_int_eq(bring_to(MESSAGE, "b+x@example.test"),
 			 RST_ARRIVAL_HELD);
 	ck_assert_int_eq(bring(MESSAGE "y\r\n"), RST_ARRIVAL_HELD);
-	ck_assert_uint_eq(count_held(), 3);
+	ck_assert_uint_eq(hold_count_held(), 3);
 
 	ck_assert_uint_eq(drain(TRUE), 3);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
 	ck_assert_ptr_null(known_id);
 	ck_assert_int_eq(bring(MESSAGE "y\r\n"), RST_ARRIVAL_KNOWN);
-	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(hold_count_held(), 0);
 }
 END_TEST
 
@@ -166,7 +122,7 @@ START_TEST(test_no_dedup)
 	hold_user("sdbox", fields);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
-	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_uint_eq(hold_count_held(), 2);
 	ck_assert_uint_eq(drain(FALSE), 2);
 }
 END_TEST
@@ -262,35 +218,18 @@ START_TEST(test_log)
 	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_KNOWN);
 	ck_assert_int_eq(bring(MESSAGE "1"), RST_ARRIVAL_KNOWN);
 	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_KNOWN);
-	ck_assert_uint_eq(count_held(), gone ? 1 : 3);
+	ck_assert_uint_eq(hold_count_held(), gone ? 1 : 3);
 }
 END_TEST
 
 /* Somebody has emptied the hold by other means: then it is not known. */
 START_TEST(test_lost)
 {
-	struct mailbox_transaction_context *trans;
-	struct mailbox *box;
-	struct mail *mail;
-	const char *error;
-
 	hold_user(hold_drivers[_i], NULL);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	trans = mailbox_transaction_begin(box, 0, __func__);
-	mail = mail_alloc(trans, 0, NULL);
-	mail_set_seq(mail, 1);
-	mail_expunge(mail);
-	mail_free(&mail);
-	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	mailbox_free(&box);
+	hold_expunge_first();
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_held(), 1);
 }
 END_TEST
 
@@ -339,7 +278,7 @@ START_TEST(test_index_lost)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	ioloop_time += 5; /* an index has its id from it */
-	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_uint_eq(hold_count_held(), 2);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
 	ck_assert_ptr_nonnull(known_id);
 	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
@@ -362,13 +301,13 @@ START_TEST(test_system_started)
 	ck_assert_int_eq(link(t_strconcat(dir, "u.1", NULL),
 			      t_strconcat(dir, "u.9", NULL)),
 			 0);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_held(), 1);
 	fd = open(hold_file("restante.index"), O_WRONLY);
 	ck_assert_int_eq(pwrite(fd, other, sizeof(other) - 1, 0),
 			 sizeof(other) - 1);
 	i_close_fd(&fd);
-	ck_assert_uint_eq(count_held(), 2);
-	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_uint_eq(hold_count_held(), 2);
+	ck_assert_uint_eq(hold_count_held(), 2);
 }
 END_TEST
 
@@ -398,7 +337,7 @@ START_TEST(test_at_once)
 			held++;
 	}
 	ck_assert_uint_eq(held, 1);
-	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_uint_eq(hold_count_held(), 2);
 }
 END_TEST
 
@@ -411,13 +350,13 @@ START_TEST(test_double)
 	hold_put("", "S: x\r\n\r\n", 8);
 	hold_put("", MESSAGE, strlen(MESSAGE));
 	hold_put("", "S: x\r\n\r\n", 8);
-	ck_assert_uint_eq(count_held(), 3);
+	ck_assert_uint_eq(hold_count_held(), 3);
 	ck_assert_uint_eq(estimate(), 4);
 	ck_assert_uint_eq(drain(FALSE), 3);
 	ck_assert_uint_eq(drain(TRUE), 3);
-	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(hold_count_held(), 0);
 	ck_assert_uint_eq(estimate(), 0);
-	ck_assert_uint_eq(count_stored(), 0);
+	ck_assert_uint_eq(hold_count_stored(), 0);
 	ck_assert_uint_eq(drain(TRUE), 0);
 }
 END_TEST
@@ -433,7 +372,7 @@ START_TEST(test_part)
 
 	hold_user(hold_drivers[_i], NULL);
 	hold_put_part(MESSAGE, strlen(MESSAGE), 3);
-	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(hold_count_held(), 0);
 	ck_assert_uint_eq(estimate(), 0);
 	store = hold_open();
 	ck_assert_int_eq(rst_hold_store_next(store, &held, &error), 1);
@@ -446,9 +385,7 @@ START_TEST(test_part)
 	hold_put_part(MESSAGE, strlen(MESSAGE), 3);
 	ck_assert_int_eq(bring_as_put(MESSAGE), RST_ARRIVAL_HELD);
 	ck_assert_int_eq(bring_as_put(MESSAGE), RST_ARRIVAL_KNOWN);
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &status, &error),
-			 0);
+	status = hold_status();
 	ck_assert_uint_eq(status.messages, 1);
 	ck_assert_uint_eq(status.incomplete, 1);
 	/* whoever has the whole one needs it no more */

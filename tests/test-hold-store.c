@@ -104,33 +104,6 @@ static void must_end(struct rst_hold_store *store)
 	ck_assert_int_eq(rst_hold_store_next(store, &held, &error), 0);
 }
 
-static unsigned int count_held(void)
-{
-	struct rst_hold_status status;
-	const char *error;
-
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &status, &error),
-			 0);
-	return status.messages;
-}
-
-/* What the mailbox has, whether it has left the hold or not. */
-static unsigned int count_stored(void)
-{
-	struct rst_hold_status status;
-	struct mailbox *box;
-	const char *error;
-
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_eq(rst_hold_mailbox_size(box, &status, &error), 0);
-	mailbox_free(&box);
-	return status.messages;
-}
-
 START_TEST(test_octets)
 {
 	const struct message *message = &messages[_i / N_DRIVERS];
@@ -310,15 +283,12 @@ static const char *put_one(void)
 START_TEST(test_status)
 {
 	struct rst_hold_status status;
-	const char *error;
 
 	hold_user(hold_drivers[_i], NULL);
-	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(hold_count_held(), 0);
 	put_one();
 	put_one();
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &status, &error),
-			 0);
+	status = hold_status();
 	ck_assert_uint_eq(status.messages, 2);
 	ck_assert_uint_gt(status.octets, 2 * strlen(MESSAGE));
 	ck_assert_int_eq(status.oldest, 1700000000);
@@ -344,7 +314,7 @@ START_TEST(test_remove)
 	ck_assert_str_eq(must_next(store)->id, kept);
 	must_end(store);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_held(), 1);
 }
 END_TEST
 
@@ -364,8 +334,8 @@ START_TEST(test_tombstone)
 	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
 	rst_hold_store_close(&store);
 	/* it is there and counts no more */
-	ck_assert_uint_eq(count_stored(), 2);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_stored(), 2);
+	ck_assert_uint_eq(hold_count_held(), 1);
 
 	store = hold_open();
 	ck_assert(rst_hold_store_is_buried(store, id));
@@ -374,7 +344,7 @@ START_TEST(test_tombstone)
 	must_end(store);
 	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_stored(), 1);
+	ck_assert_uint_eq(hold_count_stored(), 1);
 }
 END_TEST
 
@@ -433,13 +403,8 @@ static void save_part(const char *text, size_t size)
 	struct mailbox_transaction_context *trans;
 	struct mail_save_context *save;
 	struct istream *input;
-	struct mailbox *box;
-	const char *error;
+	struct mailbox *box = hold_box();
 
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
 	input = i_stream_create_from_data(text, size);
 	trans = mailbox_transaction_begin(
 		box, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
@@ -463,14 +428,10 @@ static const char *stored_text(void)
 {
 	struct mailbox_transaction_context *trans;
 	struct istream *input;
-	struct mailbox *box;
+	struct mailbox *box = hold_box();
 	struct mail *mail;
-	const char *error, *text;
+	const char *text;
 
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
 	ck_assert_int_eq(mailbox_sync(box, 0), 0);
 	trans = mailbox_transaction_begin(box, 0, __func__);
 	mail = mail_alloc(trans, 0, NULL);
@@ -501,11 +462,11 @@ START_TEST(test_came_back)
 	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
 	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_stored(), 0);
+	ck_assert_uint_eq(hold_count_stored(), 0);
 
 	save_foreign(text);
-	ck_assert_uint_eq(count_stored(), 1);
-	ck_assert_uint_eq(count_held(), 0);
+	ck_assert_uint_eq(hold_count_stored(), 1);
+	ck_assert_uint_eq(hold_count_held(), 0);
 	store = hold_open();
 	if (way == 0) {
 		must_end(store);
@@ -522,7 +483,7 @@ START_TEST(test_came_back)
 		ck_assert_uint_eq(release.failed, 0);
 	}
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_stored(), 0);
+	ck_assert_uint_eq(hold_count_stored(), 0);
 }
 END_TEST
 
@@ -538,30 +499,14 @@ START_TEST(test_double)
 	hold_user(hold_drivers[_i], NULL);
 	hold_put(TRACE, QUEUED, strlen(QUEUED));
 	save_foreign(stored_text());
-	ck_assert_uint_eq(count_stored(), 2);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_stored(), 2);
+	ck_assert_uint_eq(hold_count_held(), 1);
 	store = hold_open();
 	must_next(store);
 	must_end(store);
 	rst_hold_store_close(&store);
 }
 END_TEST
-
-static void remove_file(const char *name)
-{
-	struct mailbox *box;
-	const char *path, *error;
-
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_gt(
-		mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path),
-		0);
-	ck_assert_int_eq(unlink(t_strconcat(path, "/", name, NULL)), 0);
-	mailbox_free(&box);
-}
 
 /* A file that is not there does not hide the others. */
 START_TEST(test_lost_file)
@@ -570,8 +515,8 @@ START_TEST(test_lost_file)
 	put_one();
 	hold_put_at(1700000001);
 	hold_put_at(1700000002);
-	remove_file("u.2");
-	ck_assert_uint_eq(count_held(), 2);
+	ck_assert_int_eq(unlink(hold_file("u.2")), 0);
+	ck_assert_uint_eq(hold_count_held(), 2);
 }
 END_TEST
 
@@ -586,17 +531,11 @@ static struct rst_hold_store *reopened(struct rst_hold_store *store)
 static void write_handover(const char *id, enum rst_handover state)
 {
 	static const unsigned char no_key[RST_KEY_SIZE];
-	struct mailbox *box;
-	const char *dir, *error;
+	const char *error;
 
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
-	ck_assert_int_eq(
-		rst_handover_write(dir, id, no_key, state, TRUE, &error), 0);
-	mailbox_free(&box);
+	ck_assert_int_eq(rst_handover_write(hold_file(""), id, no_key, state,
+					    TRUE, &error),
+			 0);
 }
 
 static const struct {
@@ -622,7 +561,8 @@ START_TEST(test_handover)
 	for (step = handovers[_i / N_DRIVERS].steps; *step != '\0'; step++)
 		write_handover(id, (enum rst_handover)(strchr(letters, *step) -
 						       letters));
-	ck_assert_uint_eq(count_held(), handovers[_i / N_DRIVERS].given_out);
+	ck_assert_uint_eq(hold_count_held(),
+			  handovers[_i / N_DRIVERS].given_out);
 	store = hold_open();
 	if (handovers[_i / N_DRIVERS].given_out) {
 		held = must_next(store);
@@ -645,7 +585,6 @@ START_TEST(test_in_flight)
 {
 	struct rst_hold_store *store;
 	struct file_lock *lock;
-	struct mailbox *box;
 	const char *id, *error;
 	int fds[2], status;
 	char octet;
@@ -658,11 +597,8 @@ START_TEST(test_in_flight)
 	pid = fork();
 	if (pid == 0) {
 		/* LMTP */
-		ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-						       &hold_fixture.set, 0,
-						       FALSE, &box, &error),
-				 1);
-		ck_assert_int_eq(rst_hold_mailbox_lock(box, RST_LOCK_RELEASE, 5,
+		ck_assert_int_eq(rst_hold_mailbox_lock(hold_box(),
+						       RST_LOCK_RELEASE, 5,
 						       &lock, &error),
 				 1);
 		ck_assert_int_eq(write(fds[1], "x", 1), 1);
@@ -770,9 +706,7 @@ START_TEST(test_future)
 
 	hold_user(hold_drivers[_i], NULL);
 	hold_put_at(ioloop_time + 30 * DAY);
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &status, &error),
-			 0);
+	status = hold_status();
 	due = ioloop_time + 14 * DAY;
 	ck_assert_int_eq(status.due, due);
 	ioloop_time += DAY;
@@ -919,7 +853,7 @@ START_TEST(test_cut_and_whole)
 	save_part(text, size);
 	if (_i % 3 == 2)
 		save_part(text, size - 3);
-	ck_assert_uint_eq(count_held(), 1);
+	ck_assert_uint_eq(hold_count_held(), 1);
 
 	store = hold_open();
 	held = must_next(store);
@@ -932,8 +866,8 @@ START_TEST(test_cut_and_whole)
 	must_end(store);
 	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
 	rst_hold_store_close(&store);
-	ck_assert_uint_eq(count_held(), 1);
-	ck_assert_uint_eq(count_stored(), 1);
+	ck_assert_uint_eq(hold_count_held(), 1);
+	ck_assert_uint_eq(hold_count_stored(), 1);
 	free(text);
 }
 END_TEST
@@ -1056,28 +990,6 @@ static void look_at_all(struct ordering *o)
 	rst_hold_store_go_on(o->store);
 }
 
-static void expunge_first(void)
-{
-	struct mailbox_transaction_context *trans;
-	struct mailbox *box;
-	struct mail *mail;
-	const char *error;
-
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	trans = mailbox_transaction_begin(box, 0, __func__);
-	mail = mail_alloc(trans, 0, NULL);
-	mail_set_seq(mail, 1);
-	mail_expunge(mail);
-	mail_free(&mail);
-	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	mailbox_free(&box);
-}
-
 static void take_step(struct ordering *o, char step)
 {
 	static const char letters[] = "stmlL";
@@ -1093,7 +1005,7 @@ static void take_step(struct ordering *o, char step)
 	else if (step == 'x')
 		remove_given(o);
 	else if (step == 'k')
-		expunge_first();
+		hold_expunge_first();
 	else if (step == 'r')
 		look_at_all(o);
 	else {
