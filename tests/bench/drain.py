@@ -16,17 +16,15 @@ A link is named after its round trip and loss, like "250ms" or "600ms-1%", or
 "loopback". A peer that would take very long gets fewer messages, and its
 seconds are scaled: these have a ~. Names of peers may be shortened.
 """
-import argparse
 import collections
-import json
 import os
-import pathlib
 import shlex
 import shutil
 
 import link as links
 import peers as everybody
-from server import Server, directory, end_on_signals, letters
+from server import (Server, directory, end_on_signals, letters,
+                    parse_arguments, write_json)
 
 MESSAGES = 1000
 LOOPBACK_RUNS = 5    # these are short, and the middle one counts
@@ -230,27 +228,14 @@ def measure(arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        usage=__doc__.replace("%", "%%"))
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--messages", type=int)
-    parser.add_argument("--peers")
-    parser.add_argument("--links")
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
-    arguments.build = os.path.realpath(arguments.build)
+    arguments = parse_arguments(__doc__, messages=int, peers=str, links=str)
     if arguments.messages is None:
         arguments.messages = 100 if arguments.quick else MESSAGES
     end_on_signals()
     load = say_load()
     rows = measure(arguments)
     print_commands(rows)
-    text = json.dumps({"drain": rows, "load_before": load}, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+    write_json({"drain": rows, "load_before": load}, arguments.json)
 
 
 if __name__ == "__main__":

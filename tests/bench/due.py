@@ -14,8 +14,6 @@ start, with the CPU of each part, and "doveadm restante status -A".
 
 usage: due.py BUILD [--quick] [--json FILE]
 """
-import argparse
-import json
 import os
 import pathlib
 import socket
@@ -24,7 +22,8 @@ import subprocess
 import time
 
 from idle import add_users, children, policyd, pss
-from server import DOMAIN, SENDER, Sandbox, directory, end_on_signals, letters
+from server import (DOMAIN, SENDER, Sandbox, directory, end_on_signals,
+                    letters, parse_arguments, rounded, write_json)
 
 COUNTS = (1000, 100_000)
 MESSAGES = 200
@@ -228,16 +227,11 @@ def show_walk(row):
           flush=True)
 
 
-def rounded(row):
-    return {key: round(value, 4) if isinstance(value, float) else value
-            for key, value in row.items()}
-
-
 def measure(sandboxes, quick):
     one, whole = [], []
     for row in among_many(sandboxes, quick):
         show_one(row)
-        one.append(rounded(row))
+        one.append(row)
     few, many = one
     print(f"drain: {many['drain_seconds'] / few['drain_seconds']:.2f} x the "
           f"time; load of the machine {os.getloadavg()[0]:.1f}")
@@ -245,31 +239,24 @@ def measure(sandboxes, quick):
     sandbox.stop("policyd")
     for row in walks(sandbox, (1000,) if quick else (1000, 10_000)):
         show_walk(row)
-        whole.append(rounded(row))
-    return {"many_holds": one, "walk": whole}
+        whole.append(row)
+    return rounded({"many_holds": one, "walk": whole}, 4)
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
-    build = os.path.realpath(arguments.build)
+    arguments = parse_arguments(__doc__)
     end_on_signals()
     sandboxes = []
     with directory() as scratch:
         try:
             for n in range(len(COUNTS)):
-                sandboxes.append(Sandbox(scratch / f"s{n}", "--build", build))
-            text = json.dumps(measure(sandboxes, arguments.quick), indent=1)
+                sandboxes.append(Sandbox(scratch / f"s{n}", "--build",
+                                         arguments.build))
+            result = measure(sandboxes, arguments.quick)
         finally:
             for sandbox in sandboxes:
                 sandbox.down()
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+    write_json(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ libevent/OpenSSL TLS server, and IMAP IDLE at the same Dovecot.
 
 usage: idle.py BUILD [--quick] [--json FILE]
 """
-import argparse
-import json
 import os
 import pathlib
 import re
@@ -21,7 +19,8 @@ import socket
 import subprocess
 import time
 
-from server import DOMAIN, Sandbox, directory, end_on_signals
+from server import (DOMAIN, Sandbox, directory, end_on_signals,
+                    parse_arguments, rounded, write_json)
 
 PER_SOURCE = 5000  # below what descriptors a process usually has
 CLOCK = os.sysconf("SC_CLK_TCK")
@@ -266,28 +265,18 @@ def measure_all(sandbox, build, quick):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
-    build = os.path.realpath(arguments.build)
+    arguments = parse_arguments(__doc__)
     end_on_signals()
     rows = []
     with directory() as scratch:
-        sandbox = Sandbox(scratch / "s", "--build", build)
+        sandbox = Sandbox(scratch / "s", "--build", arguments.build)
         try:
-            for row in measure_all(sandbox, build, arguments.quick):
+            for row in measure_all(sandbox, arguments.build, arguments.quick):
                 show(row)
-                rows.append({key: round(value, 2) if value.__class__ is float
-                             else value for key, value in row.items()})
+                rows.append(row)
         finally:
             sandbox.down()
-    text = json.dumps({"idle_clients": rows}, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+    write_json({"idle_clients": rounded(rows, 2)}, arguments.json)
 
 
 if __name__ == "__main__":

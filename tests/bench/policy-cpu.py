@@ -11,15 +11,12 @@ counts it for the server's process.
 
 usage: policy-cpu.py BUILD [--quick] [--json FILE]
 """
-import argparse
-import json
 import os
-import pathlib
 import subprocess
 
 from policy import (DOMAIN, FLOOR, POLICYD, POSTGREY, Rig, floor, median,
                     postgrey)
-from server import directory, end_on_signals
+from server import directory, end_on_signals, parse_arguments, write_json
 
 CONNECTIONS = (10, 100)
 RECIPIENTS = {"not enrolled": f"resident@{DOMAIN}",
@@ -98,12 +95,8 @@ class Measurement:
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
-    build = os.path.realpath(arguments.build)
+    arguments = parse_arguments(__doc__)
+    build = arguments.build
     end_on_signals()
     measurement = Measurement(build, arguments)
     with directory() as scratch, floor(build, scratch) as least, \
@@ -115,11 +108,7 @@ def main():
         for server in servers:
             print(f"  {server.name}: {server.command}")
         print(f"  asked by: {rows[0]['command']}")
-    text = json.dumps({"policy_cpu": rows}, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+    write_json({"policy_cpu": rows}, arguments.json)
 
 
 if __name__ == "__main__":

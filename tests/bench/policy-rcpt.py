@@ -14,7 +14,6 @@ Situations: quiet, reload (SIGHUP to policyd, again and again), auth-stopped
 and hold-stopped (SIGSTOP, while clients sign in and messages are due),
 sign-ins (1,000 clients at once), restart.
 """
-import argparse
 import contextlib
 import itertools
 import json
@@ -29,7 +28,8 @@ import time
 
 from policy import (DOMAIN, POLICYD, Rig, Session, floor, median, percentile,
                     postgrey, recipients)
-from server import directory, end_on_signals, wait_for
+from server import (directory, end_on_signals, parse_arguments, wait_for,
+                    write_json)
 
 NONE = "none"
 WANTED_US = 100
@@ -283,21 +283,11 @@ def measure(build, scratch, arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--situations")
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, situations=str)
     end_on_signals()
     with directory() as scratch:
-        result = measure(os.path.realpath(arguments.build), scratch,
-                         arguments)
-    text = json.dumps(result, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+        result = measure(arguments.build, scratch, arguments)
+    write_json(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import time
 
 from server import DOMAIN, Sandbox, free_port, wait_for

@@ -9,17 +9,15 @@ over emulated links (see link.c).
 
 usage: push-latency.py BUILD [--quick] [--messages N] [--json FILE]
 """
-import argparse
-import json
 import os
-import pathlib
 import smtplib
 import socket
 import subprocess
 import time
 
 import link as links
-from server import DOMAIN, SENDER, Server, directory, end_on_signals
+from server import (DOMAIN, SENDER, Server, directory, end_on_signals,
+                    parse_arguments, write_json)
 
 # what IDLE takes besides the round trips, which is what takes long here
 IDLE_SECONDS = .6
@@ -190,29 +188,19 @@ def cells(default, quick):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--messages", type=int)
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
-    build = os.path.realpath(arguments.build)
+    arguments = parse_arguments(__doc__, messages=int)
     end_on_signals()
     result = []
-    with directory() as scratch, links.Link(build) as link:
+    with directory() as scratch, links.Link(arguments.build) as link:
         link.enter("server")
-        with Server(scratch / "s", build) as server:
+        with Server(scratch / "s", arguments.build) as server:
             for cell in cells(links.CONGESTION.read_text().strip(),
                               arguments.quick):
                 one = IDLE_SECONDS + 5 * cell[0] / 1000
                 seconds = QUICK_SECONDS if arguments.quick else SECONDS
                 count = arguments.messages or int(seconds / one)
                 result += measure(link, server, cell, count, scratch)
-    text = json.dumps({"new_message": result}, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+    write_json({"new_message": result}, arguments.json)
 
 
 if __name__ == "__main__":

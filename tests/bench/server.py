@@ -4,8 +4,10 @@
 Beside the travellers there are people who are not enrolled, for the peers
 that fetch by IMAP, and mail for client.test waits in the queue for ETRN.
 """
+import argparse
 import concurrent.futures
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -47,6 +49,38 @@ def end_on_signals():
         raise SystemExit(128 + number)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, end)
+
+
+def parse_arguments(usage, **more):
+    """What each of them takes: BUILD, as an absolute path, --quick, --json.
+
+    @param more other options, by their names, with their types
+    """
+    parser = argparse.ArgumentParser(usage=usage.replace("%", "%%"))
+    parser.add_argument("build", type=os.path.realpath)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path)
+    for name, kind in more.items():
+        parser.add_argument(f"--{name}", type=kind)
+    return parser.parse_args()
+
+
+def write_json(result, path):
+    """@param path None: to standard output"""
+    text = json.dumps(result, indent=1)
+    if path:
+        path.write_text(text + "\n")
+    else:
+        print(text)
+
+
+def rounded(value, digits):
+    """All that are fractions, also in dictionaries and lists."""
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item, digits) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
 def free_port():

@@ -14,15 +14,14 @@ each sign-in, one after the other. The clients have device passwords, as
 packaging/dovecot/90-restante.conf advises. With SCHEME they sign in with those
 of the accounts, which then have that scheme.
 """
-import argparse
-import json
 import os
 import pathlib
 import time
 
 from idle import (Clients, add_users, children, cpu, hashed, measure_bare,
                   policyd)
-from server import DOMAIN, Sandbox, directory, end_on_signals
+from server import (DOMAIN, Sandbox, directory, end_on_signals,
+                    parse_arguments, rounded, write_json)
 
 PATIENCE = 600
 
@@ -83,12 +82,6 @@ def tls_cost(sandbox, build, count):
     return measure_bare(sandbox, build, count)["cpu_ms_each"]
 
 
-def rounded(value):
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return round(value, 3) if isinstance(value, float) else value
-
-
 def add_devices(sandbox, path, count):
     word = hashed("SSHA512", sandbox.password)
     path.write_text("".join(f"u{n}@{DOMAIN}:{word}\n" for n in range(count)))
@@ -109,18 +102,12 @@ def measure(sandbox, build, count, scheme, devices):
     row = storm(sandbox, build, count)
     row["scheme"] = scheme or "ARGON2ID, device passwords"
     row["cpu_ms_each"]["TLS alone"] = tls_cost(sandbox, build, count)
-    return rounded(row)
+    return rounded(row, 3)
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("build")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--count", type=int)
-    parser.add_argument("--scheme")
-    arguments = parser.parse_args()
-    build = os.path.realpath(arguments.build)
+    arguments = parse_arguments(__doc__, count=int, scheme=str)
+    build = arguments.build
     count = arguments.count or (500 if arguments.quick else 5000)
     end_on_signals()
     with directory() as scratch:
@@ -141,11 +128,7 @@ def main():
     print("CPU for each sign-in: " + ", ".join(
         f"{name} {value:.2f} ms"
         for name, value in row["cpu_ms_each"].items()))
-    text = json.dumps({"reconnect_storm": row}, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
-    else:
-        print(text)
+    write_json({"reconnect_storm": row}, arguments.json)
 
 
 if __name__ == "__main__":
