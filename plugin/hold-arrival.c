@@ -38,16 +38,10 @@ struct arrival {
 	const char *error;
 };
 
-static int box_failed(struct arrival *a)
-{
-	a->error = t_strdup(mailbox_get_last_internal_error(a->box, NULL));
-	return -1;
-}
-
 static int sync_box(struct arrival *a, struct mailbox_status *status_r)
 {
-	if (mailbox_sync(a->box, 0) < 0)
-		return box_failed(a);
+	if (rst_mailbox_sync(a->box, 0, &a->error) < 0)
+		return -1;
 	mailbox_get_open_status(a->box, STATUS_UIDNEXT | STATUS_UIDVALIDITY,
 				status_r);
 	return 0;
@@ -87,8 +81,10 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 		}
 	T_END;
 	mail_free(&mail);
-	if (mailbox_transaction_commit(&trans) < 0)
-		return box_failed(a);
+	if (mailbox_transaction_commit(&trans) < 0) {
+		a->error = rst_mailbox_error(a->box);
+		return -1;
+	}
 	return count;
 }
 

@@ -21,9 +21,18 @@
 /* longer than Postfix keeps a message in its queue */
 #define KEEP_SECS (7 * 24 * 3600)
 
-static const char *last_error(struct mailbox *box)
+const char *rst_mailbox_error(struct mailbox *box)
 {
-	return mailbox_get_last_internal_error(box, NULL);
+	return t_strdup(mailbox_get_last_internal_error(box, NULL));
+}
+
+int rst_mailbox_sync(struct mailbox *box, enum mailbox_sync_flags flags,
+		     const char **error_r)
+{
+	if (mailbox_sync(box, flags) == 0)
+		return 0;
+	*error_r = rst_mailbox_error(box);
+	return -1;
 }
 
 static bool is_home(struct mail_user *user, const char *path)
@@ -68,11 +77,11 @@ static int create_box(struct mailbox *box, const char **error_r)
 {
 	if (mailbox_create(box, NULL, FALSE) < 0 &&
 	    mailbox_get_last_mail_error(box) != MAIL_ERROR_EXISTS) {
-		*error_r = t_strdup(last_error(box));
+		*error_r = rst_mailbox_error(box);
 		return -1;
 	}
 	if (mailbox_open(box) < 0) {
-		*error_r = t_strdup(last_error(box));
+		*error_r = rst_mailbox_error(box);
 		return -1;
 	}
 	return never_fsync(box) ? 0 : fsync_parents(box, error_r);
@@ -84,7 +93,7 @@ static int open_box(struct mailbox *box, bool create, const char **error_r)
 	if (mailbox_open(box) == 0)
 		return 1;
 	if (mailbox_get_last_mail_error(box) != MAIL_ERROR_NOTFOUND) {
-		*error_r = t_strdup(last_error(box));
+		*error_r = rst_mailbox_error(box);
 		return -1;
 	}
 	if (!create)
@@ -151,32 +160,26 @@ unsigned int rst_hold_keep_secs(const struct rst_settings *set)
 	return set->hold_time_secs + KEEP_SECS;
 }
 
-static int count(struct mailbox *box, struct rst_hold_status *status_r)
+int rst_hold_mailbox_size(struct mailbox *box, struct rst_hold_status *status_r,
+			  const char **error_r)
 {
 	struct mailbox_metadata metadata;
 	struct mailbox_status status;
 
-	if (mailbox_sync(box, 0) < 0)
+	i_zero(status_r);
+	if (rst_mailbox_sync(box, 0, error_r) < 0)
 		return -1;
 	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
 	status_r->messages = status.messages;
 	if (status.messages == 0)
 		return 0;
 	if (mailbox_get_metadata(box, MAILBOX_METADATA_VIRTUAL_SIZE,
-				 &metadata) < 0)
+				 &metadata) < 0) {
+		*error_r = rst_mailbox_error(box);
 		return -1;
+	}
 	status_r->octets = metadata.virtual_size;
 	return 0;
-}
-
-int rst_hold_mailbox_size(struct mailbox *box, struct rst_hold_status *status_r,
-			  const char **error_r)
-{
-	i_zero(status_r);
-	if (count(box, status_r) == 0)
-		return 0;
-	*error_r = t_strdup(last_error(box));
-	return -1;
 }
 
 int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,

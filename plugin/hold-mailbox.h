@@ -38,6 +38,15 @@ int rst_mailbox_open(struct mail_user *user, const char *name,
 		     enum mailbox_flags flags, bool create,
 		     struct mailbox **box_r, const char **error_r);
 
+/** @return what last went wrong with box, on the data stack: Dovecot's own text
+    is lost with the next failure, or with box */
+const char *rst_mailbox_error(struct mailbox *box);
+
+/** Bring box up to date; no transaction may be open on it.
+    @return 0, or -1: error_r */
+int rst_mailbox_sync(struct mailbox *box, enum mailbox_sync_flags flags,
+		     const char **error_r);
+
 /**
  * Bring box up to date, and say how many messages and octets it has by its
  * index: also such as have left the hold and were not removed yet. The rest of

@@ -16,15 +16,6 @@
 /* "ID BOOT-ID" LF, of one width, so that one write replaces it */
 #define RECORD_SIZE (10 + 1 + BOOT_ID_SIZE + 1)
 
-static int sync_with(struct mailbox *box, enum mailbox_sync_flags flags,
-		     const char **error_r)
-{
-	if (mailbox_sync(box, flags) == 0)
-		return 0;
-	*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
-	return -1;
-}
-
 /* ---- the index that knows all */
 
 /* @return blanks where the system does not tell */
@@ -112,7 +103,7 @@ static int has_gone_back(struct mailbox *box, const char *dir,
 	    !is_unknown(box, uid_validity, uid))
 		return 0;
 	/* it may just have come */
-	if (sync_with(box, 0, error_r) < 0)
+	if (rst_mailbox_sync(box, 0, error_r) < 0)
 		return -1;
 	return is_unknown(box, uid_validity, uid) ? 1 : 0;
 }
@@ -125,7 +116,7 @@ static int look_through(struct mailbox *box, const char *dir,
 	struct mailbox_status before, after;
 
 	mailbox_get_open_status(box, STATUS_MESSAGES, &before);
-	if (sync_with(box, MAILBOX_SYNC_FLAG_FORCE_RESYNC, error_r) < 0)
+	if (rst_mailbox_sync(box, MAILBOX_SYNC_FLAG_FORCE_RESYNC, error_r) < 0)
 		return -1;
 	mailbox_get_open_status(box, STATUS_UIDVALIDITY | STATUS_MESSAGES,
 				&after);
@@ -156,7 +147,7 @@ int rst_hold_mend(struct mailbox *box, const char **error_r)
 	if (rst_hold_mailbox_dir(box, &dir, error_r) < 0)
 		return -1;
 	/* only this finds out that the end of the log is torn */
-	if (sync_with(box, 0, error_r) < 0)
+	if (rst_mailbox_sync(box, 0, error_r) < 0)
 		return -1;
 	ret = is_noted(box, dir) ? has_gone_back(box, dir, error_r) : 1;
 	if (ret <= 0)

@@ -4,15 +4,11 @@
 #include "istream.h"
 #include "mail-storage.h"
 #include "hold-crlf.h"
+#include "hold-mailbox.h"
 #include "hold-message.h"
 
 /* more than an envelope, so that its parser sees a whole one */
 #define HEAD_MAX (RST_ENVELOPE_MAX + 4096)
-
-static const char *mail_error(struct mail *mail)
-{
-	return t_strdup(mailbox_get_last_internal_error(mail->box, NULL));
-}
 
 /* ---- the envelope */
 
@@ -73,7 +69,7 @@ static int make_envelope(struct mail *mail, const char *username,
 	guid_128_t hash;
 
 	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0) {
-		*error_r = mail_error(mail);
+		*error_r = rst_mailbox_error(mail->box);
 		return -1;
 	}
 	/* a guid may hold what an id may not */
@@ -267,7 +263,7 @@ static int begin(struct mail *mail, struct rst_held *held_r,
 	held_r->uid = mail->uid;
 	if (mail_get_received_date(mail, &held_r->received) < 0 ||
 	    mail_get_stream(mail, NULL, NULL, input_r) < 0) {
-		*error_r = mail_error(mail);
+		*error_r = rst_mailbox_error(mail->box);
 		return mail->expunged ? 0 : -1;
 	}
 	i_stream_seek(*input_r, 0);

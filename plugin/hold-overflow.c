@@ -75,7 +75,7 @@ int rst_overflow_count(struct mail_user *user, const struct rst_settings *set,
 		return ret;
 	ret = mailbox_get_status(box, STATUS_MESSAGES, &status);
 	if (ret < 0)
-		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		*error_r = rst_mailbox_error(box);
 	else
 		*count_r = status.messages;
 	mailbox_free(&box);

@@ -9,6 +9,7 @@
 #include "message-header-parser.h"
 #include "sha2.h"
 #include "hold-crlf.h"
+#include "hold-mailbox.h"
 #include "hold-save.h"
 
 static int read_failed(struct istream *input, const char **error_r)
@@ -286,7 +287,7 @@ static int save_stream(struct mailbox_transaction_context *trans,
 
 	mailbox_save_set_received_date(ctx, arrived, 0);
 	if (mailbox_save_begin(&ctx, input) < 0) {
-		*error_r = mailbox_get_last_internal_error(box, NULL);
+		*error_r = rst_mailbox_error(box);
 		return -1;
 	}
 	do {
@@ -302,7 +303,7 @@ static int save_stream(struct mailbox_transaction_context *trans,
 	else
 		ret = mailbox_save_finish(&ctx);
 	if (ret < 0)
-		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		*error_r = rst_mailbox_error(box);
 	return ret;
 }
 
@@ -314,7 +315,7 @@ static int commit(struct mailbox *box,
 	const struct seq_range *range;
 
 	if (mailbox_transaction_commit_get_changes(trans, &changes) < 0) {
-		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		*error_r = rst_mailbox_error(box);
 		return -1;
 	}
 	*uid_r = 0;

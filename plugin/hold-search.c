@@ -8,6 +8,7 @@
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "mailbox-list-iter.h"
+#include "hold-mailbox.h"
 #include "hold-search.h"
 
 #include <string.h>
@@ -23,7 +24,7 @@
 static int box_failed(struct mailbox *box, const char **error_r)
 {
 	*error_r = t_strdup_printf("mailbox %s: %s", mailbox_get_vname(box),
-				   mailbox_get_last_internal_error(box, NULL));
+				   rst_mailbox_error(box));
 	return -1;
 }
 

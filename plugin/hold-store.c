@@ -70,11 +70,6 @@ struct rst_hold_store {
 	ARRAY(struct spare) spares;
 };
 
-static const char *box_error(struct rst_hold_store *store)
-{
-	return t_strdup(mailbox_get_last_internal_error(store->box, NULL));
-}
-
 /* ---- opening */
 
 static int open_logs(struct rst_hold_store *store, const char **error_r)
@@ -196,10 +191,8 @@ static int open_view(struct rst_hold_store *store, const char **error_r)
 	rst_held_clear(&store->held);
 	if (store->mail != NULL)
 		return 0;
-	if (mailbox_sync(store->box, 0) < 0) {
-		*error_r = box_error(store);
+	if (rst_mailbox_sync(store->box, 0, error_r) < 0)
 		return -1;
-	}
 	/* 0 where no message has such a uid */
 	mailbox_get_seq_range(store->box, store->place->uid + 1, (uint32_t)-1,
 			      &store->next_seq, &store->last_seq);
@@ -627,7 +620,7 @@ int rst_hold_store_commit(struct rst_hold_store *store, const char **error_r)
 	return ret;
 }
 
-static int expunge_uids(struct rst_hold_store *store)
+static int expunge_uids(struct rst_hold_store *store, const char **error_r)
 {
 	struct mailbox_transaction_context *trans;
 	struct seq_range_iter iter;
@@ -642,9 +635,11 @@ static int expunge_uids(struct rst_hold_store *store)
 		if (mail_set_uid(mail, uid))
 			mail_expunge(mail);
 	mail_free(&mail);
-	if (mailbox_transaction_commit(&trans) < 0)
+	if (mailbox_transaction_commit(&trans) < 0) {
+		*error_r = rst_mailbox_error(store->box);
 		return -1;
-	return mailbox_sync(store->box, 0);
+	}
+	return rst_mailbox_sync(store->box, 0, error_r);
 }
 
 int rst_hold_store_expunge(struct rst_hold_store *store, const char **error_r)
@@ -653,11 +648,8 @@ int rst_hold_store_expunge(struct rst_hold_store *store, const char **error_r)
 	if (array_count(&store->buried) == 0)
 		return 0;
 	close_view(store);
-	if (expunge_uids(store) < 0) {
-		*error_r = box_error(store);
-		return -1;
-	}
-	if (rst_hold_mailbox_fsync(store->box, error_r) < 0)
+	if (expunge_uids(store, error_r) < 0 ||
+	    rst_hold_mailbox_fsync(store->box, error_r) < 0)
 		return -1;
 	array_clear(&store->buried);
 	return 0;

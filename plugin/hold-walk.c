@@ -146,11 +146,8 @@ static bool look_at_rest(struct walk *walk)
 static int look_at_all(struct walk *walk, const char **error_r)
 {
 	do {
-		if (mailbox_sync(walk->box, 0) < 0) {
-			*error_r = t_strdup(mailbox_get_last_internal_error(
-				walk->box, NULL));
+		if (rst_mailbox_sync(walk->box, 0, error_r) < 0)
 			return -1;
-		}
 	} while (!look_at_rest(walk));
 	return (int)walk->unreadable;
 }
