@@ -21,14 +21,35 @@
 /* longer than Postfix keeps a message in its queue */
 #define KEEP_SECS (7 * 24 * 3600)
 
+/** Dovecot's own, and how long that waits for it. */
+#define SIZES_LOCK "dovecot-vsize.lock"
+#define SIZES_LOCK_SECS 10
+
 const char *rst_mailbox_error(struct mailbox *box)
 {
 	return t_strdup(mailbox_get_last_internal_error(box, NULL));
 }
 
+int rst_mailbox_expungeable(struct mailbox *box, const char **error_r)
+{
+	struct file_lock *lock = NULL;
+	int ret;
+
+	if (mail_index_is_in_memory(box->index))
+		return 0;
+	ret = mailbox_lock_file_create(box, SIZES_LOCK, SIZES_LOCK_SECS, &lock,
+				       error_r);
+	if (lock != NULL)
+		file_lock_free(&lock);
+	return ret > 0 ? 0 : -1;
+}
+
 int rst_mailbox_sync(struct mailbox *box, enum mailbox_sync_flags flags,
 		     const char **error_r)
 {
+	if (mail_index_sync_have_any_expunges(box->index) &&
+	    rst_mailbox_expungeable(box, error_r) < 0)
+		return -1;
 	if (mailbox_sync(box, flags) == 0)
 		return 0;
 	*error_r = rst_mailbox_error(box);
@@ -148,6 +169,34 @@ int rst_hold_mailbox_open(struct mail_user *user,
 		ret = open_mended(user, set, flags, create, box_r, error_r);
 	}
 	return ret;
+}
+
+static bool index_is_lost(struct mailbox *box)
+{
+	const char *path;
+
+	return mail_index_is_in_memory(box->index) &&
+	       mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &path) >
+		       0;
+}
+
+int rst_hold_mailbox_renew(struct mail_user *user,
+			   const struct rst_settings *set, struct mailbox **box,
+			   const char **error_r)
+{
+	struct mailbox *renewed;
+	int ret;
+
+	if (!index_is_lost(*box))
+		return 0;
+	ret = rst_hold_mailbox_open(user, set, 0, FALSE, &renewed, error_r);
+	if (ret == 0)
+		*error_r = "the hold has gone";
+	if (ret <= 0)
+		return -1;
+	mailbox_free(box);
+	*box = renewed;
+	return 1;
 }
 
 time_t rst_hold_due(const struct rst_settings *set, time_t arrived)

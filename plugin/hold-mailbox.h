@@ -38,9 +38,30 @@ int rst_mailbox_open(struct mail_user *user, const char *name,
 		     enum mailbox_flags flags, bool create,
 		     struct mailbox **box_r, const char **error_r);
 
+/**
+ * Where an index cannot be written Dovecot goes on with it in memory only. What
+ * that says is not durable, and a sync that expunges with it never ends (see
+ * below). So open the hold anew, as it is on disk.
+ *
+ * @param box nothing may be open in it; another one when 1 was returned
+ * @return 1: done; 0: its index is as it should be; -1: error_r
+ */
+int rst_hold_mailbox_renew(struct mail_user *user,
+			   const struct rst_settings *set, struct mailbox **box,
+			   const char **error_r);
+
 /** @return what last went wrong with box, on the data stack: Dovecot's own text
     is lost with the next failure, or with box */
 const char *rst_mailbox_error(struct mailbox *box);
+
+/**
+ * Can Dovecot take the lock for the sizes that its index keeps? Where it
+ * cannot, as on a full disk, index_storage_expunged_sync_begin() of Dovecot 2.3
+ * calls itself until there is no memory left. A sync asks by itself; ask before
+ * that what is to be expunged is written down.
+ * @return 0: it can; -1: error_r
+ */
+int rst_mailbox_expungeable(struct mailbox *box, const char **error_r);
 
 /** Bring box up to date; no transaction may be open on it.
     @return 0, or -1: error_r */

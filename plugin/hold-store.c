@@ -620,7 +620,7 @@ int rst_hold_store_commit(struct rst_hold_store *store, const char **error_r)
 	return ret;
 }
 
-static int expunge_uids(struct rst_hold_store *store, const char **error_r)
+static int mark_expunged(struct rst_hold_store *store, const char **error_r)
 {
 	struct mailbox_transaction_context *trans;
 	struct seq_range_iter iter;
@@ -635,10 +635,31 @@ static int expunge_uids(struct rst_hold_store *store, const char **error_r)
 		if (mail_set_uid(mail, uid))
 			mail_expunge(mail);
 	mail_free(&mail);
-	if (mailbox_transaction_commit(&trans) < 0) {
-		*error_r = rst_mailbox_error(store->box);
+	if (mailbox_transaction_commit(&trans) == 0)
+		return 0;
+	*error_r = rst_mailbox_error(store->box);
+	return -1;
+}
+
+static int renew(struct rst_hold_store *store, const char **error_r)
+{
+	return rst_hold_mailbox_renew(store->user, store->set, &store->box,
+				      error_r);
+}
+
+static int expunge_uids(struct rst_hold_store *store, const char **error_r)
+{
+	int ret;
+
+	if (renew(store, error_r) < 0 ||
+	    rst_mailbox_expungeable(store->box, error_r) < 0 ||
+	    mark_expunged(store, error_r) < 0)
 		return -1;
-	}
+	ret = renew(store, error_r);
+	if (ret > 0)
+		*error_r = "the index could not be written";
+	if (ret != 0)
+		return -1;
 	return rst_mailbox_sync(store->box, 0, error_r);
 }
 

@@ -6,6 +6,8 @@
 #include "str.h"
 
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "plugin/hold-clock.h"
@@ -345,6 +347,57 @@ START_TEST(test_tombstone)
 	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
 	rst_hold_store_close(&store);
 	ck_assert_uint_eq(hold_count_stored(), 1);
+}
+END_TEST
+
+/* the log may be a file, too */
+static void say_nothing(const struct failure_context *ctx ATTR_UNUSED,
+			const char *format ATTR_UNUSED,
+			va_list args ATTR_UNUSED)
+{
+}
+
+/* @param path no file may become larger than this one is; NULL: any may */
+static void limit_files(const char *path)
+{
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+	struct stat st;
+
+	if (path != NULL) {
+		ck_assert_int_eq(stat(path, &st), 0);
+		limit.rlim_cur = (rlim_t)st.st_size;
+	}
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Dovecot goes on in memory, and by itself would expunge there for ever. */
+START_TEST(test_index_not_written)
+{
+	struct rst_hold_status status;
+	struct rst_hold_store *store;
+	struct rst_held *held;
+	const char *error, *path;
+
+	hold_user(hold_drivers[_i], NULL);
+	put_one();
+	path = hold_file("dovecot.index.log");
+	/* the index then knows sizes, too */
+	ck_assert_int_eq(rst_hold_estimate(hold_fixture.ctx->user,
+					   &hold_fixture.set, &status, &error),
+			 0);
+	store = hold_open();
+	held = must_next(store);
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
+	ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	i_set_error_handler(say_nothing);
+	limit_files(path);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), -1);
+	limit_files(NULL);
+	i_set_error_handler(default_error_handler);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	rst_hold_store_close(&store);
+	ck_assert_uint_eq(hold_count_stored(), 0);
 }
 END_TEST
 
@@ -1085,6 +1138,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_clock, 0, (int)N_ELEMENTS(clocks));
 	tcase_add_loop_test(tc, test_future, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_field, 0, (int)N_ELEMENTS(fields));
+	tcase_add_loop_test(tc, test_index_not_written, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_foreign, 0,

@@ -40,7 +40,10 @@ USERS = 20000
 # seconds until everything must be drained: a service whose process was killed
 # while it started is started again by Dovecot after 2, 4, ... 60 seconds
 HELD_LATER = 90
-EXPUNGED = 3        # seconds until the hold is empty after its last client
+# seconds until the hold is empty after its last client: where the disk becomes
+# full at the worst moment, restante-hold first has to use up its memory (see
+# rst_mailbox_expungeable())
+EXPUNGED = 20
 HANGS = 3           # seconds that one sign-in may take
 HERE = pathlib.Path(__file__).resolve().parent
 
