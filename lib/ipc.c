@@ -10,6 +10,7 @@
 
 /* The longest a, b and c of any type. */
 #define HOSTNAME_MAX 255
+#define CONGESTION_MAX 15
 #define MECHANISMS_MAX 1024
 #define MECHANISM_MAX 64
 #define TICKET_KEYS_MAX 128
@@ -34,7 +35,8 @@ struct rule {
 #define TO_CORE .known = true, .side = RST_IPC_TO_CORE
 
 static const struct rule rules[] = {
-	[RST_IPC_CONFIG] = {TO_WORKER, .max_a = HOSTNAME_MAX},
+	[RST_IPC_CONFIG] = {TO_WORKER, .max_a = HOSTNAME_MAX,
+			    .max_b = CONGESTION_MAX},
 	[RST_IPC_TLS] = {TO_WORKER, .has_fd = true, .max_a = TICKET_KEYS_MAX},
 	[RST_IPC_MECHANISMS] = {TO_WORKER, .max_a = MECHANISMS_MAX},
 	[RST_IPC_AUTH_CHALLENGE] = {TO_WORKER, .has_session = true,

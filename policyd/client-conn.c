@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "listen.h"
 #include "log.h"
 #include "records.h"
 #include "restante/provider.h"
@@ -35,6 +36,8 @@
 
 #define MAX_AUTH_FAILURES 3
 #define MAX_BAD_COMMANDS 10
+/** more than TCP sends at once to somebody new, 10 packets */
+#define MUCH (24 * 1024)
 
 enum phase {
 	PHASE_HANDSHAKE,
@@ -68,6 +71,7 @@ struct client_conn {
 	bool closing;   /* asked for: to be CLOSING at the end of this turn */
 	bool shut;      /* we have said our last word */
 	bool known;     /* the core has heard of us */
+	bool much;      /* was to be sent, and settings->congestion is set */
 	bool pumping, again;
 	char reason[256]; /* why it ended; the first one counts */
 };
@@ -76,7 +80,8 @@ static void pump(struct client_conn *conn);
 
 void client_conn_settings_init(struct client_conn_settings *settings)
 {
-	*settings = (struct client_conn_settings){.close_ms = 5000};
+	*settings = (struct client_conn_settings){.congestion = "",
+						  .close_ms = 5000};
 	drain_settings_init(&settings->drain);
 }
 
@@ -230,12 +235,23 @@ static size_t flush_output(struct client_conn *conn)
 	return len;
 }
 
+/* A letter or two come sooner without: of BBR, which does not know the line yet
+   then, packets after the second go slowly. */
+static void choose_congestion(struct client_conn *conn, evutil_socket_t fd)
+{
+	conn->much = true;
+	if (fd >= 0)
+		(void)listen_congestion(fd, conn->settings->congestion);
+}
+
 /* The octets may not have reached the kernel yet; but no more than
    MAX_OUTPUT has not. */
 static void note_moved(struct client_conn *conn, size_t octets)
 {
 	evutil_socket_t fd = bufferevent_getfd(conn->bev);
 
+	if (!conn->much && conn->unsent.octets + octets >= MUCH)
+		choose_congestion(conn, fd);
 	if (unsent_moved(&conn->unsent, octets, conn->now_ms) && fd >= 0)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
 				 &conn->unsent.limit,

@@ -14,6 +14,9 @@
 
 struct client_conn_settings {
 	struct drain_settings drain;
+	/** control of TCP's congestion for who has much to get; "": as it is;
+	    borrowed */
+	const char *congestion;
 	int64_t sign_in_timeout_ms; /**< with the TLS handshake */
 	int64_t close_ms;           /**< for the client to read our last word */
 };

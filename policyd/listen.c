@@ -23,6 +23,9 @@
     more, and the next ones are opened the usual way. */
 #define FAST_OPEN_MAX 256
 
+/** The kernel's TCP_CA_NAME_MAX: octets of a name with its NUL. */
+#define CONGESTION_MAX 16
+
 static int close_keep_errno(int fd)
 {
 	int saved = errno;
@@ -83,6 +86,21 @@ const char *listen_congestion(int fd, const char *name)
 	default:
 		return strerror(errno);
 	}
+}
+
+void listen_congestion_later(int fd, const char *name)
+{
+	char system[CONGESTION_MAX];
+	socklen_t len = sizeof(system);
+	int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (probe < 0)
+		return;
+	if (getsockopt(probe, IPPROTO_TCP, TCP_CONGESTION, system, &len) == 0 &&
+	    listen_congestion(probe, name) == NULL)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, system,
+				 (socklen_t)strnlen(system, len));
+	(void)close(probe);
 }
 
 static bool fill_address(const char *path, struct sockaddr_un *addr)

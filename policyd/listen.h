@@ -9,7 +9,7 @@
 
 int listen_tcp(const struct conf_listen *listen);
 /**
- * Control the congestion of all connections that will be accepted there.
+ * Control the congestion of a connection, or of all that will be accepted.
  * Users may choose what tcp_allowed_congestion_control names; root any, and
  * then the kernel loads its module.
  *
@@ -17,6 +17,11 @@ int listen_tcp(const struct conf_listen *listen);
  * @return NULL: done; else why not
  */
 const char *listen_congestion(int fd, const char *name);
+/**
+ * Where who we are now may choose it for a connection, its own begins with the
+ * system's control: the other is asked for when there is much to send.
+ */
+void listen_congestion_later(int fd, const char *name);
 /**
  * A socket file that nobody answers any more is replaced. EADDRINUSE:
  * somebody does.

@@ -245,9 +245,12 @@ static int prepare(const struct conf *conf, struct core_setup *setup,
 {
 	char error[256] = "";
 	int ret = open_sockets(conf, setup, listen_fds);
+	unsigned int i;
 
 	if (ret == EX_OK && !privileges_drop(conf->user, error, sizeof(error)))
 		ret = refuse("user", conf->user, error);
+	for (i = 0; ret == EX_OK && i < conf->listen_count; i++)
+		listen_congestion_later(listen_fds[i], conf->congestion);
 	return ret;
 }
 

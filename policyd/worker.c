@@ -38,7 +38,8 @@ struct network {
 	struct event *terminated, *stop_timer;
 
 	struct client_conn_settings settings;
-	char *hostname; /* the settings' view; NULL before CONFIG */
+	/* the settings' views; NULL before CONFIG */
+	char *hostname, *congestion;
 	char *mechanisms;
 
 	struct client_conn **conns; /* by slot */
@@ -239,6 +240,8 @@ static void on_config(struct network *net, const struct rst_ipc *msg)
 	}
 	net->hostname = rst_str_dup(msg->a);
 	net->settings.drain.hostname = net->hostname;
+	net->congestion = rst_str_dup(msg->b);
+	net->settings.congestion = net->congestion;
 	net->settings.drain.keepalive_ms = msg->n[0];
 	net->settings.drain.reply_timeout_ms = msg->n[1];
 	net->settings.sign_in_timeout_ms = msg->n[2];
@@ -356,6 +359,7 @@ static void network_deinit(struct network *net)
 	free(net->conns);
 	free(net->free_slots);
 	free(net->hostname);
+	free(net->congestion);
 	free(net->mechanisms);
 }
 

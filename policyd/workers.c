@@ -117,6 +117,7 @@ static void send_config(struct worker *worker)
 	const struct conf *conf = worker->all->config.conf;
 	const struct rst_ipc msg = {.type = RST_IPC_CONFIG,
 				    .a = rst_str(conf->hostname),
+				    .b = rst_str(conf->congestion),
 				    .n = {conf->keepalive_ms,
 					  conf->reply_timeout_ms,
 					  conf->sign_in_timeout_ms,

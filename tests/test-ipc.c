@@ -15,7 +15,7 @@ static const struct {
 	bool has_fd, has_session, has_verdict;
 	size_t max_a, max_b, max_c;
 } types[] = {
-	{RST_IPC_CONFIG, RST_IPC_TO_WORKER, false, false, false, 255, 0, 0},
+	{RST_IPC_CONFIG, RST_IPC_TO_WORKER, false, false, false, 255, 15, 0},
 	{RST_IPC_TLS, RST_IPC_TO_WORKER, true, false, false, 128, 0, 0},
 	{RST_IPC_MECHANISMS, RST_IPC_TO_WORKER, false, false, false, 1024, 0,
 	 0},

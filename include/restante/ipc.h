@@ -23,9 +23,9 @@
 
 enum rst_ipc_type {
 	/* core -> worker */
-	/** a: hostname; n: keepalive, reply time-out, sign-in time-out (all
-	    ms), connections at most, retry interval (ms). First of all,
-	    once. */
+	/** a: hostname, b: congestion control; n: keepalive, reply time-out,
+	   sign-in time-out (all ms), connections at most, retry interval (ms).
+	   First of all, once. */
 	RST_IPC_CONFIG = 1,
 	/** comes with a descriptor: certificate chain and key, PEM; a: keys
 	    for session tickets, octets */

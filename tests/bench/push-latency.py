@@ -22,7 +22,9 @@ from server import (DOMAIN, SENDER, Server, directory, end_on_signals,
 # what IDLE takes besides the round trips, which is what takes long here
 IDLE_SECONDS = .6
 SECONDS = 60
-QUICK_SECONDS = 6
+QUICK_SECONDS = 8
+# a short letter, and one that takes 4 ms on the link and more than one packet
+OCTETS = (1000, 5000)
 
 
 class Idler:
@@ -107,10 +109,10 @@ def until_said(client, text):
         assert line, "the client has ended"
 
 
-def text_of_letter():
-    body = "".join(f"line {n} of a letter of some length\r\n"
-                   for n in range(120))
-    return f"From: {SENDER}\r\nSubject: latency\r\n\r\n{body}"
+def text_of_letter(octets):
+    head = f"From: {SENDER}\r\nSubject: latency\r\n\r\n"
+    line = "a line of a letter of some length\r\n"
+    return head + line * ((octets - len(head)) // len(line))
 
 
 def take_turns(server, client, idler, text, messages, rtt_ms):
@@ -143,15 +145,17 @@ def measure(link, server, cell, messages, scratch):
     with link.at("server" if loopback else "client"):
         client = start_client(server, address, scratch / f"laptop {name}")
         idler = Idler(server, "resident", scratch / f"idler {name}", address)
+    result = []
     try:
-        text = text_of_letter()
-        pushed, idled = take_turns(server, client, idler, text, messages,
-                                   rtt_ms)
+        for octets in OCTETS:
+            times = take_turns(server, client, idler, text_of_letter(octets),
+                               messages // len(OCTETS), rtt_ms)
+            result += rows(name, rtt_ms, octets, *times)
     finally:
         idler.close()
         client.terminate()
         client.wait(10)
-    return rows(name, rtt_ms, len(text), pushed, idled)
+    return result
 
 
 def percentile(values, part):
@@ -169,7 +173,7 @@ def rows(name, rtt_ms, octets, pushed, idled):
         row["p50_beyond_half_a_round_trip_ms"] = round(
             row["p50_ms"] - rtt_ms / 2, 2)
         result.append(row)
-        print(f"{name:14} {peer:18}{len(values):5}   "
+        print(f"{name:14} {octets:5} octets {peer:18}{len(values):5}   "
               f"p50 {row['p50_ms']:8.2f} ms (half a round trip "
               f"{row['p50_beyond_half_a_round_trip_ms']:+8.2f})   "
               f"p99 {row['p99_ms']:8.2f} ms", flush=True)
