@@ -20,7 +20,7 @@ import subprocess
 import time
 
 from server import (DOMAIN, Sandbox, directory, end_on_signals,
-                    parse_arguments, rounded, write_json)
+                    parse_arguments, percentile, rounded, write_json)
 
 PER_SOURCE = 5000  # below what descriptors a process usually has
 CLOCK = os.sysconf("SC_CLK_TCK")
@@ -52,10 +52,6 @@ def cpu(pids):
         fields = stat.rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / CLOCK
-
-
-def percentile(values, part):
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
 # ---- the two ends

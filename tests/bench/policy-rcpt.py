@@ -26,10 +26,10 @@ import sys
 import threading
 import time
 
-from policy import (DOMAIN, POLICYD, Rig, Session, floor, median, percentile,
-                    postgrey, recipients)
-from server import (directory, end_on_signals, parse_arguments, wait_for,
-                    write_json)
+from policy import (DOMAIN, POLICYD, Rig, Session, floor, median, postgrey,
+                    recipients)
+from server import (directory, end_on_signals, parse_arguments, percentile,
+                    wait_for, write_json)
 
 NONE = "none"
 WANTED_US = 100

@@ -16,10 +16,6 @@ from server import DOMAIN, Sandbox, free_port, wait_for
 POLICYD, FLOOR, POSTGREY = "restante", "parse floor", "postgrey"
 
 
-def percentile(values, part):
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
-
-
 def median(values):
     return statistics.median(values)
 

@@ -17,7 +17,7 @@ import time
 
 import link as links
 from server import (DOMAIN, SENDER, Server, directory, end_on_signals,
-                    parse_arguments, write_json)
+                    parse_arguments, percentile, write_json)
 
 # what IDLE takes besides the round trips, which is what takes long here
 IDLE_SECONDS = .6
@@ -156,10 +156,6 @@ def measure(link, server, cell, messages, scratch):
         client.terminate()
         client.wait(10)
     return result
-
-
-def percentile(values, part):
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
 def rows(name, rtt_ms, octets, pushed, idled):

@@ -113,6 +113,10 @@ def run(*command, **options):
                    capture_output=True, timeout=60, **options)
 
 
+def percentile(values, part):
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
 class Server(Sandbox):
     """Use it with `with`, from a thread that is at the server's end."""
 
