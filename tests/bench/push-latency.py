@@ -141,6 +141,9 @@ def measure(link, server, cell, messages, scratch):
         return []
     name = ("loopback" if loopback else f"{rtt_ms}ms") + f" {congestion}"
     link.set(rtt_ms)
+    # policyd's connections begin with what is the system's when it starts
+    server.stop("policyd")
+    server.start("policyd")
     address = "127.0.0.1" if loopback else links.SERVER
     with link.at("server" if loopback else "client"):
         client = start_client(server, address, scratch / f"laptop {name}")

@@ -23,6 +23,7 @@ import mmap
 import os
 import pathlib
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -97,7 +98,8 @@ class Bed:
         peers.add_users(self.box, map(self.address, range(USERS)))
         self.next_user = 0
         self.locks = 0      # of dead processes, that were broken
-        self.ledger = None
+        self.ledger = judge.Ledger(0)
+        self.end_well()
 
     def __enter__(self):
         return self
@@ -116,6 +118,19 @@ class Bed:
 
     def mail(self, user):
         return self.box.dir / "mail" / user
+
+    def end_well(self):
+        """One process of each service. Dovecot takes a service for broken of
+        which more than ten were killed in a second, and none ended well."""
+        user = self.user()
+        self.deliver_until_250(self.letter(user, 900))
+        self.release_all(user)
+        names = {"lmtp", "lmtp-release", "restante-hold"}
+        ended = [process for process in self.box.processes()
+                 if process.name in names]
+        assert {process.name for process in ended} == names
+        for process in ended:
+            os.kill(process.pid, signal.SIGTERM)
 
     # -- the peers
 
