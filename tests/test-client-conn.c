@@ -871,6 +871,7 @@ END_TEST
 
 START_TEST(test_plain_client)
 {
+	stage.settings.drain.retry_min_ms = PATIENCE_MS;
 	turn_round("250 laptop\r\n");
 	open_hold();
 	hold_says(MSG("1") MSG("2") "END\t2\n");
