@@ -7,6 +7,7 @@
 #include "restante/timetable.h"
 
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #include "table.h"
 
@@ -16,12 +17,19 @@
 
 struct appointment {
 	struct rst_table_entry entry; /* its key is user */
+	LIST_ENTRY(appointment) in_list;
 	char *user;
 	int64_t due;
 	size_t place; /* in the heap, unless it is taken */
 	bool taken;
 	int64_t noted;      /* while taken; or NOTHING_DUE */
+	int64_t unseen;     /* noted since the last _watch; or NOTHING_DUE */
 	int64_t retry_secs; /* the last delay; 0: none */
+};
+
+struct rst_timetable_reader {
+	LIST_ENTRY(rst_timetable_reader) entry;
+	struct appointment *next;
 };
 
 struct rst_timetable {
@@ -29,6 +37,9 @@ struct rst_timetable {
 	struct appointment **heap; /* no entry is due before its parent */
 	size_t heap_used;
 	size_t heap_alloc;
+	/* new ones at the front, where no reader comes */
+	LIST_HEAD(, appointment) list;
+	LIST_HEAD(, rst_timetable_reader) readers;
 };
 
 struct rst_timetable *rst_timetable_new(void)
@@ -131,15 +142,26 @@ static struct appointment *make(struct rst_timetable *t, struct rst_str user,
 	ap->entry.key = (struct rst_str){ap->user, user.n};
 	ap->due = due;
 	ap->noted = NOTHING_DUE;
+	/* whoever looks just now has begun before this was known */
+	ap->unseen = due;
 	rst_table_insert(&t->users, &ap->entry);
+	LIST_INSERT_HEAD(&t->list, ap, in_list);
 	heap_insert(t, ap);
 	return ap;
 }
 
 static void cancel(struct rst_timetable *t, struct appointment *ap)
 {
+	struct rst_timetable_reader *reader;
+
 	if (!ap->taken)
 		heap_remove(t, ap);
+	LIST_FOREACH(reader, &t->readers, entry)
+	{
+		if (reader->next == ap)
+			reader->next = LIST_NEXT(ap, in_list);
+	}
+	LIST_REMOVE(ap, in_list);
 	rst_table_remove(&t->users, &ap->entry);
 	appointment_free(&ap->entry);
 }
@@ -168,9 +190,12 @@ void rst_timetable_note(struct rst_timetable *t, struct rst_str user,
 
 	if (due < 0)
 		return;
-	if (ap == NULL)
+	if (ap == NULL) {
 		(void)make(t, user, due);
-	else if (ap->taken)
+		return;
+	}
+	ap->unseen = earlier(ap->unseen, due);
+	if (ap->taken)
 		ap->noted = earlier(ap->noted, due);
 	else if (due < ap->due)
 		move(t, ap, due);
@@ -207,6 +232,26 @@ void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
 	move(t, ap, now + ap->retry_secs);
 }
 
+void rst_timetable_watch(struct rst_timetable *t, struct rst_str user)
+{
+	struct appointment *ap = find(t, user);
+
+	if (ap != NULL)
+		ap->unseen = NOTHING_DUE;
+}
+
+void rst_timetable_seen(struct rst_timetable *t, struct rst_str user,
+			int64_t due)
+{
+	struct appointment *ap = find(t, user);
+
+	/* who is sweeping knows better, or will look again */
+	if (ap == NULL || ap->taken)
+		rst_timetable_note(t, user, due);
+	else if (due < 0 || ap->retry_secs == 0)
+		rst_timetable_set(t, user, earlier(due, ap->unseen));
+}
+
 int64_t rst_timetable_next(const struct rst_timetable *t)
 {
 	return t->heap_used == 0 ? NOTHING_DUE : t->heap[0]->due;
@@ -229,4 +274,37 @@ bool rst_timetable_take(struct rst_timetable *t, int64_t now,
 size_t rst_timetable_count(const struct rst_timetable *t)
 {
 	return t->users.count;
+}
+
+struct rst_timetable_reader *rst_timetable_reader_new(struct rst_timetable *t)
+{
+	struct rst_timetable_reader *reader = rst_calloc(1, sizeof(*reader));
+
+	reader->next = LIST_FIRST(&t->list);
+	LIST_INSERT_HEAD(&t->readers, reader, entry);
+	return reader;
+}
+
+void rst_timetable_reader_free(struct rst_timetable_reader **_reader)
+{
+	struct rst_timetable_reader *reader = *_reader;
+
+	*_reader = NULL;
+	if (reader == NULL)
+		return;
+	LIST_REMOVE(reader, entry);
+	free(reader);
+}
+
+bool rst_timetable_reader_next(struct rst_timetable_reader *reader,
+			       struct rst_str *user_r, int64_t *due_r)
+{
+	const struct appointment *ap = reader->next;
+
+	if (ap == NULL)
+		return false;
+	*user_r = ap->entry.key;
+	*due_r = ap->due;
+	reader->next = LIST_NEXT(ap, in_list);
+	return true;
 }

@@ -184,6 +184,146 @@ START_TEST(test_retry_noted)
 }
 END_TEST
 
+static void watch(const char *user)
+{
+	rst_timetable_watch(timetable, rst_str(user));
+}
+
+static void see(const char *user, int64_t due)
+{
+	rst_timetable_seen(timetable, rst_str(user), due);
+}
+
+/* A drain has looked at all: what it left counts, and what it cannot have
+   seen. */
+START_TEST(test_seen)
+{
+	note("bob", 100);
+	watch("bob");
+	see("bob", -1);
+	expect_state(-1, 0);
+	/* something was left, whatever was noted before */
+	note("bob", 100);
+	watch("bob");
+	see("bob", 200);
+	expect_state(200, 1);
+	/* and something has come meanwhile */
+	watch("bob");
+	note("bob", 400);
+	note("bob", 500);
+	see("bob", -1);
+	expect_state(400, 1);
+	watch("bob");
+	see("bob", -1);
+	expect_state(-1, 0);
+	/* of somebody who was not known when it began */
+	watch("bob");
+	note("bob", 100);
+	see("bob", -1);
+	expect_state(100, 1);
+	see("eve", 50);
+	see("nobody", -1);
+	expect_state(50, 2);
+}
+END_TEST
+
+/* A drain that was cut off says nothing; the next one begins anew. */
+START_TEST(test_watched_twice)
+{
+	note("bob", 100);
+	watch("bob");
+	note("bob", 200);
+	watch("bob");
+	see("bob", -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
+/* Neither takes away what the other has not seen. */
+START_TEST(test_seen_while_taken)
+{
+	note("bob", 100);
+	watch("bob");
+	expect_take(100, "bob");
+	see("bob", -1);
+	expect_state(-1, 1);
+	set("bob", 300);
+	expect_state(300, 1);
+	expect_take(300, "bob");
+	watch("bob");
+	note("bob", 400);
+	see("bob", 350);
+	set("bob", -1);
+	expect_state(350, 1);
+}
+END_TEST
+
+/* An old failure is not tried again each time the client comes. */
+START_TEST(test_seen_while_delayed)
+{
+	note("bob", 100);
+	expect_take(100, "bob");
+	retry("bob", 1000);
+	watch("bob");
+	see("bob", 100);
+	expect_state(1060, 1);
+	see("bob", -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
+static unsigned int read_all(struct rst_timetable_reader *reader)
+{
+	struct rst_str user;
+	unsigned int n = 0;
+	int64_t due;
+
+	while (rst_timetable_reader_next(reader, &user, &due)) {
+		ck_assert_int_eq(due, 100 + user.p[0]);
+		n |= 1U << (user.p[0] - 'a');
+	}
+	return n;
+}
+
+START_TEST(test_reader)
+{
+	struct rst_timetable_reader *reader, *other;
+	struct rst_str user;
+	int64_t due;
+
+	reader = rst_timetable_reader_new(timetable);
+	ck_assert_uint_eq(read_all(reader), 0);
+	note("a", 100 + 'a');
+	ck_assert_uint_eq(read_all(reader), 0);
+	rst_timetable_reader_free(&reader);
+	ck_assert_ptr_null(reader);
+	rst_timetable_reader_free(&reader);
+
+	note("b", 100 + 'b');
+	note("c", 100 + 'c');
+	note("d", 100 + 'd');
+	/* d, c, b, a: those that both come to next go */
+	reader = rst_timetable_reader_new(timetable);
+	other = rst_timetable_reader_new(timetable);
+	ck_assert(rst_timetable_reader_next(reader, &user, &due));
+	ck_assert_rst_str_eq(user, "d");
+	set("c", -1);
+	set("d", -1);
+	set("b", -1);
+	note("e", 100 + 'e');
+	ck_assert_uint_eq(read_all(reader), 1);
+	ck_assert_uint_eq(read_all(other), 1);
+	rst_timetable_reader_free(&other);
+	set("a", -1);
+	rst_timetable_reader_free(&reader);
+	/* taken ones, too */
+	expect_take(1000, "e");
+	reader = rst_timetable_reader_new(timetable);
+	ck_assert_uint_eq(read_all(reader), 16);
+	rst_timetable_reader_free(&reader);
+}
+END_TEST
+
 /* The name that _take gave may be given back. */
 START_TEST(test_own_name)
 {
@@ -307,6 +447,11 @@ int main(void)
 	tcase_add_test(tc, test_noted_while_taken);
 	tcase_add_test(tc, test_retry);
 	tcase_add_test(tc, test_retry_noted);
+	tcase_add_test(tc, test_seen);
+	tcase_add_test(tc, test_watched_twice);
+	tcase_add_test(tc, test_seen_while_taken);
+	tcase_add_test(tc, test_seen_while_delayed);
+	tcase_add_test(tc, test_reader);
 	tcase_add_test(tc, test_own_name);
 	tcase_add_loop_test(tc, test_against_simple, 0, 4);
 	tcase_add_test(tc, test_crowd);

@@ -30,6 +30,19 @@ void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
     noted meanwhile waits with the rest. */
 void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
 			 int64_t now);
+/**
+ * Somebody begins to look at all that user holds, and will say with _seen what
+ * is left of it. It may have missed what is noted from here on.
+ */
+void rst_timetable_watch(struct rst_timetable *t, struct rst_str user);
+/**
+ * What _watch began has come to its end: the earliest thing that it saw and
+ * left is due at `due`; -1: it left nothing. What was noted since _watch still
+ * counts. It ends neither a sweep nor, unless nothing is left, a delay after
+ * one that failed.
+ */
+void rst_timetable_seen(struct rst_timetable *t, struct rst_str user,
+			int64_t due);
 /** When the next _take will have something; -1: never. */
 int64_t rst_timetable_next(const struct rst_timetable *t);
 /**
@@ -40,5 +53,22 @@ bool rst_timetable_take(struct rst_timetable *t, int64_t now,
 			struct rst_str *user_r);
 /** Users with an entry, the taken ones too. */
 size_t rst_timetable_count(const struct rst_timetable *t);
+
+struct rst_timetable_reader;
+
+/**
+ * Read all entries, some now and some later: each that is there all the while
+ * is given once; one that comes or goes meanwhile may be or may not.
+ */
+struct rst_timetable_reader *rst_timetable_reader_new(struct rst_timetable *t);
+/** Before the timetable is freed. */
+void rst_timetable_reader_free(struct rst_timetable_reader **reader);
+/**
+ * @param user_r valid until the timetable is changed
+ * @param due_r  as last noted or set; of one that is taken, when it was due
+ * @return false: that was all
+ */
+bool rst_timetable_reader_next(struct rst_timetable_reader *reader,
+			       struct rst_str *user_r, int64_t *due_r);
 
 #endif
