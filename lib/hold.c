@@ -241,12 +241,15 @@ static int on_holds(struct rst_hold *h, const struct rst_str *fields)
 
 static int on_bye(struct rst_hold *h, const struct rst_str *fields)
 {
-	(void)fields;
 	if (h->state != STATE_LINES || !h->bye)
 		return RST_EPROTO;
 	h->state = STATE_ENDED;
 	set_event(h, RST_HOLD_CLOSED);
-	return 0;
+	h->event.due = -1;
+	/* an older service does not say it */
+	return fields[1].n == 0 || read_time(fields[1], &h->event.due)
+		       ? 0
+		       : RST_EPROTO;
 }
 
 static const struct {

@@ -152,6 +152,21 @@ static void answer_marks(struct hold_client *client, bool done)
 	str_free(&lines);
 }
 
+/* What is left, by those who have looked at all. */
+static void say_bye(struct hold_client *client)
+{
+	const char *error;
+	time_t due = 0;
+
+	if (!client->drained || client->draining ||
+	    (client->store != NULL &&
+	     rst_hold_store_due(client->store, &due, &error) < 0))
+		o_stream_nsend_str(client->output, "BYE\n");
+	else
+		o_stream_nsend_str(client->output,
+				   t_strdup_printf("BYE\t%s\n", dec2str(due)));
+}
+
 /* Between two messages, or when none are being sent. */
 static void at_boundary(struct hold_client *client)
 {
@@ -166,7 +181,7 @@ static void at_boundary(struct hold_client *client)
 		return;
 	if (client->marks != NULL)
 		answer_marks(client, FALSE);
-	o_stream_nsend_str(client->output, "BYE\n");
+	say_bye(client);
 	client->state = STATE_CLOSING;
 }
 

@@ -46,16 +46,46 @@ static bool add_first(const struct rst_held *held,
 	return FALSE;
 }
 
+/* @return how many before it cannot be read, or -1 */
+static int find_oldest(struct mail_user *user, const struct rst_settings *set,
+		       struct mailbox *box, time_t *oldest_r,
+		       const char **error_r)
+{
+	*oldest_r = 0;
+	return rst_hold_walk(user, set, box, FALSE, add_first, oldest_r,
+			     error_r);
+}
+
+int rst_hold_next_due(struct mail_user *user, const struct rst_settings *set,
+		      struct mailbox *box, time_t *due_r, const char **error_r)
+{
+	struct mailbox_status status;
+	time_t oldest;
+	int ret;
+
+	*due_r = 0;
+	if (rst_mailbox_sync(box, 0, error_r) < 0)
+		return -1;
+	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
+	if (status.messages == 0)
+		return 0;
+	ret = find_oldest(user, set, box, &oldest, error_r);
+	if (ret > 0)
+		*error_r = "a held message cannot be read";
+	if (ret == 0 && oldest != 0)
+		*due_r = rst_hold_due(set, oldest);
+	return ret == 0 ? 0 : -1;
+}
+
 static int estimate(struct mail_user *user, const struct rst_settings *set,
 		    struct mailbox *box, struct rst_hold_status *status_r,
 		    const char **error_r)
 {
 	unsigned int leftovers;
-	time_t oldest = 0;
+	time_t oldest;
 
 	if (rst_hold_mailbox_size(box, status_r, error_r) < 0 ||
-	    rst_hold_walk(user, set, box, FALSE, add_first, &oldest, error_r) <
-		    0)
+	    find_oldest(user, set, box, &oldest, error_r) < 0)
 		return -1;
 	if (oldest == 0) {
 		leftovers = status_r->messages;

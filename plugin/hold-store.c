@@ -682,6 +682,14 @@ bool rst_hold_store_is_buried(const struct rst_hold_store *store,
 	return rst_tombstones_has(store->tombstones, id);
 }
 
+int rst_hold_store_due(struct rst_hold_store *store, time_t *due_r,
+		       const char **error_r)
+{
+	close_view(store);
+	return rst_hold_next_due(store->user, store->set, store->box, due_r,
+				 error_r);
+}
+
 int rst_hold_store_status(struct rst_hold_store *store,
 			  struct rst_hold_status *status_r,
 			  const char **error_r)

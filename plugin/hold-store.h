@@ -82,6 +82,9 @@ int rst_hold_store_expunge(struct rst_hold_store *store, const char **error_r);
 bool rst_hold_store_is_buried(const struct rst_hold_store *store,
 			      const char *id);
 
+/** As rst_hold_next_due(). */
+int rst_hold_store_due(struct rst_hold_store *store, time_t *due_r,
+		       const char **error_r);
 int rst_hold_store_status(struct rst_hold_store *store,
 			  struct rst_hold_status *status_r,
 			  const char **error_r);

@@ -16,6 +16,7 @@
 #include "plugin/hold-release.h"
 #include "plugin/hold-tombstone.h"
 
+#define DAY 86400
 #define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
 
 #define TRACE                                \
@@ -303,6 +304,7 @@ START_TEST(test_remove)
 	struct rst_hold_store *store;
 	struct rst_held *held;
 	const char *error, *kept;
+	time_t due;
 
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
@@ -315,8 +317,23 @@ START_TEST(test_remove)
 	/* goes on behind it */
 	ck_assert_str_eq(must_next(store)->id, kept);
 	must_end(store);
+	ck_assert_int_eq(rst_hold_store_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, 1700000000 + 14 * DAY);
 	rst_hold_store_close(&store);
 	ck_assert_uint_eq(hold_count_held(), 1);
+
+	store = hold_open();
+	held = must_next(store);
+	rst_hold_store_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_hold_store_commit(store, &error), 0);
+	/* it is still in the mailbox, and has left */
+	ck_assert_int_eq(rst_hold_store_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, 0);
+	ck_assert_int_eq(rst_hold_store_expunge(store, &error), 0);
+	due = 1;
+	ck_assert_int_eq(rst_hold_store_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, 0);
+	rst_hold_store_close(&store);
 }
 END_TEST
 
@@ -716,8 +733,6 @@ END_TEST
 
 /* ---- wrong clocks */
 
-#define DAY 86400
-
 /* What the mailbox says of the first, second, ... message; what counts now,
    and ten days later. */
 static const struct {
@@ -782,6 +797,9 @@ START_TEST(test_future)
 	must_end(store);
 	ck_assert_int_eq(rst_hold_store_status(store, &status, &error), 0);
 	ck_assert_int_eq(status.due, due);
+	due = 0;
+	ck_assert_int_eq(rst_hold_store_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, status.due);
 	rst_hold_store_close(&store);
 }
 END_TEST
@@ -833,6 +851,8 @@ static void must_be_incomplete(unsigned int count)
 	ck_assert_int_eq(rst_hold_store_status(store, &status, &error), 0);
 	ck_assert_uint_eq(status.messages, 0);
 	ck_assert_uint_eq(status.incomplete, count);
+	ck_assert_int_eq(status.due, 0);
+	ck_assert_int_eq(rst_hold_store_due(store, &status.due, &error), 0);
 	ck_assert_int_eq(status.due, 0);
 	rst_hold_store_close(&store);
 }

@@ -205,6 +205,11 @@ static const struct {
 	/* BYE commits, without a DONE of its own */
 	{"ab", OPEN "GONE\ta1\nBYE\n", OPENED "gone a1;closed;", 0},
 	{"b", OPEN "BYE\nGONE\ta1\n", OPENED "closed;", 0},
+	{"b", OPEN "BYE\t0\n", OPENED "closed 0;", 0},
+	{"b", OPEN "BYE\t1700000000\tmore\n", OPENED "closed 1700000000;", 0},
+	{"b", OPEN "BYE\t\n", OPENED "closed;", 0},
+	{"b", OPEN "BYE\tsoon\n", OPENED, RST_EPROTO},
+	{"b", OPEN "BYE\t-1\n", OPENED, RST_EPROTO},
 	{"r", OPEN "RELEASED\t3\t1\t1700000001\n",
 	 OPENED "released 3 1 1700000001;", 0},
 	{"d", OPEN "NO\tBUSY\tlocked\n", OPENED "refused BUSY locked;", 0},
@@ -324,7 +329,10 @@ static void saw(struct seen *seen, const struct rst_hold_event *ev)
 		snprintf(at, room, "scanned %" PRIu64, ev->messages);
 		break;
 	case RST_HOLD_CLOSED:
-		snprintf(at, room, "closed");
+		if (ev->due < 0)
+			snprintf(at, room, "closed");
+		else
+			snprintf(at, room, "closed %" PRId64, ev->due);
 		break;
 	case RST_HOLD_OCTETS:
 		break;

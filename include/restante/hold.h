@@ -29,7 +29,7 @@
  *   C: RELEASE <TAB> EXPIRED|ALL|<id>    fallback delivery without a drain
  *   S: RELEASED <TAB> delivered <TAB> failed <TAB> due
  *   C: BYE          COMMIT, drop the lock
- *   S: BYE          and closes
+ *   S: BYE [<TAB> due]        and closes; after a DRAIN
  *
  * Without USER, and only for a privileged service:
  *   C: SCAN
@@ -97,7 +97,7 @@ enum rst_hold_event_type {
 	RST_HOLD_RELEASED,    /**< messages delivered, failed, due */
 	RST_HOLD_USER,        /**< of SCAN: user, messages, octets, due */
 	RST_HOLD_SCANNED,     /**< END of SCAN; messages: users seen */
-	RST_HOLD_CLOSED,      /**< BYE */
+	RST_HOLD_CLOSED,      /**< BYE: due */
 };
 
 struct rst_hold_event {
@@ -115,7 +115,7 @@ struct rst_hold_event {
 	uint64_t messages;
 	uint64_t octets;
 	uint64_t failed;
-	int64_t due; /**< wall-clock seconds; 0: nothing held */
+	int64_t due; /**< wall-clock seconds; 0: nothing held; -1: not said */
 };
 
 struct rst_hold;
