@@ -366,9 +366,9 @@ static void on_provider_event(struct client_conn *conn,
 	}
 }
 
-static void drain_to_core(enum rst_ipc_type type, void *ctx)
+static void on_drain_to_core(struct rst_ipc *msg, void *ctx)
 {
-	to_core_text(ctx, type, 0, RST_STR(""));
+	to_core(ctx, *msg);
 }
 
 static void drain_wake(void *ctx)
@@ -379,7 +379,7 @@ static void drain_wake(void *ctx)
 /* What the provider did not take of the input is the push machine's. */
 static void turn_round(struct client_conn *conn)
 {
-	static const struct drain_callbacks callbacks = {drain_to_core,
+	static const struct drain_callbacks callbacks = {on_drain_to_core,
 							 drain_wake};
 
 	while (flush_output(conn) > 0)

@@ -8,6 +8,7 @@
  *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
  *   sessions -> auth-conn -> Dovecot    and back
  *   sessions, fallback -> restante-hold
+ *   worker -> sessions -> fallback      what a drain has left
  */
 #include "core.h"
 
@@ -184,6 +185,20 @@ static void start_fallback(struct core *core, const struct conf *conf)
 	core->fallback = fallback_new(core->base, &config);
 }
 
+static void on_hold_watched(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_watch(core->fallback, user);
+}
+
+static void on_hold_seen(struct rst_str user, int64_t due, void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_seen(core->fallback, user, due);
+}
+
 static void start_sessions(struct core *core, const struct conf *conf)
 {
 	/* twice the connections: one may be told of before another's end */
@@ -191,7 +206,10 @@ static void start_sessions(struct core *core, const struct conf *conf)
 		.hold_socket = conf->hold_socket,
 		.max_per_worker = (unsigned int)(2 * conf->max_connections),
 		.takeover_ms = TAKEOVER_MS,
-		.settle_ms = SETTLE_MS};
+		.settle_ms = SETTLE_MS,
+		.hold_watched = on_hold_watched,
+		.hold_seen = on_hold_seen,
+		.ctx = core};
 
 	core->sessions = sessions_new(core->base, &config);
 	core->auth =

@@ -26,7 +26,7 @@ void drain_open_hold(struct drain *drain)
 {
 	drain->wanted = false;
 	drain->state = HOLD_ASKED;
-	drain->callbacks.to_core(RST_IPC_HOLD_OPEN, drain->ctx);
+	drain_to_core(drain, RST_IPC_HOLD_OPEN);
 }
 
 void drain_open_later(struct drain *drain, int64_t now_ms)
@@ -51,8 +51,11 @@ static void find_retry(struct drain *drain)
 	}
 }
 
-void drain_close_hold(struct drain *drain)
+void drain_close_hold(struct drain *drain, int64_t due)
 {
+	struct rst_ipc msg = {.type = RST_IPC_HOLD_CLOSED,
+			      .n = {due >= 0 ? 1 : 0, due}};
+
 	hold_conn_free(&drain->hold);
 	drain->state = HOLD_NONE;
 	drain->wanted = drain->wanted || drain->more;
@@ -62,14 +65,14 @@ void drain_close_hold(struct drain *drain)
 	drain->committing = false;
 	drain->told = 0;
 	find_retry(drain);
-	drain->callbacks.to_core(RST_IPC_HOLD_CLOSED, drain->ctx);
+	drain->callbacks.to_core(&msg, drain->ctx);
 }
 
 /* Everything was said and heard. */
-static void hold_finished(struct drain *drain, int64_t now_ms)
+static void hold_finished(struct drain *drain, int64_t due, int64_t now_ms)
 {
 	drain->reopen_delay_ms = drain->settings->reopen_min_ms;
-	drain_close_hold(drain);
+	drain_close_hold(drain, due);
 	if (drain->skipped && !drain->ended) {
 		/* at once where there is room again, else as for 4xx */
 		drain->wanted = true;
@@ -88,7 +91,7 @@ void drain_hold_lost(struct drain *drain, const char *reason, int64_t now_ms)
 		drain->feeding = false;
 		rst_push_abort(drain->push, "held mail cannot be read now");
 	}
-	drain_close_hold(drain);
+	drain_close_hold(drain, -1);
 	/* what it was told may not have been heard */
 	drain->generation++;
 	drain_open_later(drain, now_ms);
@@ -103,7 +106,7 @@ static void on_refused(struct drain *drain, const struct rst_hold_event *ev,
 
 	log_hold(drain, busy ? LOG_INFO : LOG_WARNING, "hold not opened",
 		 ev->code, ev->text);
-	drain_close_hold(drain);
+	drain_close_hold(drain, -1);
 	drain->generation++;
 	if (!nothing)
 		drain_open_later(drain, now_ms);
@@ -286,7 +289,7 @@ static void on_hold_event(struct drain *drain, const struct rst_hold_event *ev,
 		drain->committing = false;
 		break;
 	case RST_HOLD_CLOSED:
-		hold_finished(drain, now_ms);
+		hold_finished(drain, ev->due, now_ms);
 		break;
 	case RST_HOLD_RELEASED:
 	case RST_HOLD_USER:

@@ -84,6 +84,12 @@ static inline int64_t drain_next_delay(int64_t delay_ms, int64_t max_ms)
 	return delay_ms > max_ms / 2 ? max_ms : delay_ms * 2;
 }
 
+/** Says something to the core that has no more than a type. */
+static inline void drain_to_core(struct drain *drain, enum rst_ipc_type type)
+{
+	drain->callbacks.to_core(&(struct rst_ipc){.type = type}, drain->ctx);
+}
+
 /* drain-client.c */
 
 /** Ask the hold for the removal of what was decided; what becomes of it comes
@@ -99,7 +105,8 @@ bool drain_take_push_event(struct drain *drain, int64_t now_ms);
 
 void drain_open_hold(struct drain *drain);
 void drain_open_later(struct drain *drain, int64_t now_ms);
-void drain_close_hold(struct drain *drain);
+/** @param due what BYE said; -1: nothing */
+void drain_close_hold(struct drain *drain, int64_t due);
 void drain_hold_lost(struct drain *drain, const char *reason, int64_t now_ms);
 /** @return whether anything was done */
 bool drain_take_hold_event(struct drain *drain, int64_t now_ms);

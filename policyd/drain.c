@@ -174,7 +174,7 @@ static void check_time(struct drain *drain, int64_t now_ms)
 		return;
 	deadline = drain->waiting ? -1 : hold_conn_deadline(drain->hold);
 	if (drain->given_up)
-		drain_close_hold(drain);
+		drain_close_hold(drain, -1);
 	else if (deadline >= 0 && now_ms >= deadline)
 		drain_hold_lost(drain, "no answer in time", now_ms);
 }
@@ -190,7 +190,7 @@ static void settle(struct drain *drain, int64_t now_ms)
 		break;
 	case HOLD_OPENING:
 		if (drain->ended && !has_untold(drain))
-			drain_close_hold(drain);
+			drain_close_hold(drain, -1);
 		break;
 	case HOLD_OPEN:
 		settle_open(drain, now_ms);
@@ -331,7 +331,7 @@ void drain_dismiss(struct drain *drain, const char *text, int64_t max_ms,
 	drain->quiet_since_ms = now_ms;
 	drain->leave_ms = silent ? now_ms : now_ms + max_ms;
 	if (!silent && rst_push_unanswered(drain->push) > 0)
-		drain->callbacks.to_core(RST_IPC_SETTLING, drain->ctx);
+		drain_to_core(drain, RST_IPC_SETTLING);
 }
 
 bool drain_aborted(const struct drain *drain)

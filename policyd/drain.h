@@ -41,8 +41,9 @@ struct drain_settings {
 void drain_settings_init(struct drain_settings *settings);
 
 struct drain_callbacks {
-	/** HOLD_OPEN, HOLD_CLOSED or SETTLING goes to the core */
-	void (*to_core)(enum rst_ipc_type type, void *ctx);
+	/** HOLD_OPEN, HOLD_CLOSED or SETTLING goes to the core; its session is
+	    for the caller to fill in */
+	void (*to_core)(struct rst_ipc *msg, void *ctx);
 	/** the hold has something: call drain_work() */
 	void (*wake)(void *ctx);
 };

@@ -40,6 +40,8 @@ struct fallback {
 	int64_t scan_delay_ms;
 	bool scan_complained;
 	bool scan_again;
+	bool complete; /* a walk has ended, and no note was left out since */
+	bool left_out; /* while a walk goes on */
 	int64_t clock_offset; /* of the wall clock, from the monotonic one */
 };
 
@@ -204,10 +206,33 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 
 void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due)
 {
-	if (due <= 0 || rst_timetable_count(fallback->timetable) >= MAX_NOTED)
+	if (due <= 0)
 		return;
+	if (rst_timetable_count(fallback->timetable) >= MAX_NOTED) {
+		fallback->complete = false;
+		fallback->left_out = true;
+		return;
+	}
 	rst_timetable_note(fallback->timetable, user, due);
 	run_due(fallback);
+}
+
+void fallback_watch(struct fallback *fallback, struct rst_str user)
+{
+	rst_timetable_watch(fallback->timetable, user);
+}
+
+void fallback_seen(struct fallback *fallback, struct rst_str user, int64_t due)
+{
+	rst_timetable_seen(fallback->timetable, user, due == 0 ? -1 : due);
+	run_due(fallback);
+}
+
+struct rst_timetable_reader *fallback_read(struct fallback *fallback)
+{
+	return fallback->complete
+		       ? rst_timetable_reader_new(fallback->timetable)
+		       : NULL;
 }
 
 /* ---- the walk over all users */
@@ -252,6 +277,7 @@ static void scan_done(struct fallback *fallback,
 	rst_logline_u64(&line, "timetable",
 			rst_timetable_count(fallback->timetable));
 	log_line(LOG_INFO, &line);
+	fallback->complete = !fallback->left_out;
 	fallback->scan_complained = false;
 	fallback->scan_delay_ms = FIRST_SCAN_DELAY_MS;
 	schedule_scan(fallback,
@@ -298,6 +324,7 @@ static void on_scan_time(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)event_del(fallback->scan_timer);
+	fallback->left_out = false;
 	fallback->scan = hold_job_start(
 		fallback->base, fallback->config.hold_socket, HOLD_JOB_SCAN,
 		RST_STR(""), on_scan_event, fallback);

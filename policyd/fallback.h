@@ -30,5 +30,16 @@ struct fallback *fallback_new(struct event_base *base,
 void fallback_free(struct fallback **fallback);
 /** @param due wall-clock seconds; 0: not known */
 void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due);
+/** Somebody begins to look at all that user holds ... */
+void fallback_watch(struct fallback *fallback, struct rst_str user);
+/** ... and has left what falls due at `due`; 0: nothing. */
+void fallback_seen(struct fallback *fallback, struct rst_str user, int64_t due);
+/**
+ * Read who holds anything, and when the first of it falls due: the due index.
+ * Of a user whose mail is all incomplete it does not know.
+ * @return NULL: it is not known of everybody, as the first walk goes on still,
+ *         or notes had to be left out
+ */
+struct rst_timetable_reader *fallback_read(struct fallback *fallback);
 
 #endif

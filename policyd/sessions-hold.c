@@ -57,10 +57,13 @@ static void on_hold_dialled(int fd, int error, void *ctx)
 
 static void dial_hold(struct session *session)
 {
+	const struct sessions_config *config = &session->all->config;
+
+	config->hold_watched(rst_str(session->user), config->ctx);
 	session->hold = HOLD_DIALLING;
-	session->dial = hold_dial_start(
-		session->all->base, session->all->config.hold_socket,
-		rst_str(session->user), on_hold_dialled, session);
+	session->dial = hold_dial_start(session->all->base, config->hold_socket,
+					rst_str(session->user), on_hold_dialled,
+					session);
 }
 
 static void stop_waiting(struct session *session)
@@ -151,9 +154,15 @@ void session_hold_open(struct session *session, const struct rst_ipc *msg)
 		dial_hold(session);
 }
 
+/* A worker that lies can put off what was not called for in time, of a user who
+   has signed in to it, until the next walk. */
 void session_hold_closed(struct session *session, const struct rst_ipc *msg)
 {
-	(void)msg;
+	const struct sessions_config *config = &session->all->config;
+
+	if (session->hold == HOLD_OPEN && msg->n[0] == 1 && msg->n[1] >= 0)
+		config->hold_seen(rst_str(session->user), msg->n[1],
+				  config->ctx);
 	hold_closed(session);
 }
 

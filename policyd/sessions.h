@@ -22,6 +22,12 @@ struct sessions_config {
 	int64_t takeover_ms;
 	/** ... in all, where it has said that its client still answers */
 	int64_t settle_ms;
+	/** Somebody is going to look at all that user holds ... */
+	void (*hold_watched)(struct rst_str user, void *ctx);
+	/** ... and has left what falls due then; 0: nothing. Not everybody who
+	    looks says it. */
+	void (*hold_seen)(struct rst_str user, int64_t due, void *ctx);
+	void *ctx;
 };
 
 struct sessions *sessions_new(struct event_base *base,

@@ -257,6 +257,16 @@ static const struct heard *core_hears(enum rst_ipc_type type)
 	return &last;
 }
 
+/* And what is left there, if that is known. */
+static void core_hears_closed(int64_t known, int64_t due)
+{
+	const struct heard *heard = core_hears(RST_IPC_HOLD_CLOSED);
+
+	ck_assert_int_eq(heard->msg.n[0], known);
+	if (known == 1)
+		ck_assert_int_eq(heard->msg.n[1], due);
+}
+
 static void core_says(enum rst_ipc_type type, uint32_t id,
 		      enum rst_verdict verdict, const char *a)
 {
@@ -389,8 +399,8 @@ START_TEST(test_main_job)
 	hold_says("GONE\tid1\nGONE\tid2\nDONE\n");
 	hold_hears("BYE\n");
 	ck_assert_uint_eq(stage.heard_count, 0);
-	hold_says("BYE\n");
-	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	hold_says("BYE\t0\n");
+	core_hears_closed(1, 0);
 	client_hears("XRESTANTE FORGET id1 id2\r\n");
 	client_says("250 ok\r\n");
 
@@ -410,8 +420,8 @@ START_TEST(test_main_job)
 	/* two were announced */
 	client_hears("XRESTANTE SUMMARY 0 0\r\n");
 	client_says("250 ok\r\n");
-	hold_says("BYE\n");
-	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	hold_says("BYE\t1700000000\n");
+	core_hears_closed(1, 1700000000);
 	peer_close(&stage.client);
 	(void)core_hears(RST_IPC_CLOSED);
 	ck_assert(stage.ended);
@@ -456,7 +466,7 @@ START_TEST(test_client_vanishes)
 	ck_assert_uint_eq(stage.heard_count, 0);
 	/* what comes of the drain is dropped */
 	hold_says(MSG("3") "END\t3\nGONE\tid1\nDONE\nBYE\n");
-	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	core_hears_closed(0, 0);
 	(void)core_hears(RST_IPC_CLOSED);
 	ck_assert(!has_said(&stage.hold, "ACK"));
 }
@@ -471,7 +481,7 @@ START_TEST(test_client_vanishes_in_body)
 	hold_hears("BYE\n");
 	ck_assert(!has_said(&stage.hold, "ACK"));
 	/* the service has gone too, or hangs */
-	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	core_hears_closed(0, 0);
 	(void)core_hears(RST_IPC_CLOSED);
 }
 END_TEST
@@ -483,7 +493,7 @@ START_TEST(test_hold_vanishes_in_body)
 	client_hears("body2");
 	peer_close(&stage.hold);
 	/* a chunk cannot be taken back: the connection ends */
-	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	core_hears_closed(0, 0);
 	client_says("250 a\r\n250 b\r\n250 c\r\n");
 	(void)core_hears(RST_IPC_CLOSED);
 	turns(2);
@@ -499,7 +509,7 @@ START_TEST(test_hold_vanishes)
 	hold_says(MSG("1") MSG("2") MSG("3"));
 	client_hears("body3");
 	peer_close(&stage.hold);
-	(void)core_hears(RST_IPC_HOLD_CLOSED);
+	core_hears_closed(0, 0);
 	client_says("250 a\r\n250 b\r\n250 c\r\n");
 	(void)core_hears(RST_IPC_HOLD_OPEN);
 	core_says(RST_IPC_HOLD_FAILED, 0, RST_VERDICT_OK, "");

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "hold-job.h"
 #include "log.h"
+#include "restante/timetable.h"
 #include "test-util.h"
 
 #define CONCURRENCY 2
@@ -263,6 +264,98 @@ START_TEST(test_no_spinning)
 }
 END_TEST
 
+static void walk_done(unsigned int i)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
+
+	ck_assert_int_eq(t.jobs[i].type, HOLD_JOB_SCAN);
+	answer(i, &ev);
+}
+
+static unsigned int count_holders(void)
+{
+	struct rst_timetable_reader *reader = fallback_read(t.fallback);
+	struct rst_str user;
+	unsigned int n = 0;
+	int64_t due;
+
+	ck_assert_ptr_nonnull(reader);
+	while (rst_timetable_reader_next(reader, &user, &due))
+		n++;
+	rst_timetable_reader_free(&reader);
+	return n;
+}
+
+/* It is read when it is complete, and has no more in it than is held. */
+START_TEST(test_index)
+{
+	int64_t later = clock_wall_secs() + 3600;
+
+	begin();
+	fallback_note(t.fallback, RST_STR("a"), later);
+	ck_assert_ptr_null(fallback_read(t.fallback));
+	walk_done(0);
+	fallback_note(t.fallback, RST_STR("b"), later);
+	ck_assert_uint_eq(count_holders(), 2);
+	fallback_watch(t.fallback, RST_STR("a"));
+	fallback_seen(t.fallback, RST_STR("a"), 0);
+	ck_assert_uint_eq(count_holders(), 1);
+	fallback_watch(t.fallback, RST_STR("b"));
+	fallback_note(t.fallback, RST_STR("b"), later);
+	fallback_seen(t.fallback, RST_STR("b"), 0);
+	ck_assert_uint_eq(count_holders(), 1);
+	fallback_watch(t.fallback, RST_STR("b"));
+	fallback_seen(t.fallback, RST_STR("b"), 0);
+	ck_assert_uint_eq(count_holders(), 0);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	/* what it left is overdue */
+	fallback_seen(t.fallback, RST_STR("c"), 1);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	ck_assert_str_eq(t.jobs[1].user, "c");
+	finish();
+}
+END_TEST
+
+/* Notes that are left out make it incomplete until the end of a walk that has
+   begun after them. */
+START_TEST(test_index_overflows)
+{
+	int64_t now = clock_wall_secs();
+	char name[24];
+	unsigned int i;
+
+	begin();
+	walk_done(0);
+	for (i = 0; i < 200000; i++) {
+		(void)snprintf(name, sizeof(name), "%u", i);
+		fallback_note(t.fallback, rst_str(name), now + 90 * DAY);
+	}
+	ck_assert_uint_eq(count_holders(), 200000);
+	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
+	ck_assert_ptr_null(fallback_read(t.fallback));
+	/* a walk begins, and a note is left out before it ends */
+	t.clock = 2 * DAY;
+	fallback_watch(t.fallback, RST_STR("0"));
+	fallback_seen(t.fallback, RST_STR("0"), 0);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
+	fallback_note(t.fallback, RST_STR("y"), now + 90 * DAY);
+	walk_done(1);
+	ck_assert_ptr_null(fallback_read(t.fallback));
+	t.clock = 0;
+	fallback_watch(t.fallback, RST_STR("1"));
+	fallback_seen(t.fallback, RST_STR("1"), 0);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	walk_done(2);
+	ck_assert_uint_eq(count_holders(), 199999);
+	finish();
+}
+END_TEST
+
 static const struct {
 	int64_t step;
 	const char *due; /* of "soon", in half a day, and "later", in 20 days */
@@ -290,14 +383,6 @@ static const char *swept(unsigned int from)
 		}
 	}
 	return names;
-}
-
-static void walk_done(unsigned int i)
-{
-	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
-
-	ck_assert_int_eq(t.jobs[i].type, HOLD_JOB_SCAN);
-	answer(i, &ev);
 }
 
 /* What the wall clock says is due, and no more; the holds are looked through,
@@ -370,6 +455,8 @@ int main(void)
 	tcase_add_test(tcase, test_few_at_once);
 	tcase_add_test(tcase, test_not_while_swept);
 	tcase_add_loop_test(tcase, test_no_spinning, 0, 9);
+	tcase_add_test(tcase, test_index);
+	tcase_add_test(tcase, test_index_overflows);
 	tcase_add_loop_test(tcase, test_clock_is_set, 0, N_ELEMENTS(steps));
 	tcase_add_test(tcase, test_clock_is_put_right);
 	suite_add_tcase(suite, tcase);

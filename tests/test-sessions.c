@@ -44,6 +44,7 @@ static struct {
 	unsigned int dial_count;
 	struct hold_job jobs[64];
 	unsigned int job_count;
+	unsigned int watched;
 } t;
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -261,12 +262,38 @@ static void opened(struct worker *worker, uint64_t session, const char *user)
 	t.said[0] = '\0';
 }
 
+static void on_hold_watched(struct rst_str user, void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &t);
+	ck_assert_uint_gt(user.n, 0);
+	t.watched++;
+}
+
+static void on_hold_seen(struct rst_str user, int64_t due, void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &t);
+	say("seen(%.*s)=%d ", (int)user.n, user.p, (int)due);
+}
+
+static void hear_closed(struct worker *worker, uint64_t session, int64_t known,
+			int64_t due)
+{
+	const struct rst_ipc msg = {.type = RST_IPC_HOLD_CLOSED,
+				    .session = session,
+				    .n = {known, due}};
+
+	sessions_message(t.sessions, worker, &msg);
+}
+
 static void begin_with(int64_t takeover_ms, unsigned int max_per_worker)
 {
 	const struct sessions_config config = {.hold_socket = "/hold",
 					       .max_per_worker = max_per_worker,
 					       .takeover_ms = takeover_ms,
-					       .settle_ms = 4 * takeover_ms};
+					       .settle_ms = 4 * takeover_ms,
+					       .hold_watched = on_hold_watched,
+					       .hold_seen = on_hold_seen,
+					       .ctx = &t};
 
 	memset(&t, 0, sizeof(t));
 	t.a.name = 'a';
@@ -323,6 +350,44 @@ START_TEST(test_main_road)
 	hear(&t.a, RST_IPC_CLOSED, 7, 0);
 	sessions_held(t.sessions, RST_STR("bob"));
 	expect("");
+	finish();
+}
+END_TEST
+
+/* What the worker has seen of the hold is told on, if it had it. */
+START_TEST(test_hold_seen)
+{
+	begin();
+	opened(&t.a, 1, "bob");
+	ck_assert_uint_eq(t.watched, 1);
+	hear_closed(&t.a, 1, 1, 0);
+	expect("seen(bob)=0 ");
+	/* it has none now */
+	hear_closed(&t.a, 1, 1, 0);
+	expect("");
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	answer_dial(true);
+	ck_assert_uint_eq(t.watched, 2);
+	expect("dial(bob) a1:HOLD ");
+	hear_closed(&t.a, 1, 1, 1700000000);
+	expect("seen(bob)=1700000000 ");
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	answer_dial(true);
+	expect("dial(bob) a1:HOLD ");
+	hear_closed(&t.a, 1, 0, 1700000000);
+	expect("");
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	answer_dial(true);
+	expect("dial(bob) a1:HOLD ");
+	hear_closed(&t.a, 1, 1, -5);
+	expect("");
+	/* it ends with the hold open: nothing is known */
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	answer_dial(true);
+	expect("dial(bob) a1:HOLD ");
+	hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	expect("");
+	ck_assert_uint_eq(t.watched, 5);
 	finish();
 }
 END_TEST
@@ -786,6 +851,7 @@ int main(void)
 	TCase *tcase = tcase_create("sessions");
 
 	tcase_add_test(tcase, test_main_road);
+	tcase_add_test(tcase, test_hold_seen);
 	tcase_add_test(tcase, test_sign_in_fails);
 	tcase_add_test(tcase, test_guessing);
 	tcase_add_loop_test(tcase, test_not_granted, 0, N_ELEMENTS(checks));

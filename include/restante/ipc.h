@@ -54,7 +54,9 @@ enum rst_ipc_type {
 	RST_IPC_ATRN,          /**< session, id, a: domains */
 	/** session: wants a descriptor of its user's hold */
 	RST_IPC_HOLD_OPEN,
-	/** session: has closed it. The next may be opened for this user. */
+	/** session: has closed it. The next may be opened for this user.
+	    n[0]: 1 when n[1] is said: when what was left falls due, seconds
+	    since 1970; 0: nothing was left */
 	RST_IPC_HOLD_CLOSED,
 	RST_IPC_CLOSED, /**< session: has ended; its number never comes again */
 	RST_IPC_PONG,
