@@ -6,7 +6,9 @@
 #include "lib.h"
 #include "doveadm-mail.h"
 #include "doveadm-print.h"
+#include "doveadm-util.h"
 #include "mail-user.h"
+#include "doveadm-holders.h"
 #include "doveadm-restante.h"
 #include "hold-count.h"
 #include "hold-mailbox.h"
@@ -21,6 +23,8 @@
 #include <unistd.h>
 
 const char *doveadm_restante_plugin_version = DOVECOT_ABI_VERSION;
+
+#define DEFAULT_INDEX_SOCKET "/run/restante/index"
 
 struct restante_cmd_context {
 	struct doveadm_mail_cmd_context ctx;
@@ -92,11 +96,33 @@ static void print_number_header(const char *name)
 				     DOVEADM_PRINT_HEADER_FLAG_NUMBER);
 }
 
+/*
+ * With -A, only those are looked at of whom policyd knows that they hold
+ * anything: what that costs does not depend on how many users there are. A mask
+ * that all names match is the way to look at all of them.
+ */
+static void use_index(struct doveadm_mail_cmd_context *ctx)
+{
+	const char *path = doveadm_plugin_getenv("restante_index_socket");
+	const char *error;
+
+	if (!ctx->iterate_all_users || ctx->users_list_input != NULL)
+		return;
+	if (path == NULL)
+		path = DEFAULT_INDEX_SOCKET;
+	if (*path != '\0' &&
+	    rst_holders_read(path, &ctx->users_list_input, &error) < 0)
+		i_warning("restante-policyd cannot say who holds anything, "
+			  "looking at all users: %s",
+			  error);
+}
+
 /* ---- status */
 
-static void status_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
+static void status_init(struct doveadm_mail_cmd_context *ctx,
 			const char *const args[] ATTR_UNUSED)
 {
+	use_index(ctx);
 	print_number_header("messages");
 	print_number_header("octets");
 	doveadm_print_header_simple("oldest");
@@ -119,6 +145,10 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 		return ret;
 	if (rst_overflow_count(user, &set, &overflow, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	/* whom policyd has named may have got it all meanwhile */
+	if (ctx->iterate_all_users &&
+	    status.messages + status.incomplete + overflow == 0)
+		return 0;
 	doveadm_print_num(status.messages);
 	doveadm_print_num(status.octets);
 	print_time(status.oldest);
@@ -139,9 +169,10 @@ static struct doveadm_mail_cmd_context *status_alloc(void)
 
 /* ---- list */
 
-static void list_init(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
+static void list_init(struct doveadm_mail_cmd_context *ctx,
 		      const char *const args[] ATTR_UNUSED)
 {
+	use_index(ctx);
 	doveadm_print_header_simple("id");
 	doveadm_print_header_simple("arrived");
 	doveadm_print_header_simple("due");

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** Takes connections off listening TCP sockets that are shared with the other
-    workers. */
+/** Takes connections off listening sockets, which the workers share. */
 #ifndef POLICYD_ACCEPTOR_H
 #define POLICYD_ACCEPTOR_H
 

@@ -20,7 +20,7 @@ int check_dial(const char *path, int type);
 
 /** @return whether the daemon is running */
 bool check_policy_socket(const struct conf *conf);
-void check_notify_socket(const struct conf *conf, bool running);
+void check_own_sockets(const struct conf *conf, bool running);
 void check_auth_socket(const struct conf *conf);
 void check_hold_socket(const struct conf *conf);
 

@@ -128,34 +128,43 @@ bool check_policy_socket(const struct conf *conf)
 	return problem == NULL;
 }
 
-/* ---- plugin */
+/* ---- plugin and operators */
 
-void check_notify_socket(const struct conf *conf, bool running)
+/* One that the daemon makes. */
+static void check_own_socket(const char *setting, const char *path, int type,
+			     const char *mend, bool running)
 {
-	const char *path = conf->notify_socket;
-	int fd = check_dial(path, SOCK_DGRAM);
+	int fd = check_dial(path, type);
 	char *dir = directory_of(path), *above = directory_of(dir);
 
 	if (fd >= 0)
-		check_ok("notify_socket", path, "somebody listens");
+		check_ok(setting, path, "somebody listens");
 	else if (errno != ENOENT && errno != ECONNREFUSED)
-		check_error("notify_socket", path, strerror(errno),
-			    "the plugin, as any user, must be let through");
+		check_error(setting, path, strerror(errno), mend);
 	else if (running)
-		check_error("notify_socket", path,
+		check_error(setting, path,
 			    "the running daemon does not listen there",
 			    "restart it");
 	else if (access(dir, W_OK) < 0 &&
 		 (errno != ENOENT || access(above, W_OK) < 0))
-		check_error("notify_socket", path,
+		check_error(setting, path,
 			    "no file can be made in the directory",
 			    "start as root, or choose another");
 	else
-		check_ok("notify_socket", path, "the daemon is not running");
+		check_ok(setting, path, "the daemon is not running");
 	if (fd >= 0)
 		(void)close(fd);
 	free(dir);
 	free(above);
+}
+
+void check_own_sockets(const struct conf *conf, bool running)
+{
+	check_own_socket("notify_socket", conf->notify_socket, SOCK_DGRAM,
+			 "the plugin, as any user, must be let through",
+			 running);
+	check_own_socket("index_socket", conf->index_socket, SOCK_STREAM,
+			 "run this check as root", running);
 }
 
 /* ---- Dovecot's auth */

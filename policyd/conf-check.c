@@ -197,7 +197,7 @@ int check_run(const struct conf *conf)
 	for (i = 0; i < conf->listen_count; i++)
 		check_listen(&conf->listen[i], running);
 	check_congestion(conf);
-	check_notify_socket(conf, running);
+	check_own_sockets(conf, running);
 	/* what comes now is dialled after privileges were dropped */
 	if (getpwnam(conf->user) != NULL &&
 	    !privileges_drop(conf->user, error, sizeof(error)))

@@ -166,6 +166,7 @@ static const struct setting settings[] = {
 	SETTING(notify_socket, "/run/restante/notify", read_socket, SOCKET),
 	SETTING(notify_socket_mode, "0666", read_mode,
 		"permissions in octal, such as 0666"),
+	SETTING(index_socket, "/run/restante/index", read_socket, SOCKET),
 	SETTING(user, "restante", read_user, "the name of an account"),
 	SETTING(congestion, "bbr", read_congestion,
 		"the name of a congestion control, such as bbr or cubic, or "
@@ -380,6 +381,7 @@ void conf_free(struct conf **_conf)
 	free(conf->auth_socket);
 	free(conf->hold_socket);
 	free(conf->notify_socket);
+	free(conf->index_socket);
 	free(conf->user);
 	free(conf->congestion);
 	free(conf);

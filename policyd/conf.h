@@ -19,6 +19,7 @@ struct conf {
 	char *hold_socket;
 	char *notify_socket;
 	unsigned int notify_socket_mode;
+	char *index_socket;
 	char *user;
 	char *congestion; /**< control of TCP; "": the system's */
 	uint64_t workers; /**< never 0: already one per core */

@@ -9,6 +9,7 @@
  *   sessions -> auth-conn -> Dovecot    and back
  *   sessions, fallback -> restante-hold
  *   worker -> sessions -> fallback      what a drain has left
+ *   doveadm -> index-service -> fallback
  */
 #include "core.h"
 
@@ -22,6 +23,7 @@
 #include "certificate.h"
 #include "drain.h"
 #include "fallback.h"
+#include "index-service.h"
 #include "log.h"
 #include "notes.h"
 #include "policy-service.h"
@@ -49,6 +51,7 @@ struct core {
 	struct sessions *sessions;
 	struct auth_conn *auth;
 	struct fallback *fallback;
+	struct index_service *index;
 	struct workers *workers;
 };
 
@@ -264,6 +267,8 @@ static void start(struct core *core)
 	start_policy(core);
 	start_sessions(core, conf);
 	start_fallback(core, conf);
+	core->index = index_service_new(core->base, core->setup->index_fd,
+					core->fallback);
 	core->notes =
 		notes_new(core->base, core->setup->notify_fd, on_note, core);
 	start_workers(core);
@@ -273,6 +278,7 @@ static void stop(struct core *core)
 {
 	stop_policy(core);
 	notes_free(&core->notes);
+	index_service_free(&core->index);
 	fallback_free(&core->fallback);
 	sessions_free(&core->sessions);
 	auth_conn_free(&core->auth);

@@ -28,6 +28,8 @@
 /** smtpd comes as the user "postfix"; what keeps others out is the directory
     "private", and an answer tells them nothing anyhow. */
 #define POLICY_SOCKET_MODE 0666
+/** it names users: root's, or whose we are started as */
+#define INDEX_SOCKET_MODE 0600
 /** beside one for each client: holds that are open, listeners, the core */
 #define OTHER_DESCRIPTORS 256
 
@@ -192,6 +194,12 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 				       conf->notify_socket_mode);
 	if (setup->notify_fd < 0)
 		return refuse("notify_socket", conf->notify_socket,
+			      strerror(errno));
+	make_directory_of(conf->index_socket);
+	setup->index_fd =
+		listen_unix(conf->index_socket, SOCK_STREAM, INDEX_SOCKET_MODE);
+	if (setup->index_fd < 0)
+		return refuse("index_socket", conf->index_socket,
 			      strerror(errno));
 	return EX_OK;
 }

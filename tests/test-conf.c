@@ -47,6 +47,7 @@ START_TEST(test_defaults)
 	ck_assert_str_eq(conf->policy_socket,
 			 "/var/spool/postfix/private/restante");
 	ck_assert_uint_eq(conf->notify_socket_mode, 0666);
+	ck_assert_str_eq(conf->index_socket, "/run/restante/index");
 	ck_assert_str_eq(conf->congestion, "bbr");
 	ck_assert_uint_ge(conf->workers, 1);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 86400000);
@@ -65,6 +66,7 @@ START_TEST(test_all_set)
 		"listen = {\"192.0.2.1:8463\", \"[2001:db8::1]:443\"}\n" TLS
 		"policy_socket = /p\nauth_socket = /a\nhold_socket = \"/h\"\n"
 		"notify_socket = /n\nnotify_socket_mode = 0600\n"
+		"index_socket = /i\n"
 		"user = mail\nworkers = 3\npolicy_timeout_ms = 200\n"
 		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"
@@ -77,6 +79,7 @@ START_TEST(test_all_set)
 	ck_assert_int_eq(conf->listen[1].addr.sa.sa_family, AF_INET6);
 	ck_assert_str_eq(conf->hold_socket, "/h");
 	ck_assert_uint_eq(conf->notify_socket_mode, 0600);
+	ck_assert_str_eq(conf->index_socket, "/i");
 	ck_assert_str_eq(conf->user, "mail");
 	ck_assert_str_eq(conf->congestion, "");
 	ck_assert_uint_eq(conf->workers, 3);
@@ -108,6 +111,7 @@ static const struct {
 	{"listen = {\"[127.0.0.1]:25\"}\n", "1: listen: [127.0.0.1]:25: exp"},
 	{"tls_key = key.pem\n", "1: tls_key: key.pem: expected the full path"},
 	{"notify_socket = run/n\n", "1: notify_socket: run/n: expected"},
+	{"index_socket = index\n", "1: index_socket: index: expected"},
 	{"notify_socket_mode = 0888\n", "1: notify_socket_mode: 0888: exp"},
 	{"notify_socket_mode = 01777\n", "1: notify_socket_mode: 01777: exp"},
 	{"user = \"\"\n", "1: user: : expected the name of an account"},

@@ -29,7 +29,7 @@ def test_check_of_a_running_system(sandbox):
     print(result.stdout + result.stderr)
     assert result.returncode == 0
     for setting in ("tls_certificate", "policy_socket", "auth_socket",
-                    "hold_socket", "notify_socket"):
+                    "hold_socket", "notify_socket", "index_socket"):
         assert setting in result.stdout + result.stderr
 
 

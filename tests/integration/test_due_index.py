@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""policyd's due index: who holds anything, and doveadm asking for it."""
+import contextlib
+import datetime
+import json
+import socket
+import stat
+import threading
+
+import pytest
+
+from conftest import DOMAIN, wait_for
+from peer import Peer
+
+HELLO = "VERSION\trestante-hold\t1\t0\n"
+
+
+def ask(sandbox):
+    """@return {user: due}, or what policyd says instead"""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(sandbox.dir / "run" / "index"))
+        sock.sendall((HELLO + "SCAN\n").encode())
+        with sock.makefile() as file:
+            lines = [line.rstrip("\n").split("\t") for line in file]
+    assert lines[0] == HELLO.rstrip("\n").split("\t")
+    if lines[-1][0] != "END":
+        return lines[-1]
+    assert int(lines[-1][1]) == len(lines) - 2
+    return {line[1]: int(line[4]) for line in lines[1:-1]
+            if line[0] == "HOLDS"}
+
+
+def status(sandbox, *arguments):
+    """@return names, in order, and what is said on standard error"""
+    result = sandbox.doveadm("-f", "json", *arguments)
+    rows = json.loads(result.stdout or "[]")
+    return sorted(row["username"].split("@")[0] for row in rows), result.stderr
+
+
+def hold(sandbox, user, subject):
+    sandbox.send_simple(user, subject)
+    sandbox.wait_held(user, 1)
+
+
+def test_index_follows_the_holds(sandbox):
+    user = f"traveller0@{DOMAIN}"
+    assert user not in ask(sandbox)
+    hold(sandbox, "traveller0", "first")
+    rows = json.loads(sandbox.doveadm("-f", "json", "restante", "list", "-u",
+                                      user).stdout)
+    assert len(rows) == 1
+    due = ask(sandbox)[user]
+    assert due > 0
+    # it has left when the client has it
+    sandbox.collect("traveller0")
+    wait_for("the index to forget", lambda: user not in ask(sandbox))
+    # while online, too
+    client = sandbox.client("traveller0")
+    wait_for("sign-in", lambda: client.said("signed in"))
+    sandbox.send_simple("traveller0", "online")
+    wait_for("the message", lambda: client.said(" stored: "))
+    wait_for("the index to forget", lambda: user not in ask(sandbox))
+    client.kill()
+
+
+def test_what_is_left_stays(sandbox):
+    """The one that the client has put off is known to wait, from its date."""
+    user = f"traveller1@{DOMAIN}"
+    sandbox.send_simple("traveller1", "taken")
+    sandbox.send_simple("traveller1", "left")
+    sandbox.wait_held("traveller1", 2)
+    peer = Peer(sandbox, "traveller1")
+    peer.messages(2)
+    peer.answer(lambda m: b"451 4.3.0 Not now" if m.subject == "left"
+                else b"250 2.0.0 Stored")
+    sandbox.wait_held("traveller1", 1)
+    peer.close()
+    wait_for("the end of the session",
+             lambda: "session closed" in sandbox.log("policyd"))
+    listed, = json.loads(sandbox.doveadm("-f", "json", "restante", "status",
+                                         "-u", user).stdout)
+    due = datetime.datetime.fromisoformat(listed["due"]).timestamp()
+    assert ask(sandbox)[user] == due
+    sandbox.collect("traveller1")
+    wait_for("the index to forget", lambda: user not in ask(sandbox))
+
+
+def test_permissions(sandbox):
+    mode = (sandbox.dir / "run" / "index").stat()
+    assert stat.S_IMODE(mode.st_mode) == 0o600 and mode.st_uid == 0
+
+
+def test_status_of_all(sandbox):
+    hold(sandbox, "traveller2", "waits")
+    names, errors = status(sandbox, "restante", "status", "-A")
+    assert "traveller2" in names and "traveller3" not in names
+    assert errors == ""
+    names, _ = status(sandbox, "restante", "list", "-A")
+    assert "traveller2" in names
+    # everybody who is enrolled
+    names, _ = status(sandbox, "restante", "status", "-u", "*")
+    assert {"traveller2", "traveller3"} <= set(names)
+
+
+class Played:
+    """In the place of policyd; what it hears is kept."""
+
+    def __init__(self, path, answer):
+        self.path, self.answer, self.heard = path, answer, b""
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        conn = self.listener.accept()[0]
+        with conn:
+            conn.settimeout(20)
+            while not self.heard.endswith(b"SCAN\n"):
+                self.heard += conn.recv(4096)
+            # it may have heard enough before the end
+            with contextlib.suppress(BrokenPipeError):
+                for octet in self.answer.encode():
+                    conn.sendall(bytes([octet]))
+
+    def close(self):
+        self.thread.join(30)
+        self.listener.close()
+        self.path.unlink()
+
+
+def played(sandbox, answer):
+    """@return what status -A makes of it"""
+    path = sandbox.dir / "run" / "played"
+    peer = Played(path, answer)
+    try:
+        return status(sandbox, "-o", f"plugin/restante_index_socket={path}",
+                      "restante", "status", "-A")
+    finally:
+        peer.close()
+
+
+def line(user, due=1700000000):
+    return f"HOLDS\t{user}\t0\t0\t{due}\n"
+
+
+def test_only_who_is_named_is_looked_at(sandbox):
+    hold(sandbox, "traveller4", "named")
+    hold(sandbox, "traveller5", "not named")
+    names, errors = played(
+        sandbox, HELLO + line(f"traveller4@{DOMAIN}") + "END\t1\n")
+    assert names == ["traveller4"] and errors == ""
+    names, errors = played(sandbox, HELLO + "END\t0\n")
+    assert names == [] and errors == ""
+
+
+def test_strange_names(sandbox):
+    """Whoever can send a note can name anybody."""
+    hold(sandbox, "traveller6", "in good company")
+    names, errors = played(
+        sandbox, HELLO + line("nobody@example.test") + line("a\001nb\001tc")
+        + line("\x1b]0;title\x07") + line(f"traveller3@{DOMAIN}")
+        + line(f"traveller6@{DOMAIN}") + "END\t5\n")
+    assert names == ["traveller6"]
+    assert "\x1b" not in errors and "\x07" not in errors
+
+
+NO_INDEX = {
+    "nothing": "",
+    "hello": HELLO,
+    "no-end": HELLO + line(f"traveller6@{DOMAIN}"),
+    "not-yet": HELLO + "NO\tTEMPFAIL\tnot yet\n",
+    "no": "NO\tPROTOCOL\tno\n",
+    "few-fields": HELLO + "HOLDS\tx\n",
+    "another-protocol": "220 mx ESMTP\n",
+    "long-line": HELLO + "x" * 20000 + "\n",
+}
+
+
+@pytest.mark.parametrize("what", NO_INDEX)
+def test_no_index(sandbox, what):
+    """Then all are looked at, and it is said why."""
+    if not sandbox.held("traveller7"):
+        hold(sandbox, "traveller7", "found all the same")
+    names, errors = played(sandbox, NO_INDEX[what])
+    assert "traveller7" in names and "traveller3" not in names
+    assert "looking at all users" in errors
+
+
+def test_policyd_is_away(sandbox):
+    hold(sandbox, "traveller8", "policyd is away")
+    sandbox.stop("policyd")
+    try:
+        names, errors = status(sandbox, "restante", "status", "-A")
+        assert "traveller8" in names
+        assert "looking at all users" in errors
+    finally:
+        sandbox.start("policyd")
+    # what it was never told of it finds by its walk
+    wait_for("the first walk", lambda: isinstance(ask(sandbox), dict))
+    assert f"traveller8@{DOMAIN}" in ask(sandbox)
