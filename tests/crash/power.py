@@ -407,8 +407,8 @@ class Boot:
     def held(self):
         """{user: how many}"""
         for _ in range(10):     # the first may find an index to be mended
-            result = self.bed.doveadm("-f", "tab", "restante", "list", "-A",
-                                      check=False)
+            result = self.bed.doveadm("-f", "tab", "restante", "list", "-u",
+                                      "*", check=False)
             if result.returncode == 0:
                 break
         else:           # then it is lost
