@@ -10,7 +10,10 @@ in memory.
 
 Then 1,000, and 10,000 users have a real hold with one message in it (copies of
 one that was delivered): how long policyd's walk over all of them takes at its
-start, with the CPU of each part, and "doveadm restante status -A".
+start, with the CPU of each part.
+
+And "doveadm restante status -A" where 20 of 1,000, and of 10,000, hold something;
+beside it the same for all users (-u '*'), as it would be without policyd's index.
 
 usage: due.py BUILD [--quick] [--json FILE]
 """
@@ -26,6 +29,7 @@ from server import (DOMAIN, SENDER, Sandbox, directory, end_on_signals,
                     letters, parse_arguments, rounded, write_json)
 
 COUNTS = (1000, 100_000)
+FEW = 20
 MESSAGES = 200
 DAY = 24 * 3600
 
@@ -145,11 +149,12 @@ def copy_holds(sandbox, user, first, last):
     for n in range(first, last):
         for place, files in tree:
             target = os.path.normpath(mail / f"u{n}@{DOMAIN}" / place)
-            os.mkdir(target, 0o700)
+            # who was looked at may have a home already
+            os.makedirs(target, 0o700, exist_ok=True)
             os.chown(target, owner.st_uid, owner.st_gid)
             for name, octets in files:
                 fd = os.open(f"{target}/{name}",
-                             os.O_CREAT | os.O_WRONLY, 0o600)
+                             os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
                 os.write(fd, octets)
                 os.fchown(fd, owner.st_uid, owner.st_gid)
                 os.close(fd)
@@ -176,34 +181,62 @@ def walk(sandbox, accounts):
     line = [line for line in sandbox.log("policyd").splitlines()
             if "walk over the holds done" in line][-1]
     row["holding"] = int(line.rpartition("timetable=")[2])
-    sandbox.stop("policyd")
     return row
 
 
-def status_all(sandbox):
-    start = time.monotonic()
-    done = subprocess.run(
-        [sandbox.bin("doveadm"), "-f", "tab", "restante", "status", "-A"],
-        check=True, capture_output=True, text=True, timeout=600)
-    return time.monotonic() - start, len(done.stdout.splitlines()) - 1
+class Accounts:
+    """Users of a sandbox, and how many of them hold a message."""
+
+    def __init__(self, sandbox):
+        self.sandbox, self.holding = sandbox, 0
+        self.users = sandbox.dir / "dovecot" / "users"
+        self.template = self.users.read_text()
+        sandbox.send_simple("traveller1", "walk")
+        sandbox.wait_held("traveller1", 1)
+
+    def set(self, count, holding):
+        """Dovecot sees at once a change of its users only after a restart.
+        @return how many users there are"""
+        self.sandbox.stop("dovecot")
+        self.users.write_text(self.template)
+        add_users(self.sandbox, count)
+        copy_holds(self.sandbox, "traveller1", self.holding, holding)
+        self.holding = max(self.holding, holding)
+        self.sandbox.start("dovecot")
+        return count + len(self.template.splitlines())
 
 
-def walks(sandbox, counts):
-    """Dovecot sees at once a change of its users only after a restart."""
-    users = sandbox.dir / "dovecot" / "users"
-    template = users.read_text()
-    sandbox.send_simple("traveller1", "walk")
-    sandbox.wait_held("traveller1", 1)
-    done = 0
+def walks(accounts, counts):
     for count in counts:
-        sandbox.stop("dovecot")
-        users.write_text(template)
-        add_users(sandbox, count)
-        copy_holds(sandbox, "traveller1", done, count)
-        done = count
-        sandbox.start("dovecot")
-        row = walk(sandbox, count + len(template.splitlines()))
-        row["status_seconds"], row["status_lines"] = status_all(sandbox)
+        row = walk(accounts.sandbox, accounts.set(count, count))
+        accounts.sandbox.stop("policyd")
+        yield row
+
+
+def status(sandbox, *whom):
+    """@return median of seconds, and how many lines"""
+    took = []
+    for _ in range(3):
+        start = time.monotonic()
+        done = subprocess.run(
+            [sandbox.bin("doveadm"), "-f", "tab", "restante", "status", *whom],
+            check=True, capture_output=True, text=True, timeout=600)
+        took.append(time.monotonic() - start)
+        assert done.stderr == "", done.stderr
+    return statistics.median(took), len(done.stdout.splitlines()) - 1
+
+
+def statuses(accounts, counts):
+    """Few hold something, of more and more users."""
+    sandbox = accounts.sandbox
+    for count in counts:
+        row = {"accounts": accounts.set(count, FEW)}
+        row["holding"] = walk(sandbox, row["accounts"])["holding"]
+        for name, whom in (("status", ("-A",)), ("all", ("-u", "*"))):
+            row[name + "_seconds"], row[name + "_lines"] = status(sandbox,
+                                                                  *whom)
+        assert row["status_lines"] == row["holding"], row
+        sandbox.stop("policyd")
         yield row
 
 
@@ -222,13 +255,19 @@ def show_walk(row):
     print(f"{row['holding']:7} of {row['accounts']} hold mail: walk "
           f"{row['seconds']:5.1f} s, CPU of restante-hold "
           f"{row['restante-hold_cpu_ms']:.0f} ms, auth "
-          f"{row['auth_cpu_ms']:.0f}, policyd {row['policyd_cpu_ms']:.0f}; "
-          f"doveadm restante status -A {row['status_seconds']:5.1f} s",
+          f"{row['auth_cpu_ms']:.0f}, policyd {row['policyd_cpu_ms']:.0f}",
           flush=True)
 
 
+def show_status(row):
+    print(f"{row['holding']:7} of {row['accounts']} hold mail: doveadm "
+          f"restante status -A {row['status_seconds'] * 1000:6.0f} ms, "
+          f"-u '*' {row['all_seconds'] * 1000:6.0f} ms", flush=True)
+
+
 def measure(sandboxes, quick):
-    one, whole = [], []
+    one, shown, whole = [], [], []
+    counts = (1000,) if quick else (1000, 10_000)
     for row in among_many(sandboxes, quick):
         show_one(row)
         one.append(row)
@@ -237,10 +276,14 @@ def measure(sandboxes, quick):
           f"time; load of the machine {os.getloadavg()[0]:.1f}")
     sandbox = sandboxes[0]
     sandbox.stop("policyd")
-    for row in walks(sandbox, (1000,) if quick else (1000, 10_000)):
+    accounts = Accounts(sandbox)
+    for row in statuses(accounts, counts):
+        show_status(row)
+        shown.append(row)
+    for row in walks(accounts, counts):
         show_walk(row)
         whole.append(row)
-    return rounded({"many_holds": one, "walk": whole}, 4)
+    return rounded({"many_holds": one, "status": shown, "walk": whole}, 4)
 
 
 def main():
