@@ -25,6 +25,8 @@
 
 /** The kernel's TCP_CA_NAME_MAX: octets of a name with its NUL. */
 #define CONGESTION_MAX 16
+/** Those with names like this send at a pace of their own. */
+#define PACING "bbr"
 
 static int close_keep_errno(int fd)
 {
@@ -88,18 +90,34 @@ const char *listen_congestion(int fd, const char *name)
 	}
 }
 
+/* The system's; but not one that spreads a few packets over the time that it
+   takes the line to be slow, as it does not know better yet. What has once been
+   so on a connection, stays so there. */
+static bool first_congestion(int fd, const char *name,
+			     char first_r[CONGESTION_MAX + 1])
+{
+	socklen_t len = CONGESTION_MAX;
+
+	memset(first_r, 0, CONGESTION_MAX + 1);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, first_r, &len) < 0)
+		return false;
+	if (strcmp(first_r, name) == 0 &&
+	    strncmp(name, PACING, strlen(PACING)) == 0)
+		/* every kernel has it, and lets everybody take it */
+		memcpy(first_r, "reno", sizeof("reno"));
+	return true;
+}
+
 void listen_congestion_later(int fd, const char *name)
 {
-	char system[CONGESTION_MAX];
-	socklen_t len = sizeof(system);
 	int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char first[CONGESTION_MAX + 1];
 
 	if (probe < 0)
 		return;
-	if (getsockopt(probe, IPPROTO_TCP, TCP_CONGESTION, system, &len) == 0 &&
+	if (first_congestion(probe, name, first) &&
 	    listen_congestion(probe, name) == NULL)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, system,
-				 (socklen_t)strnlen(system, len));
+		(void)listen_congestion(fd, first);
 	(void)close(probe);
 }
 

@@ -19,7 +19,8 @@ int listen_tcp(const struct conf_listen *listen);
 const char *listen_congestion(int fd, const char *name);
 /**
  * Where who we are now may choose it for a connection, its own begins with the
- * system's control: the other is asked for when there is much to send.
+ * system's control, or with reno where that is a BBR, too: the other is asked
+ * for when there is much to send.
  */
 void listen_congestion_later(int fd, const char *name);
 /**

@@ -9,6 +9,7 @@ import pytest
 from conftest import DOMAIN, wait_for
 
 SYSCTL = pathlib.Path("/proc/sys/net/ipv4")
+DEFAULT = "bbr"  # policyd's
 SYSTEM = (SYSCTL / "tcp_congestion_control").read_text().strip()
 ALLOWED = (SYSCTL / "tcp_allowed_congestion_control").read_text().split()
 AVAILABLE = (SYSCTL / "tcp_available_congestion_control").read_text().split()
@@ -92,10 +93,14 @@ def test_only_for_root(sandbox):
 
 def test_default(sandbox):
     said = restart(sandbox, "")
-    if "bbr" in AVAILABLE:
-        assert said == []
-    else:
-        assert len(said) == 1 and "wanted=bbr" in said[0]
+    if DEFAULT not in AVAILABLE:
+        assert len(said) == 1 and f"wanted={DEFAULT}" in said[0]
+        return
+    assert said == []
+    # it is not there from the start, but where users may not choose it
+    first = DEFAULT if DEFAULT not in ALLOWED else \
+        "reno" if SYSTEM == DEFAULT else SYSTEM
+    assert {of_accepted(sandbox) for _ in range(4)} == {first}
 
 
 def test_system(sandbox):
