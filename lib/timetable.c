@@ -201,6 +201,17 @@ void rst_timetable_note(struct rst_timetable *t, struct rst_str user,
 		move(t, ap, due);
 }
 
+/* @param due of all that is known */
+static void set_appointment(struct rst_timetable *t, struct appointment *ap,
+			    int64_t due)
+{
+	ap->retry_secs = 0;
+	if (due < 0)
+		cancel(t, ap);
+	else
+		move(t, ap, due);
+}
+
 void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
 		       int64_t due)
 {
@@ -210,12 +221,9 @@ void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
 		rst_timetable_note(t, user, due);
 		return;
 	}
-	ap->retry_secs = 0;
-	due = earlier(due, ap->noted);
-	if (due < 0)
-		cancel(t, ap);
-	else
-		move(t, ap, due);
+	/* whoever looks just now may have come to an end before this sweep */
+	ap->unseen = earlier(ap->unseen, due);
+	set_appointment(t, ap, earlier(due, ap->noted));
 }
 
 void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
@@ -229,6 +237,7 @@ void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
 		ap->retry_secs == 0 ? RETRY_MIN_SECS : ap->retry_secs * 2;
 	if (ap->retry_secs > RETRY_MAX_SECS)
 		ap->retry_secs = RETRY_MAX_SECS;
+	ap->unseen = earlier(ap->unseen, now + ap->retry_secs);
 	move(t, ap, now + ap->retry_secs);
 }
 
@@ -249,7 +258,7 @@ void rst_timetable_seen(struct rst_timetable *t, struct rst_str user,
 	if (ap == NULL || ap->taken)
 		rst_timetable_note(t, user, due);
 	else if (due < 0 || ap->retry_secs == 0)
-		rst_timetable_set(t, user, earlier(due, ap->unseen));
+		set_appointment(t, ap, earlier(due, ap->unseen));
 }
 
 int64_t rst_timetable_next(const struct rst_timetable *t)
@@ -269,6 +278,11 @@ bool rst_timetable_take(struct rst_timetable *t, int64_t now,
 	ap->taken = true;
 	*user_r = ap->entry.key;
 	return true;
+}
+
+bool rst_timetable_has(const struct rst_timetable *t, struct rst_str user)
+{
+	return find(t, user) != NULL;
 }
 
 size_t rst_timetable_count(const struct rst_timetable *t)

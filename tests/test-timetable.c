@@ -258,6 +258,26 @@ START_TEST(test_seen_while_taken)
 }
 END_TEST
 
+/* A sweep has come in between, and is heard of first. */
+START_TEST(test_seen_late)
+{
+	note("bob", 100);
+	watch("bob");
+	expect_take(100, "bob");
+	set("bob", 300);
+	see("bob", -1);
+	expect_state(300, 1);
+	watch("bob");
+	expect_take(300, "bob");
+	retry("bob", 1000);
+	see("bob", -1);
+	expect_state(1060, 1);
+	watch("bob");
+	see("bob", -1);
+	expect_state(-1, 0);
+}
+END_TEST
+
 /* An old failure is not tried again each time the client comes. */
 START_TEST(test_seen_while_delayed)
 {
@@ -450,6 +470,7 @@ int main(void)
 	tcase_add_test(tc, test_seen);
 	tcase_add_test(tc, test_watched_twice);
 	tcase_add_test(tc, test_seen_while_taken);
+	tcase_add_test(tc, test_seen_late);
 	tcase_add_test(tc, test_seen_while_delayed);
 	tcase_add_test(tc, test_reader);
 	tcase_add_test(tc, test_own_name);

@@ -38,8 +38,8 @@ void rst_timetable_watch(struct rst_timetable *t, struct rst_str user);
 /**
  * What _watch began has come to its end: the earliest thing that it saw and
  * left is due at `due`; -1: it left nothing. What was noted since _watch still
- * counts. It ends neither a sweep nor, unless nothing is left, a delay after
- * one that failed.
+ * counts, and what a sweep has found since then. It ends neither a sweep nor,
+ * unless nothing is left, a delay after one that failed.
  */
 void rst_timetable_seen(struct rst_timetable *t, struct rst_str user,
 			int64_t due);
@@ -51,6 +51,7 @@ int64_t rst_timetable_next(const struct rst_timetable *t);
  */
 bool rst_timetable_take(struct rst_timetable *t, int64_t now,
 			struct rst_str *user_r);
+bool rst_timetable_has(const struct rst_timetable *t, struct rst_str user);
 /** Users with an entry, the taken ones too. */
 size_t rst_timetable_count(const struct rst_timetable *t);
 
@@ -65,7 +66,8 @@ struct rst_timetable_reader *rst_timetable_reader_new(struct rst_timetable *t);
 void rst_timetable_reader_free(struct rst_timetable_reader **reader);
 /**
  * @param user_r valid until the timetable is changed
- * @param due_r  as last noted or set; of one that is taken, when it was due
+ * @param due_r  when its time comes: that of a delay after a sweep that failed;
+ *               of one that is taken, when it came
  * @return false: that was all
  */
 bool rst_timetable_reader_next(struct rst_timetable_reader *reader,
