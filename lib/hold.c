@@ -171,6 +171,10 @@ static int on_end(struct rst_hold *h, const struct rst_str *fields)
 	if (h->scan) {
 		set_event(h, RST_HOLD_SCANNED);
 		h->state = STATE_ENDED;
+		/* an older service does not say it */
+		if (fields[2].n > 0 &&
+		    !rst_str_to_u64(fields[2], &h->event.failed))
+			return RST_EPROTO;
 	} else if (h->drains > 0) {
 		set_event(h, RST_HOLD_DRAINED);
 		h->drains--;

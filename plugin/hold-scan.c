@@ -26,6 +26,7 @@ struct hold_scan {
 	ARRAY_TYPE(const_string) users;
 	unsigned int next;
 	unsigned int silent; /* users since the last line */
+	unsigned int failed; /* users who could not be looked at */
 };
 
 int hold_scan_start(struct mail_storage_service_ctx *storage,
@@ -81,14 +82,18 @@ static void look_at(struct hold_scan *scan, const char *name, string_t *lines)
 	int ret;
 
 	ret = rst_user_open(scan->storage, name, &user, &error);
-	if (ret < 0)
+	if (ret < 0) {
 		i_error("User %s cannot be looked up: %s", name, error);
+		scan->failed++;
+	}
 	if (ret <= 0)
 		return;
-	if (rst_hold_estimate(user.user, &user.set, &status, &error) < 0)
+	if (rst_hold_estimate(user.user, &user.set, &status, &error) < 0) {
 		e_error(user.user->event, "The hold cannot be read: %s", error);
-	else if (status.messages > 0)
+		scan->failed++;
+	} else if (status.messages > 0) {
 		append_line(lines, name, &status);
+	}
 	rst_user_close(&user);
 }
 
@@ -122,7 +127,8 @@ bool hold_scan_some(struct hold_scan *scan, string_t *lines,
 
 	do {
 		if (scan->next == array_count(&scan->users)) {
-			str_printfa(lines, "END\t%u\n", scan->next);
+			str_printfa(lines, "END\t%u\t%u\n", scan->next,
+				    scan->failed);
 			return FALSE;
 		}
 		T_BEGIN

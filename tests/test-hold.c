@@ -256,6 +256,8 @@ static const struct {
 	/* S: a scan */
 	{"S", VERSION "HOLDS\tu\t2\t30\t9\nHOLDS\tv\t1\t1\t8\nEND\t7\n",
 	 "user u 2 30 9;user v 1 1 8;scanned 7;", 0},
+	{"S", VERSION "END\t7\t2\tmore\n", "scanned 7 2;", 0},
+	{"S", VERSION "END\t7\tfew\n", "", RST_EPROTO},
 	{"S", VERSION "NO\tPROTOCOL\tnot for you\n",
 	 "refused PROTOCOL not for you;", 0},
 	{"S", VERSION "OK\t1\t1\t1\n", "", RST_EPROTO},
@@ -327,6 +329,9 @@ static void saw(struct seen *seen, const struct rst_hold_event *ev)
 		break;
 	case RST_HOLD_SCANNED:
 		snprintf(at, room, "scanned %" PRIu64, ev->messages);
+		if (ev->failed > 0)
+			snprintf(at, room, "scanned %" PRIu64 " %" PRIu64,
+				 ev->messages, ev->failed);
 		break;
 	case RST_HOLD_CLOSED:
 		if (ev->due < 0)

@@ -34,7 +34,7 @@
  * Without USER, and only for a privileged service:
  *   C: SCAN
  *   S: HOLDS <TAB> user <TAB> messages <TAB> octets <TAB> due
- *   S: END <TAB> n            users seen
+ *   S: END <TAB> n [<TAB> failed]   users seen, and those that cannot be read
  *
  * A closed connection is BYE without the COMMIT of what was not yet sent;
  * ACKs already read are carried out.
@@ -96,7 +96,7 @@ enum rst_hold_event_type {
 	RST_HOLD_COMMITTED,   /**< DONE */
 	RST_HOLD_RELEASED,    /**< messages delivered, failed, due */
 	RST_HOLD_USER,        /**< of SCAN: user, messages, octets, due */
-	RST_HOLD_SCANNED,     /**< END of SCAN; messages: users seen */
+	RST_HOLD_SCANNED,     /**< END of SCAN; messages: users seen; failed */
 	RST_HOLD_CLOSED,      /**< BYE: due */
 };
 
