@@ -13,20 +13,24 @@
 
 /* policyd answers from memory */
 #define TIMEOUT_SECS 30
+/* auth hangs up on who asks for a much longer name */
+#define NAME_MAX_OCTETS 512
 
 struct reading {
 	struct rst_hold *hold;
 	string_t *names;
 	bool done;
+	uint64_t unread;
 	const char *error;
 };
 
-/* Anybody on this machine can name users to policyd: none of these names may
-   be more than one line. */
-static bool is_printable(struct rst_str name)
+/* Anybody on this machine can name users to policyd. */
+static bool may_be_user(struct rst_str name)
 {
 	size_t i;
 
+	if (name.n > NAME_MAX_OCTETS)
+		return FALSE;
 	for (i = 0; i < name.n; i++)
 		if (i_iscntrl(name.p[i]))
 			return FALSE;
@@ -37,13 +41,14 @@ static void take_event(struct reading *reading, const struct rst_hold_event *ev)
 {
 	switch (ev->type) {
 	case RST_HOLD_USER:
-		if (is_printable(ev->user)) {
+		if (may_be_user(ev->user)) {
 			str_append_data(reading->names, ev->user.p, ev->user.n);
 			str_append_c(reading->names, '\n');
 		}
 		break;
 	case RST_HOLD_SCANNED:
 		reading->done = TRUE;
+		reading->unread = ev->failed;
 		break;
 	case RST_HOLD_REFUSED:
 		reading->error =
@@ -114,7 +119,7 @@ static void ask(struct reading *reading, int fd)
 }
 
 int rst_holders_read(const char *path, struct istream **names_r,
-		     const char **error_r)
+		     uint64_t *unread_r, const char **error_r)
 {
 	const struct rst_hold_limits limits = {.reply_timeout_ms = 0};
 	struct reading reading = {.names = str_new(default_pool, 4096)};
@@ -128,10 +133,12 @@ int rst_holders_read(const char *path, struct istream **names_r,
 		rst_hold_free(&reading.hold);
 		i_close_fd(&fd);
 	}
-	if (reading.error == NULL)
+	if (reading.error == NULL) {
 		*names_r = i_stream_create_copy_from_string(reading.names);
-	else
+		*unread_r = reading.unread;
+	} else {
 		*error_r = t_strdup_printf("%s: %s", path, reading.error);
+	}
 	str_free(&reading.names);
 	return reading.error == NULL ? 0 : -1;
 }

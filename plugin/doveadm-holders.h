@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/** Who holds anything: policyd's due index, so that not all users have to be
-    looked at. */
+/** Who holds anything: policyd's due index, so that not all users' holds have
+    to be looked at. */
 #ifndef DOVEADM_HOLDERS_H
 #define DOVEADM_HOLDERS_H
 
@@ -12,9 +12,11 @@ struct istream;
  * @param path     of its index_socket
  * @param names_r  a name a line; somebody may be in it of whom nothing is held
  *                 any more
+ * @param unread_r users of whom it does not know, as their holds could not be
+ *                 read
  * @return 0, or -1: error_r
  */
 int rst_holders_read(const char *path, struct istream **names_r,
-		     const char **error_r);
+		     uint64_t *unread_r, const char **error_r);
 
 #endif

@@ -98,23 +98,29 @@ static void print_number_header(const char *name)
 
 /*
  * With -A, only those are looked at of whom policyd knows that they hold
- * anything: what that costs does not depend on how many users there are. A mask
- * that all names match is the way to look at all of them.
+ * anything. (doveadm asks auth for all names all the same, and leaves them
+ * unread.) A mask that all names match is the way to look at all of them.
  */
 static void use_index(struct doveadm_mail_cmd_context *ctx)
 {
 	const char *path = doveadm_plugin_getenv("restante_index_socket");
 	const char *error;
+	uint64_t unread = 0;
 
 	if (!ctx->iterate_all_users || ctx->users_list_input != NULL)
 		return;
 	if (path == NULL)
 		path = DEFAULT_INDEX_SOCKET;
 	if (*path != '\0' &&
-	    rst_holders_read(path, &ctx->users_list_input, &error) < 0)
+	    rst_holders_read(path, &ctx->users_list_input, &unread, &error) < 0)
 		i_warning("restante-policyd cannot say who holds anything, "
 			  "looking at all users: %s",
 			  error);
+	if (unread > 0)
+		i_warning("restante-policyd does not know of %" PRIu64
+			  " user(s), whose hold could not be read: see "
+			  "Dovecot's log, or use -u '*'",
+			  unread);
 }
 
 /* ---- status */

@@ -686,6 +686,8 @@ int rst_hold_store_due(struct rst_hold_store *store, time_t *due_r,
 		       const char **error_r)
 {
 	close_view(store);
+	if (renew(store, error_r) < 0)
+		return -1;
 	return rst_hold_next_due(store->user, store->set, store->box, due_r,
 				 error_r);
 }

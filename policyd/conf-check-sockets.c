@@ -163,6 +163,8 @@ void check_own_sockets(const struct conf *conf, bool running)
 	check_own_socket("notify_socket", conf->notify_socket, SOCK_DGRAM,
 			 "the plugin, as any user, must be let through",
 			 running);
+	if (conf->index_socket[0] == '\0')
+		return;
 	check_own_socket("index_socket", conf->index_socket, SOCK_STREAM,
 			 "run this check as root", running);
 }

@@ -66,6 +66,15 @@ static bool read_socket(const char *value, void *target)
 	       read_path(value, target);
 }
 
+/* one that may be left out */
+static bool read_index_socket(const char *value, void *target)
+{
+	if (value[0] != '\0')
+		return read_socket(value, target);
+	set_string(target, value);
+	return true;
+}
+
 static bool read_user(const char *value, void *target)
 {
 	if (value[0] == '\0' || strpbrk(value, ": \t\n") != NULL)
@@ -166,7 +175,8 @@ static const struct setting settings[] = {
 	SETTING(notify_socket, "/run/restante/notify", read_socket, SOCKET),
 	SETTING(notify_socket_mode, "0666", read_mode,
 		"permissions in octal, such as 0666"),
-	SETTING(index_socket, "/run/restante/index", read_socket, SOCKET),
+	SETTING(index_socket, "/run/restante/index", read_index_socket,
+		SOCKET ", or \"\": none"),
 	SETTING(user, "restante", read_user, "the name of an account"),
 	SETTING(congestion, "bbr", read_congestion,
 		"the name of a congestion control, such as bbr or cubic, or "

@@ -267,8 +267,9 @@ static void start(struct core *core)
 	start_policy(core);
 	start_sessions(core, conf);
 	start_fallback(core, conf);
-	core->index = index_service_new(core->base, core->setup->index_fd,
-					core->fallback);
+	if (core->setup->index_fd >= 0)
+		core->index = index_service_new(
+			core->base, core->setup->index_fd, core->fallback);
 	core->notes =
 		notes_new(core->base, core->setup->notify_fd, on_note, core);
 	start_workers(core);
@@ -279,8 +280,8 @@ static void stop(struct core *core)
 	stop_policy(core);
 	notes_free(&core->notes);
 	index_service_free(&core->index);
-	fallback_free(&core->fallback);
 	sessions_free(&core->sessions);
+	fallback_free(&core->fallback);
 	auth_conn_free(&core->auth);
 	workers_free(&core->workers);
 	event_free(core->sigterm);

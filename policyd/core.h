@@ -12,9 +12,10 @@
 
 struct core_setup {
 	const struct conf *conf;
-	int policy_fd, notify_fd, index_fd; /**< owned by core_run() */
-	const struct handover *handover;    /**< its conns: owned as well */
-	const char *manager;                /**< see handover_manager() */
+	int policy_fd, notify_fd;        /**< owned by core_run() */
+	int index_fd;                    /**< as well; -1: none */
+	const struct handover *handover; /**< its conns: owned as well */
+	const char *manager;             /**< see handover_manager() */
 	const int *listen_fds;
 	unsigned int listen_count;
 	struct rst_str pem; /**< certificate chain and key */

@@ -14,6 +14,8 @@
  * Beyond this many users, notes are not written down; the walk finds them.
  */
 #define MAX_NOTED 200000
+/** No user has such a long name (sessions.c). */
+#define MAX_NAME 512
 /** The wall clock may be set: look at it this often at least. */
 #define MAX_SLEEP_SECS 60
 /** Set by more than this: what the timetable says may be nonsense. */
@@ -40,8 +42,9 @@ struct fallback {
 	int64_t scan_delay_ms;
 	bool scan_complained;
 	bool scan_again;
-	bool complete; /* a walk has ended, and no note was left out since */
-	bool left_out; /* while a walk goes on */
+	bool complete;   /* a walk has ended, and no note was left out since */
+	bool left_out;   /* while a walk goes on */
+	uint64_t unread; /* users whose holds the last walk could not read */
 	int64_t clock_offset; /* of the wall clock, from the monotonic one */
 };
 
@@ -206,9 +209,10 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 
 void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due)
 {
-	if (due <= 0)
+	if (due <= 0 || user.n > MAX_NAME)
 		return;
-	if (rst_timetable_count(fallback->timetable) >= MAX_NOTED) {
+	if (rst_timetable_count(fallback->timetable) >= MAX_NOTED &&
+	    !rst_timetable_has(fallback->timetable, user)) {
 		fallback->complete = false;
 		fallback->left_out = true;
 		return;
@@ -228,8 +232,10 @@ void fallback_seen(struct fallback *fallback, struct rst_str user, int64_t due)
 	run_due(fallback);
 }
 
-struct rst_timetable_reader *fallback_read(struct fallback *fallback)
+struct rst_timetable_reader *fallback_read(struct fallback *fallback,
+					   uint64_t *unread_r)
 {
+	*unread_r = fallback->unread;
 	return fallback->complete
 		       ? rst_timetable_reader_new(fallback->timetable)
 		       : NULL;
@@ -274,10 +280,13 @@ static void scan_done(struct fallback *fallback,
 
 	rst_logline_begin(&line, "walk over the holds done");
 	rst_logline_u64(&line, "users", ev->messages);
+	if (ev->failed > 0)
+		rst_logline_u64(&line, "failed", ev->failed);
 	rst_logline_u64(&line, "timetable",
 			rst_timetable_count(fallback->timetable));
-	log_line(LOG_INFO, &line);
+	log_line(ev->failed > 0 ? LOG_WARNING : LOG_INFO, &line);
 	fallback->complete = !fallback->left_out;
+	fallback->unread = ev->failed;
 	fallback->scan_complained = false;
 	fallback->scan_delay_ms = FIRST_SCAN_DELAY_MS;
 	schedule_scan(fallback,

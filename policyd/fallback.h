@@ -35,11 +35,15 @@ void fallback_watch(struct fallback *fallback, struct rst_str user);
 /** ... and has left what falls due at `due`; 0: nothing. */
 void fallback_seen(struct fallback *fallback, struct rst_str user, int64_t due);
 /**
- * Read who holds anything, and when the first of it falls due: the due index.
- * Of a user whose mail is all incomplete it does not know.
+ * Read who holds anything, and when the first of it falls due, or its delivery
+ * is tried again: the due index. Of a user whose mail is all incomplete it does
+ * not know.
+ *
+ * @param unread_r users whose holds the last walk could not read
  * @return NULL: it is not known of everybody, as the first walk goes on still,
  *         or notes had to be left out
  */
-struct rst_timetable_reader *fallback_read(struct fallback *fallback);
+struct rst_timetable_reader *fallback_read(struct fallback *fallback,
+					   uint64_t *unread_r);
 
 #endif

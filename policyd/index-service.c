@@ -37,6 +37,7 @@ struct client {
 	enum state state;
 	struct rst_timetable_reader *reader;
 	unsigned int users;
+	uint64_t unread;
 };
 
 struct index_service {
@@ -95,11 +96,15 @@ static void say_user(struct client *client, struct rst_str user, int64_t due)
 
 static void say_end(struct client *client)
 {
-	char number[16];
+	char users[24], unread[24];
 
-	(void)snprintf(number, sizeof(number), "%u", client->users);
+	(void)snprintf(users, sizeof(users), "%u", client->users);
+	(void)snprintf(unread, sizeof(unread), "%llu",
+		       (unsigned long long)client->unread);
 	client->state = STATE_CLOSING;
-	say(client, (struct rst_str[]){RST_STR("END"), rst_str(number)}, 2);
+	say(client,
+	    (struct rst_str[]){RST_STR("END"), rst_str(users), rst_str(unread)},
+	    3);
 }
 
 static void list_some(struct client *client)
@@ -121,7 +126,8 @@ static void list_some(struct client *client)
 
 static void begin_listing(struct client *client)
 {
-	client->reader = fallback_read(client->service->fallback);
+	client->reader =
+		fallback_read(client->service->fallback, &client->unread);
 	if (client->reader == NULL) {
 		say_no(client, RST_HOLD_NO_TEMP,
 		       "not all users have been looked at yet");

@@ -170,6 +170,22 @@ static void set_congestion(const struct conf *conf, const int *listen_fds)
 	log_line(LOG_NOTICE, &line);
 }
 
+/* Operators can do without it, so no mail waits for it. */
+static int open_index(const char *path)
+{
+	int fd;
+
+	if (path[0] == '\0')
+		return -1;
+	make_directory_of(path);
+	fd = listen_unix(path, SOCK_STREAM, INDEX_SOCKET_MODE);
+	if (fd < 0)
+		log_errno("index socket not opened, doveadm restante will look "
+			  "at all users",
+			  "index_socket", path);
+	return fd;
+}
+
 static int open_sockets(const struct conf *conf, struct core_setup *setup,
 			int *listen_fds)
 {
@@ -195,12 +211,7 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	if (setup->notify_fd < 0)
 		return refuse("notify_socket", conf->notify_socket,
 			      strerror(errno));
-	make_directory_of(conf->index_socket);
-	setup->index_fd =
-		listen_unix(conf->index_socket, SOCK_STREAM, INDEX_SOCKET_MODE);
-	if (setup->index_fd < 0)
-		return refuse("index_socket", conf->index_socket,
-			      strerror(errno));
+	setup->index_fd = open_index(conf->index_socket);
 	return EX_OK;
 }
 

@@ -66,7 +66,7 @@ START_TEST(test_all_set)
 		"listen = {\"192.0.2.1:8463\", \"[2001:db8::1]:443\"}\n" TLS
 		"policy_socket = /p\nauth_socket = /a\nhold_socket = \"/h\"\n"
 		"notify_socket = /n\nnotify_socket_mode = 0600\n"
-		"index_socket = /i\n"
+		"index_socket = /i\nindex_socket = \"\"\nindex_socket = /i\n"
 		"user = mail\nworkers = 3\npolicy_timeout_ms = 200\n"
 		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"

@@ -272,9 +272,22 @@ static void walk_done(unsigned int i)
 	answer(i, &ev);
 }
 
+static bool is_complete(void)
+{
+	uint64_t unread;
+	struct rst_timetable_reader *reader =
+		fallback_read(t.fallback, &unread);
+	bool complete = reader != NULL;
+
+	rst_timetable_reader_free(&reader);
+	return complete;
+}
+
 static unsigned int count_holders(void)
 {
-	struct rst_timetable_reader *reader = fallback_read(t.fallback);
+	uint64_t unread;
+	struct rst_timetable_reader *reader =
+		fallback_read(t.fallback, &unread);
 	struct rst_str user;
 	unsigned int n = 0;
 	int64_t due;
@@ -290,10 +303,11 @@ static unsigned int count_holders(void)
 START_TEST(test_index)
 {
 	int64_t later = clock_wall_secs() + 3600;
+	char name[513];
 
 	begin();
 	fallback_note(t.fallback, RST_STR("a"), later);
-	ck_assert_ptr_null(fallback_read(t.fallback));
+	ck_assert(!is_complete());
 	walk_done(0);
 	fallback_note(t.fallback, RST_STR("b"), later);
 	ck_assert_uint_eq(count_holders(), 2);
@@ -309,11 +323,32 @@ START_TEST(test_index)
 	ck_assert_uint_eq(count_holders(), 0);
 	turn();
 	ck_assert_uint_eq(t.count, 1);
+	/* nobody's name */
+	memset(name, 'n', sizeof(name));
+	fallback_note(t.fallback, (struct rst_str){name, sizeof(name)}, later);
+	ck_assert_uint_eq(count_holders(), 0);
 	/* what it left is overdue */
 	fallback_seen(t.fallback, RST_STR("c"), 1);
 	turn();
 	ck_assert_uint_eq(t.count, 2);
 	ck_assert_str_eq(t.jobs[1].user, "c");
+	finish();
+}
+END_TEST
+
+START_TEST(test_index_unread)
+{
+	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
+	struct rst_timetable_reader *reader;
+	uint64_t unread = 0;
+
+	begin();
+	ev.failed = 3;
+	answer(0, &ev);
+	reader = fallback_read(t.fallback, &unread);
+	ck_assert_ptr_nonnull(reader);
+	ck_assert_uint_eq(unread, 3);
+	rst_timetable_reader_free(&reader);
 	finish();
 }
 END_TEST
@@ -333,8 +368,13 @@ START_TEST(test_index_overflows)
 		fallback_note(t.fallback, rst_str(name), now + 90 * DAY);
 	}
 	ck_assert_uint_eq(count_holders(), 200000);
+	/* of those who are known, notes count */
+	fallback_watch(t.fallback, RST_STR("2"));
+	fallback_note(t.fallback, RST_STR("2"), now + 90 * DAY);
+	fallback_seen(t.fallback, RST_STR("2"), 0);
+	ck_assert_uint_eq(count_holders(), 200000);
 	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
-	ck_assert_ptr_null(fallback_read(t.fallback));
+	ck_assert(!is_complete());
 	/* a walk begins, and a note is left out before it ends */
 	t.clock = 2 * DAY;
 	fallback_watch(t.fallback, RST_STR("0"));
@@ -344,7 +384,7 @@ START_TEST(test_index_overflows)
 	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
 	fallback_note(t.fallback, RST_STR("y"), now + 90 * DAY);
 	walk_done(1);
-	ck_assert_ptr_null(fallback_read(t.fallback));
+	ck_assert(!is_complete());
 	t.clock = 0;
 	fallback_watch(t.fallback, RST_STR("1"));
 	fallback_seen(t.fallback, RST_STR("1"), 0);
@@ -456,6 +496,7 @@ int main(void)
 	tcase_add_test(tcase, test_not_while_swept);
 	tcase_add_loop_test(tcase, test_no_spinning, 0, 9);
 	tcase_add_test(tcase, test_index);
+	tcase_add_test(tcase, test_index_unread);
 	tcase_add_test(tcase, test_index_overflows);
 	tcase_add_loop_test(tcase, test_clock_is_set, 0, N_ELEMENTS(steps));
 	tcase_add_test(tcase, test_clock_is_put_right);

@@ -26,6 +26,7 @@ static struct {
 	struct index_service *service;
 	struct rst_timetable *timetable;
 	bool incomplete;
+	uint64_t unread;
 	struct sockaddr_un addr;
 	char heard[65536];
 	size_t used;
@@ -33,9 +34,11 @@ static struct {
 
 /* ---- played */
 
-struct rst_timetable_reader *fallback_read(struct fallback *fallback)
+struct rst_timetable_reader *fallback_read(struct fallback *fallback,
+					   uint64_t *unread_r)
 {
 	(void)fallback;
+	*unread_r = t.unread;
 	return t.incomplete ? NULL : rst_timetable_reader_new(t.timetable);
 }
 
@@ -136,9 +139,9 @@ static void say(int fd, const char *text, size_t len)
 static const struct {
 	const char *said, *heard;
 } talks[] = {
-	{HELLO "SCAN\n", HELLO "HOLDS\tbob@x\t0\t0\t1700000000\nEND\t1\n"},
+	{HELLO "SCAN\n", HELLO "HOLDS\tbob@x\t0\t0\t1700000000\nEND\t1\t0\n"},
 	{"VERSION\trestante-hold\t1\t9\tmore\nSCAN\tmore\n",
-	 HELLO "HOLDS\tbob@x\t0\t0\t1700000000\nEND\t1\n"},
+	 HELLO "HOLDS\tbob@x\t0\t0\t1700000000\nEND\t1\t0\n"},
 	{"SCAN\n", "NO\tPROTOCOL\tnot now, or not at all\n"},
 	{HELLO HELLO, HELLO "NO\tPROTOCOL\tnot now, or not at all\n"},
 	{HELLO "USER\tbob@x\n", HELLO "NO\tPROTOCOL\tnot now, or not at all\n"},
@@ -180,7 +183,7 @@ START_TEST(test_names_are_escaped)
 	say(fd, HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
 	hear_all(fd);
 	ck_assert_str_eq(t.heard, HELLO "HOLDS\ta\001tb\001nc\0011\t0\t0\t7\n"
-					"END\t1\n");
+					"END\t1\t0\n");
 }
 END_TEST
 
@@ -266,7 +269,7 @@ END_TEST
 
 START_TEST(test_leaves_in_the_middle)
 {
-	unsigned int i;
+	unsigned int i, k;
 	char name[24];
 	int fd;
 
@@ -274,16 +277,26 @@ START_TEST(test_leaves_in_the_middle)
 		(void)snprintf(name, sizeof(name), "u%u", i);
 		note(name, 1000 + i);
 	}
-	fd = dial();
-	say(fd, HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
-	turn();
-	(void)close(fd);
-	for (i = 0; i < 100; i++)
-		turn();
+	/* more of them than have a place at once */
+	for (k = 0; k < 2 * DIALLERS; k++) {
+		fd = dial();
+		say(fd, HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
+		for (i = 0; i < 10; i++)
+			turn();
+		ck_assert(hear(fd));
+		ck_assert_uint_gt(t.used, 0);
+		t.used = 0;
+		(void)close(fd);
+		for (i = 0; i < 100; i++)
+			turn();
+	}
+	for (i = 0; i < CROWD; i++) {
+		(void)snprintf(name, sizeof(name), "u%u", i);
+		rst_timetable_set(t.timetable, rst_str(name), -1);
+	}
 	/* and one that is there when the service ends */
 	fd = dial();
 	say(fd, HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
-	turn();
 	index_service_free(&t.service);
 	(void)close(fd);
 }
@@ -301,9 +314,10 @@ START_TEST(test_many)
 	(void)close(fds[0]);
 	turn();
 	fds[0] = dial();
+	t.unread = 7;
 	say(fds[0], HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
 	hear_all(fds[0]);
-	ck_assert_str_eq(t.heard, HELLO "END\t0\n");
+	ck_assert_str_eq(t.heard, HELLO "END\t0\t7\n");
 	for (i = 1; i < DIALLERS - 1; i++)
 		(void)close(fds[i]);
 }

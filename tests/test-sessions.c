@@ -392,6 +392,22 @@ START_TEST(test_hold_seen)
 }
 END_TEST
 
+/* What the old one has seen comes before the new one begins to look. */
+START_TEST(test_hold_seen_at_takeover)
+{
+	begin();
+	opened(&t.a, 1, "bob");
+	registered(&t.b, 1, "bob");
+	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
+	ck_assert_uint_eq(t.watched, 1);
+	t.said[0] = '\0';
+	hear_closed(&t.a, 1, 1, 0);
+	expect("seen(bob)=0 dial(bob) ");
+	ck_assert_uint_eq(t.watched, 2);
+	finish();
+}
+END_TEST
+
 START_TEST(test_sign_in_fails)
 {
 	begin();
@@ -852,6 +868,7 @@ int main(void)
 
 	tcase_add_test(tcase, test_main_road);
 	tcase_add_test(tcase, test_hold_seen);
+	tcase_add_test(tcase, test_hold_seen_at_takeover);
 	tcase_add_test(tcase, test_sign_in_fails);
 	tcase_add_test(tcase, test_guessing);
 	tcase_add_loop_test(tcase, test_not_granted, 0, N_ELEMENTS(checks));

@@ -6,6 +6,7 @@ import json
 import socket
 import stat
 import threading
+import time
 
 import pytest
 
@@ -27,6 +28,7 @@ def ask(sandbox):
     if lines[-1][0] != "END":
         return lines[-1]
     assert int(lines[-1][1]) == len(lines) - 2
+    assert int(lines[-1][2]) == 0
     return {line[1]: int(line[4]) for line in lines[1:-1]
             if line[0] == "HOLDS"}
 
@@ -67,23 +69,42 @@ def test_index_follows_the_holds(sandbox):
 def test_what_is_left_stays(sandbox):
     """The one that the client has put off is known to wait, from its date."""
     user = f"traveller1@{DOMAIN}"
-    sandbox.send_simple("traveller1", "taken")
+    hold(sandbox, "traveller1", "taken")
+    first = ask(sandbox)[user]
+    time.sleep(1.1)     # dates are in seconds
     sandbox.send_simple("traveller1", "left")
     sandbox.wait_held("traveller1", 2)
+    assert ask(sandbox)[user] == first
     peer = Peer(sandbox, "traveller1")
     peer.messages(2)
     peer.answer(lambda m: b"451 4.3.0 Not now" if m.subject == "left"
                 else b"250 2.0.0 Stored")
     sandbox.wait_held("traveller1", 1)
     peer.close()
-    wait_for("the end of the session",
-             lambda: "session closed" in sandbox.log("policyd"))
     listed, = json.loads(sandbox.doveadm("-f", "json", "restante", "status",
                                          "-u", user).stdout)
     due = datetime.datetime.fromisoformat(listed["due"]).timestamp()
-    assert ask(sandbox)[user] == due
+    assert due > first
+    wait_for("the date of what is left", lambda: ask(sandbox)[user] == due)
     sandbox.collect("traveller1")
     wait_for("the index to forget", lambda: user not in ask(sandbox))
+
+
+def test_bye_says_what_is_left(sandbox):
+    """But only after a whole listing."""
+    user = f"traveller6@{DOMAIN}"
+    for n in range(50):
+        sandbox.send_simple("traveller6", f"unheard-{n}")
+    sandbox.wait_held("traveller6", 50)
+    for said, answer in (("BYE\n", b"BYE\n"), ("DRAIN\nBYE\n", b"BYE\n")):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(sandbox.dir / "run" / "hold.sock"))
+            sock.sendall((HELLO + f"USER\t{user}\n" + said).encode())
+            lines = sock.makefile("rb").readlines()
+        assert lines[-1] == answer, lines[-1]
+        assert not any(line.startswith(b"END\t") for line in lines)
+    sandbox.doveadm("restante", "release", "-u", user, "--all")
 
 
 def test_permissions(sandbox):
@@ -161,10 +182,19 @@ def test_strange_names(sandbox):
     hold(sandbox, "traveller6", "in good company")
     names, errors = played(
         sandbox, HELLO + line("nobody@example.test") + line("a\001nb\001tc")
-        + line("\x1b]0;title\x07") + line(f"traveller3@{DOMAIN}")
-        + line(f"traveller6@{DOMAIN}") + "END\t5\n")
+        + line("\x1b]0;title\x07") + line("x" * 1000)
+        + line(f"traveller3@{DOMAIN}") + line(f"traveller6@{DOMAIN}")
+        + "END\t6\n")
     assert names == ["traveller6"]
     assert "\x1b" not in errors and "\x07" not in errors
+
+
+def test_holds_that_were_not_read(sandbox):
+    hold(sandbox, "traveller8", "readable")
+    names, errors = played(
+        sandbox, HELLO + line(f"traveller8@{DOMAIN}") + "END\t1\t2\n")
+    assert names == ["traveller8"]
+    assert "does not know of 2 user" in errors
 
 
 NO_INDEX = {
@@ -189,8 +219,26 @@ def test_no_index(sandbox, what):
     assert "looking at all users" in errors
 
 
+def test_no_socket(sandbox):
+    """It cannot be made: that is said, and mail flows on."""
+    path = sandbox.dir / "policyd.conf"
+    text = path.read_text()
+    sandbox.stop("policyd")
+    path.write_text(text.replace("run/index", "no/such/index"))
+    try:
+        sandbox.start("policyd")
+        assert "index socket not opened" in sandbox.log("policyd")
+        sandbox.send_simple("traveller3", "all the same")
+        sandbox.collect("traveller3")
+    finally:
+        sandbox.stop("policyd")
+        path.write_text(text)
+        sandbox.start("policyd")
+
+
 def test_policyd_is_away(sandbox):
-    hold(sandbox, "traveller8", "policyd is away")
+    if not sandbox.held("traveller8"):
+        hold(sandbox, "traveller8", "policyd is away")
     sandbox.stop("policyd")
     try:
         names, errors = status(sandbox, "restante", "status", "-A")
@@ -201,3 +249,28 @@ def test_policyd_is_away(sandbox):
     # what it was never told of it finds by its walk
     wait_for("the first walk", lambda: isinstance(ask(sandbox), dict))
     assert f"traveller8@{DOMAIN}" in ask(sandbox)
+
+
+def test_walk_cannot_read_a_hold(sandbox):
+    """One is broken, here by a directory where a file should be: status of
+    all says that it does not know, and of each that it cannot read it."""
+    hold(sandbox, "traveller9", "unreadable")
+    mails, = (sandbox.dir / "mail" / f"traveller9@{DOMAIN}").rglob(
+        "Held/dbox-Mails")
+    log, away = mails / "dovecot.index.log", mails / "log.away"
+    sandbox.stop("policyd")
+    log.rename(away)
+    log.mkdir()
+    try:
+        sandbox.start("policyd")
+        wait_for("the walk", lambda: "walk over the holds done: users=11 "
+                 "failed=1" in sandbox.log("policyd"))
+        _, errors = status(sandbox, "restante", "status", "-A")
+        assert "does not know of 1 user" in errors
+        result = sandbox.doveadm("restante", "status", "-u", "*", check=False)
+        assert result.returncode != 0 and "Is a directory" in result.stderr
+    finally:
+        log.rmdir()
+        away.rename(log)
+    names, _ = status(sandbox, "restante", "status", "-u", "*")
+    assert "traveller9" in names
