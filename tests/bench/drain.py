@@ -117,7 +117,7 @@ class Run:
 
     def measure(self, cell, congestion, count):
         """@return name and seconds of what the others are compared with"""
-        key = (cell.name, congestion)
+        key = (cell.name, congestion, count)
         if key not in self.measures:
             # a peer has chosen a control of its own: raw TCP with the same
             raw = self.peers[0]
@@ -158,7 +158,7 @@ class Run:
         octets = sum(map(len, self.mail(some)))
         scaled = seconds * sum(map(len, self.mail(count))) / octets
         if peer.is_measure:
-            self.measures[cell.name, used] = (peer.name, seconds)
+            self.measures[cell.name, used, count] = (peer.name, seconds)
         # a socket may have been told to do better than the system
         control = more.get("congestion", used)
         measure, measure_seconds = self.measure(cell, control, count)

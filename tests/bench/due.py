@@ -26,7 +26,8 @@ import time
 
 from idle import add_users, children, policyd, pss
 from server import (DOMAIN, SENDER, Sandbox, directory, end_on_signals,
-                    letters, parse_arguments, rounded, write_json)
+                    letters, parse_arguments, rounded, wait_exactly,
+                    write_json)
 
 COUNTS = (1000, 100_000)
 FEW = 20
@@ -79,8 +80,12 @@ def drain(sandbox, user):
     """@return seconds, and those of CPU of policyd"""
     pids = policyd(sandbox)
     spent, start = cpu(pids), time.monotonic()
-    sandbox.collect(user)
-    return time.monotonic() - start, cpu(pids) - spent
+    client = sandbox.client(user, None, "--once")
+    status = wait_exactly(client.process, 60)
+    seconds = time.monotonic() - start
+    assert status == 0, client.log_path.read_text()[-3000:]
+    client.kill()
+    return seconds, cpu(pids) - spent
 
 
 class Told:

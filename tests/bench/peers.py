@@ -19,7 +19,7 @@ import threading
 import time
 
 import link as links
-from server import DOMAIN, ETRN_DOMAIN, free_port, wait_for
+from server import DOMAIN, ETRN_DOMAIN, free_port, wait_exactly, wait_for
 
 LIMIT_SECONDS = 1800
 NUMBERS = itertools.count()
@@ -75,7 +75,7 @@ class Place:
         start = time.monotonic()
         process = self.start(command, log)
         try:
-            status = process.wait(LIMIT_SECONDS)
+            status = wait_exactly(process, LIMIT_SECONDS)
             seconds = time.monotonic() - start
         finally:
             if process.poll() is None:

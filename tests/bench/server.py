@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import select
 import shutil
 import signal
 import smtplib
@@ -111,6 +112,18 @@ def letters(count, seed=1):
 def run(*command, **options):
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL,
                    capture_output=True, timeout=60, **options)
+
+
+def wait_exactly(process, seconds):
+    """Popen.wait() with a limit looks every 50 ms only.
+    @return its status"""
+    fd = os.pidfd_open(process.pid)
+    try:
+        if not select.select([fd], [], [], seconds)[0]:
+            raise subprocess.TimeoutExpired(process.args, seconds)
+    finally:
+        os.close(fd)
+    return process.wait()
 
 
 def percentile(values, part):
