@@ -5,11 +5,12 @@
  * is pushed (and throws it away), and comes back after a loss when the real
  * client would (client/registration.c, client/backoff.c).
  *
- * usage: idle-client [-b] PORT FIRST COUNT RATE PASSWORD-FILE
+ * usage: idle-client [-b | -i] PORT FIRST COUNT RATE PASSWORD-FILE
  *
  * The users are uFIRST@example.test and the COUNT that follow; RATE of them
  * come a second, 0: all at once. -b: a bare TLS server is there, which says
- * nothing; a client is "up" after its handshake.
+ * nothing; a client is "up" after its handshake. -i: an IMAP server is there;
+ *it is up after LOGIN.
  *
  * Input, line by line: "stat" is answered with
  *	stat UP WAITING REFUSED DIALLED
@@ -71,7 +72,7 @@ static struct {
 	unsigned int count;
 	unsigned int up, refused;
 	uint64_t dialled;
-	bool bare;
+	bool bare, imap;
 	int epoll;
 	SSL_CTX *ctx;
 	struct sockaddr_in server;
@@ -206,6 +207,8 @@ static bool write_output(struct client *c)
 	const char *out;
 	size_t len;
 
+	if (all.imap)
+		return true;
 	for (;;) {
 		if (c->receiver != NULL)
 			out = rst_receiver_output(c->receiver, &len);
@@ -239,6 +242,50 @@ static bool use_input(struct client *c)
 	return true;
 }
 
+/* ---- IMAP */
+
+static void imap_say_login(struct client *c)
+{
+	char line[400];
+	int len =
+		snprintf(line, sizeof(line), "a LOGIN u%u@example.test %s\r\n",
+			 c->number, all.password);
+
+	if (SSL_write(c->ssl, line, len) != len)
+		end(c, LOST);
+}
+
+static void imap_line(struct client *c, struct rst_str line)
+{
+	if (c->state != SIGN_IN)
+		return;
+	if (line.n > 4 && memcmp(line.p, "* OK", 4) == 0)
+		imap_say_login(c);
+	else if (line.n > 4 && memcmp(line.p, "a OK", 4) == 0)
+		up(c);
+	else if (line.n > 1 && memcmp(line.p, "a ", 2) == 0)
+		end(c, REFUSED);
+}
+
+/* @return false: it has ended */
+static bool imap_input(struct client *c)
+{
+	struct rst_str in;
+	const char *lf;
+
+	while ((in = rst_buf_view(&c->input)).n > 0 &&
+	       (lf = memchr(in.p, '\n', in.n)) != NULL) {
+		in.n = (size_t)(lf - in.p) + 1;
+		imap_line(c, in);
+		if (c->state == WAITING)
+			return false;
+		rst_buf_take(&c->input, in.n);
+	}
+	return true;
+}
+
+/* ---- all of them */
+
 static void transfer(struct client *c)
 {
 	static char buf[16384];
@@ -249,7 +296,7 @@ static void transfer(struct client *c)
 		if (all.bare)
 			continue;
 		rst_buf_append(&c->input, buf, (size_t)n);
-		if (!use_input(c))
+		if (all.imap ? !imap_input(c) : !use_input(c))
 			return;
 		(void)write_output(c);
 	}
@@ -276,10 +323,12 @@ static void connected(struct client *c)
 		up(c);
 		return;
 	}
-	snprintf(user, sizeof(user), "u%u@example.test", c->number);
-	c->customer = rst_customer_new(&settings, now_ms());
 	c->state = SIGN_IN;
 	c->due_ms = now_ms() + REPLY_MS;
+	if (all.imap)
+		return;
+	snprintf(user, sizeof(user), "u%u@example.test", c->number);
+	c->customer = rst_customer_new(&settings, now_ms());
 }
 
 static void work(struct client *c)
@@ -423,21 +472,26 @@ static void set_up(char **arg)
 		die("set up");
 	SSL_CTX_set_mode(all.ctx, SSL_MODE_RELEASE_BUFFERS |
 					  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_alpn_protos(all.ctx, (const unsigned char *)"\10restante",
-				9);
+	if (!all.imap)
+		SSL_CTX_set_alpn_protos(
+			all.ctx, (const unsigned char *)"\10restante", 9);
 }
 
 int main(int argc, char **argv)
 {
+	bool option;
+
 	all.bare = argc > 1 && strcmp(argv[1], "-b") == 0;
-	if (argc != (all.bare ? 7 : 6)) {
-		fputs("usage: idle-client [-b] PORT FIRST COUNT RATE "
+	all.imap = argc > 1 && strcmp(argv[1], "-i") == 0;
+	option = all.bare || all.imap;
+	if (argc != (option ? 7 : 6)) {
+		fputs("usage: idle-client [-b | -i] PORT FIRST COUNT RATE "
 		      "PASSWORD-FILE\n",
 		      stderr);
 		return 64;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	set_up(argv + (all.bare ? 2 : 1));
+	set_up(argv + (option ? 2 : 1));
 	run();
 	return 0;
 }

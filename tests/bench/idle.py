@@ -12,6 +12,7 @@ libevent/OpenSSL TLS server, and IMAP IDLE at the same Dovecot.
 
 usage: idle.py BUILD [--quick] [--json FILE]
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -82,13 +83,13 @@ class Clients:
             total = [a + int(b) for a, b in zip(total, line.split()[1:])]
         return total
 
-    def wait(self, seconds):
+    def wait(self, seconds, pause=.1):
         """Until all are up. @return how long it took"""
         start = time.monotonic()
         while (stat := self.stat())[0] < self.count:
             assert time.monotonic() < start + seconds and stat[2] == 0, \
                 f"{stat[0]} of {self.count} are up: {stat}"
-            time.sleep(.1)
+            time.sleep(pause)
         return time.monotonic() - start
 
     def message(self, number):
@@ -176,23 +177,31 @@ def measure(sandbox, build, count, seconds, messages):
     return result
 
 
-def measure_bare(sandbox, build, count):
+@contextlib.contextmanager
+def bare_server(sandbox, build):
+    """@return its pid and port"""
     server = subprocess.Popen(
         [build + "/tests/bench/idle-bare", sandbox.dir / "tls" / "cert.pem",
          sandbox.dir / "tls" / "key.pem"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    port = int(server.stdout.readline())
-    before = pss([server.pid])
-    clients = Clients(build, port, count, 500, sandbox.env["PASSWORD_FILE"],
-                      "-b")
-    clients.wait(count / 500 + 60)
-    time.sleep(1)
-    result = {"peer": "bare TLS server", "clients": count,
-              "pss_kib_each": (pss([server.pid]) - before) / count,
-              "cpu_ms_each": cpu([server.pid]) / count * 1000}
-    clients.close()
-    server.stdin.close()
-    server.wait(30)
+    try:
+        yield server.pid, int(server.stdout.readline())
+    finally:
+        server.stdin.close()
+        server.wait(30)
+
+
+def measure_bare(sandbox, build, count):
+    with bare_server(sandbox, build) as (pid, port):
+        before = pss([pid])
+        clients = Clients(build, port, count, 500,
+                          sandbox.env["PASSWORD_FILE"], "-b")
+        clients.wait(count / 500 + 60)
+        time.sleep(1)
+        result = {"peer": "bare TLS server", "clients": count,
+                  "pss_kib_each": (pss([pid]) - before) / count,
+                  "cpu_ms_each": cpu([pid]) / count * 1000}
+        clients.close()
     return result
 
 

@@ -7,6 +7,10 @@ Measured are how long it takes until all are signed in again, since policyd was
 told to stop, how often they had to dial, and the CPU of each part for one
 sign-in: TLS is what the same handshakes cost a bare TLS server.
 
+And how many can sign in a second, all coming at once, with passwords that cost
+nothing to compare: beside LOGIN at the IMAP port with TLS of the same Dovecot, and
+TLS handshakes with a bare server, by the same program.
+
 usage: storm.py BUILD [--quick] [--json FILE] [--count N] [--scheme SCHEME]
 
 The accounts have ARGON2ID passwords, which take 100 ms of CPU and more for
@@ -18,12 +22,15 @@ import os
 import pathlib
 import time
 
-from idle import (Clients, add_users, children, cpu, hashed, measure_bare,
-                  policyd)
-from server import (DOMAIN, Sandbox, directory, end_on_signals,
+from idle import (Clients, add_users, bare_server, children, cpu, hashed,
+                  measure_bare, policyd)
+from server import (DOMAIN, Sandbox, directory, end_on_signals, free_port,
                     parse_arguments, rounded, write_json)
 
 PATIENCE = 600
+# Dovecot has so many processes for those that come with TLS, unless told
+# otherwise, and each is there as long as its client
+IMAP_LOGINS = 100
 
 
 def dovecot(sandbox):
@@ -105,12 +112,52 @@ def measure(sandbox, build, count, scheme, devices):
     return rounded(row, 3)
 
 
+# ---- sign-ins a second
+
+def rate_of(sandbox, build, port, count, *options):
+    clients = Clients(build, port, count, 0, sandbox.env["PASSWORD_FILE"],
+                      *options)
+    seconds = clients.wait(PATIENCE, .005)
+    refused = clients.stat()[2]
+    clients.close()
+    assert refused == 0
+    return count / seconds
+
+
+def sign_ins(scratch, build, count):
+    """@return {peer: how many a second}"""
+    extra, imaps = scratch / "imaps.conf", free_port()
+    tls = scratch / "r" / "tls"
+    extra.write_text(
+        f"ssl = yes\nssl_cert = <{tls}/cert.pem\nssl_key = <{tls}/key.pem\n"
+        "service imap-login {\n  inet_listener imaps {\n"
+        f"    port = {imaps}\n    ssl = yes\n  }}\n}}\n")
+    sandbox = Sandbox(scratch / "r", "--build", build,
+                      "--extra-dovecot", extra)
+    try:
+        sandbox.stop("dovecot")
+        add_users(sandbox, count)
+        sandbox.start("dovecot")
+        rates = {"restante": rate_of(sandbox, build, sandbox.env["TLS_PORT"],
+                                     count)}
+        rates[f"IMAP LOGIN with TLS, {IMAP_LOGINS} of them,"] = rate_of(
+            sandbox, build, imaps, IMAP_LOGINS, "-i")
+        with bare_server(sandbox, build) as (_, port):
+            rates["TLS alone"] = rate_of(sandbox, build, port, count, "-b")
+    finally:
+        sandbox.down()
+    return rates
+
+
 def main():
     arguments = parse_arguments(__doc__, count=int, scheme=str)
     build = arguments.build
     count = arguments.count or (500 if arguments.quick else 5000)
     end_on_signals()
     with directory() as scratch:
+        rates = sign_ins(scratch, build, 300 if arguments.quick else 2000)
+        print("sign-ins a second: " + ", ".join(
+            f"{name} {rate:.0f}" for name, rate in rates.items()), flush=True)
         devices, extra = scratch / "devices", scratch / "extra.conf"
         devices.touch()
         extra.write_text(
@@ -128,7 +175,8 @@ def main():
     print("CPU for each sign-in: " + ", ".join(
         f"{name} {value:.2f} ms"
         for name, value in row["cpu_ms_each"].items()))
-    write_json({"reconnect_storm": row}, arguments.json)
+    write_json({"reconnect_storm": row,
+                "sign_ins_per_second": rounded(rates, 1)}, arguments.json)
 
 
 if __name__ == "__main__":
