@@ -210,6 +210,7 @@ def restart(rig, _report):
 SITUATIONS = {"quiet": quiet, "reload": reload, "auth-stopped": auth_stopped,
               "hold-stopped": hold_stopped, "sign-ins": sign_ins,
               "restart": restart}
+QUICK = ("quiet", "auth-stopped", "hold-stopped", "sign-ins")
 # Postfix goes on without an answer after a second, see restante-policyd(8)
 NOT_WANTED = ("restart",)
 
@@ -267,9 +268,9 @@ def situation(rig, name, seconds):
 def measure(build, scratch, arguments):
     short, long = ((10, 50), (1, 200)) if arguments.quick else \
         ((40, 50), (4, 900))
-    seconds = 3 if arguments.quick else 15
+    seconds = 1 if arguments.quick else 15
     names = arguments.situations.split(",") if arguments.situations \
-        else SITUATIONS
+        else QUICK if arguments.quick else SITUATIONS
     with floor(build, scratch) as least, postgrey(scratch) as grey, \
             Rig(scratch / "s", build,
                 [one for one in (least, grey) if one], SIGN_INS) as rig:
