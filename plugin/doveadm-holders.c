@@ -8,6 +8,7 @@
 #include "restante/hold.h"
 #include "doveadm-holders.h"
 
+#include <ctype.h>
 #include <sys/time.h>
 #include <unistd.h>
 
