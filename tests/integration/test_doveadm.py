@@ -63,7 +63,11 @@ def test_push_after_a_lost_note(sandbox):
     """The note is a datagram and may get lost; push looks again."""
     notify = sandbox.dir / "run" / "notify"
     client = sandbox.client("traveller4")
-    wait_for("sign-in", lambda: client.said("signed in"))
+    wait_for("sign-in", lambda: client.said("held: messages=0"))
+    # what comes during the drain after the sign-in is in it, without a note
+    wait_for("the end of the drain", lambda: sandbox.doveadm(
+        "restante", "release", "-u", f"traveller4@{DOMAIN}", "--expired",
+        check=False).returncode == 0)
     away = notify.with_name("notify.away")
     notify.rename(away)
     sandbox.send_simple("traveller4", "unnoticed")
