@@ -266,6 +266,7 @@ static int prepare(const struct conf *conf, struct core_setup *setup,
 	int ret = open_sockets(conf, setup, listen_fds);
 	unsigned int i;
 
+	privileges_be_urgent();
 	if (ret == EX_OK && !privileges_drop(conf->user, error, sizeof(error)))
 		ret = refuse("user", conf->user, error);
 	for (i = 0; ret == EX_OK && i < conf->listen_count; i++)

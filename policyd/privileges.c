@@ -10,10 +10,31 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static bool put_aside;
+
+/** of nice(2) */
+#define URGENCY 10
+
+static bool urgent;
+static int ordinary; /* what it was before */
+
+void privileges_be_urgent(void)
+{
+	errno = 0;
+	ordinary = getpriority(PRIO_PROCESS, 0);
+	urgent = errno == 0 &&
+		 setpriority(PRIO_PROCESS, 0, ordinary - URGENCY) == 0;
+}
+
+void privileges_be_ordinary(void)
+{
+	if (urgent)
+		(void)setpriority(PRIO_PROCESS, 0, ordinary);
+}
 
 #define READ_RIGHT (1U << CAP_DAC_READ_SEARCH)
 

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/** Becoming the user that the daemon runs as. */
+/** Becoming the user that the daemon runs as, and how urgent it is. */
 #ifndef POLICYD_PRIVILEGES_H
 #define POLICYD_PRIVILEGES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
+/**
+ * Postfix waits for this process, so it goes before the workers and whatever
+ * else keeps the processors busy, where we may ask for that: while still root.
+ */
+void privileges_be_urgent(void);
+/** As before. Async-signal-safe. */
+void privileges_be_ordinary(void);
 /**
  * For good; does nothing when not root.
  *

@@ -20,6 +20,7 @@
 #include "confine.h"
 #include "ipc-conn.h"
 #include "log.h"
+#include "privileges.h"
 #include "tls.h"
 #include "worker.h"
 
@@ -191,6 +192,7 @@ static void exec_child(char **argv, int ipc_fd, const struct workers *all,
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)sigprocmask(SIG_SETMASK, mask, NULL);
+	privileges_be_ordinary();
 	(void)fcntl(ipc_fd, F_SETFD, 0);
 	for (i = 0; i < all->config.listen_count; i++)
 		(void)fcntl(all->config.listen_fds[i], F_SETFD, 0);
