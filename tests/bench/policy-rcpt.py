@@ -218,6 +218,18 @@ NOT_WANTED = ("restart",)
 
 # -- how long a RCPT takes meanwhile
 
+@contextlib.contextmanager
+def first_in_line():
+    """Who measures stands for another machine: on this one it is not to wait
+    for a processor itself. (That was most of what the slowest RCPTs took.)"""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 class Probe:
     """RCPTs with our policy service and without, in turn, again and again."""
 
@@ -251,7 +263,7 @@ class Probe:
 def situation(rig, name, seconds):
     report = {"situation": name}
     probe = Probe(rig.ports)
-    with SITUATIONS[name](rig, report) as going:
+    with SITUATIONS[name](rig, report) as going, first_in_line():
         probe.run(seconds, going)
     for service, values in probe.seconds.items():
         row = {**report, "service": service, "rcpts": len(values),
