@@ -14,8 +14,6 @@
 
 /* policyd answers from memory */
 #define TIMEOUT_SECS 30
-/* auth hangs up on who asks for a much longer name */
-#define NAME_MAX_OCTETS 512
 
 struct reading {
 	struct rst_hold *hold;
@@ -30,7 +28,7 @@ static bool may_be_user(struct rst_str name)
 {
 	size_t i;
 
-	if (name.n > NAME_MAX_OCTETS)
+	if (name.n > RST_HOLD_USER_MAX)
 		return FALSE;
 	for (i = 0; i < name.n; i++)
 		if (i_iscntrl(name.p[i]))

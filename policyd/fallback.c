@@ -14,8 +14,6 @@
  * Beyond this many users, notes are not written down; the walk finds them.
  */
 #define MAX_NOTED 200000
-/** No user has such a long name (sessions.c). */
-#define MAX_NAME 512
 /** The wall clock may be set: look at it this often at least. */
 #define MAX_SLEEP_SECS 60
 /** Set by more than this: what the timetable says may be nonsense. */
@@ -209,7 +207,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 
 void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due)
 {
-	if (due <= 0 || user.n > MAX_NAME)
+	if (due <= 0 || user.n > RST_HOLD_USER_MAX)
 		return;
 	if (rst_timetable_count(fallback->timetable) >= MAX_NOTED &&
 	    !rst_timetable_has(fallback->timetable, user)) {

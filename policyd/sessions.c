@@ -9,7 +9,6 @@
 #include "log.h"
 #include "restante/smtp.h"
 
-#define USER_MAX 512
 /** Wrong passwords for one user from one source. A client whose password has
     changed, and that asks every minute, should not get here. */
 #define MAX_FAILURES 20
@@ -229,7 +228,7 @@ static void refuse_guesser(struct session *session,
 static void on_auth_ok(struct session *session, const struct rst_auth_event *ev)
 {
 	end_exchange(session);
-	if (ev->user.n == 0 || ev->user.n > USER_MAX) {
+	if (ev->user.n == 0 || ev->user.n > RST_HOLD_USER_MAX) {
 		session_log(LOG_ERR, "Dovecot named no usable user", session);
 		auth_answer(session, RST_VERDICT_TEMPFAIL);
 		return;

@@ -48,6 +48,9 @@
 
 #define RST_HOLD_LINE_MAX 8192
 #define RST_HOLD_FIELDS_MAX 8
+/** Octets of a user's name: of a longer one nothing is held. (Dovecot's auth
+    hangs up on who asks for one of about twice that.) */
+#define RST_HOLD_USER_MAX 512
 
 /** The codes of NO. */
 #define RST_HOLD_NO_USER "NOUSER" /**< Dovecot does not know the name */
