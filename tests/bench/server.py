@@ -130,6 +130,19 @@ def percentile(values, part):
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
+def imaps(path, port):
+    """Dovecot's configuration of IMAP with TLS, in the sandbox at path."""
+    return ("ssl = yes\n"
+            f"ssl_cert = <{path}/tls/cert.pem\n"
+            f"ssl_key = <{path}/tls/key.pem\n"
+            "service imap-login {\n"
+            "  inet_listener imaps {\n"
+            f"    port = {port}\n"
+            "    ssl = yes\n"
+            "  }\n"
+            "}\n")
+
+
 class Server(Sandbox):
     """Use it with `with`, from a thread that is at the server's end."""
 
@@ -140,15 +153,7 @@ class Server(Sandbox):
         extra = pathlib.Path(f"{path}.dovecot")
         extra.write_text(
             f"listen = 127.0.0.1, {links.SERVER}\n"
-            "ssl = yes\n"
-            f"ssl_cert = <{path}/tls/cert.pem\n"
-            f"ssl_key = <{path}/tls/key.pem\n"
-            "service imap-login {\n"
-            "  inet_listener imaps {\n"
-            f"    port = {self.imaps_port}\n"
-            "    ssl = yes\n"
-            "  }\n"
-            "}\n")
+            + imaps(path, self.imaps_port))
         try:
             super().__init__(path, "--build", build,
                              "--extra-dovecot", extra)

@@ -28,7 +28,7 @@ import time
 from idle import (Clients, add_users, bare_server, children, cpu, hashed,
                   measure_bare, policyd)
 from server import (DOMAIN, Sandbox, directory, end_on_signals, free_port,
-                    parse_arguments, rounded, write_json)
+                    imaps, parse_arguments, rounded, write_json)
 
 PATIENCE = 600
 # Dovecot has so many processes for those that come with TLS, unless told
@@ -129,12 +129,8 @@ def rate_of(sandbox, build, port, count, *options):
 
 def sign_ins(scratch, build, count):
     """@return {peer: how many a second}"""
-    extra, imaps = scratch / "imaps.conf", free_port()
-    tls = scratch / "r" / "tls"
-    extra.write_text(
-        f"ssl = yes\nssl_cert = <{tls}/cert.pem\nssl_key = <{tls}/key.pem\n"
-        "service imap-login {\n  inet_listener imaps {\n"
-        f"    port = {imaps}\n    ssl = yes\n  }}\n}}\n")
+    extra, port = scratch / "imaps.conf", free_port()
+    extra.write_text(imaps(scratch / "r", port))
     sandbox = Sandbox(scratch / "r", "--build", build,
                       "--extra-dovecot", extra)
     try:
@@ -144,9 +140,9 @@ def sign_ins(scratch, build, count):
         rates = {"restante": rate_of(sandbox, build, sandbox.env["TLS_PORT"],
                                      count)}
         rates[f"IMAP LOGIN with TLS, {IMAP_LOGINS} of them,"] = rate_of(
-            sandbox, build, imaps, IMAP_LOGINS, "-i")
-        with bare_server(sandbox, build) as (_, port):
-            rates["TLS alone"] = rate_of(sandbox, build, port, count, "-b")
+            sandbox, build, port, IMAP_LOGINS, "-i")
+        with bare_server(sandbox, build) as (_, bare):
+            rates["TLS alone"] = rate_of(sandbox, build, bare, count, "-b")
     finally:
         sandbox.down()
     return rates
