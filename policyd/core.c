@@ -208,6 +208,8 @@ static void start_sessions(struct core *core, const struct conf *conf)
 	const struct sessions_config config = {
 		.hold_socket = conf->hold_socket,
 		.max_per_worker = (unsigned int)(2 * conf->max_connections),
+		/* one for each processor, unless somebody knows better */
+		.checks_at_once = (unsigned int)conf->workers,
 		.takeover_ms = TAKEOVER_MS,
 		.settle_ms = SETTLE_MS,
 		.hold_watched = on_hold_watched,

@@ -11,8 +11,14 @@
 #include "clock.h"
 #include "log.h"
 
-/** So many users' enrolment is asked for at once: after an outage all clients
-    come back together, and restante-hold has few processes. */
+/*
+ * After an outage all clients come back together. Whose enrolment is asked for
+ * costs restante-hold a millisecond of CPU: no more of them at once than keep
+ * the processors busy, or Postfix has to wait for one. What takes longer waits
+ * for something else, a lock or a file server, and others may go on, as far as
+ * restante-hold has processes.
+ */
+#define QUICK_MS 20
 #define MAX_CHECKS 32
 
 static struct session *find_registered(struct sessions *all,
@@ -247,6 +253,7 @@ static void end_check(struct session *session)
 	if (session->check == NULL)
 		return;
 	hold_job_free(&session->check);
+	TAILQ_REMOVE(&all->checks, session, check_entry);
 	all->checking--;
 	start_checks(all);
 }
@@ -268,19 +275,56 @@ static void on_checked(const struct rst_hold_event *ev, const char *text,
 						       : RST_STR(""));
 }
 
+static void start_check(struct session *session)
+{
+	struct sessions *all = session->all;
+
+	TAILQ_REMOVE(&all->check_queue, session, check_entry);
+	session->check_waits = false;
+	TAILQ_INSERT_TAIL(&all->checks, session, check_entry);
+	all->checking++;
+	session->check_since = clock_ms();
+	session->check = hold_job_start(all->base, all->config.hold_socket,
+					HOLD_JOB_CHECK, rst_str(session->user),
+					on_checked, session);
+}
+
+/** @return ms until fewer than checks_at_once can still be quick; 0: now */
+static int64_t next_turn(const struct sessions *all)
+{
+	const struct session *session;
+	unsigned int newer = 0;
+	int64_t left;
+
+	TAILQ_FOREACH_REVERSE(session, &all->checks, session_queue, check_entry)
+	{
+		if (++newer < all->config.checks_at_once)
+			continue;
+		left = session->check_since + QUICK_MS - clock_ms();
+		return left < 0 ? 0 : left;
+	}
+	return 0;
+}
+
 static void start_checks(struct sessions *all)
 {
-	struct session *session;
+	while (!TAILQ_EMPTY(&all->check_queue) && all->checking < MAX_CHECKS) {
+		int64_t left = next_turn(all);
+		struct timeval delay = clock_timeval(left);
 
-	while (all->checking < MAX_CHECKS &&
-	       (session = TAILQ_FIRST(&all->check_queue)) != NULL) {
-		TAILQ_REMOVE(&all->check_queue, session, check_entry);
-		session->check_waits = false;
-		all->checking++;
-		session->check = hold_job_start(
-			all->base, all->config.hold_socket, HOLD_JOB_CHECK,
-			rst_str(session->user), on_checked, session);
+		if (left > 0) {
+			(void)event_add(all->check_turn, &delay);
+			return;
+		}
+		start_check(TAILQ_FIRST(&all->check_queue));
 	}
+}
+
+void sessions_check_turn(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	start_checks(arg);
 }
 
 /* Domains are not looked at: what is picked up is the mail of the account

@@ -57,9 +57,10 @@ struct session {
 	char *user; /* NULL: not signed in */
 
 	/* registration */
-	TAILQ_ENTRY(session) check_entry;
-	bool check_waits; /* in the queue: too many are asked about already */
-	struct hold_job *check;
+	TAILQ_ENTRY(session) check_entry; /* check_queue, then checks */
+	bool check_waits;                 /* in check_queue */
+	struct hold_job *check;           /* in checks ... */
+	int64_t check_since;              /* ... from this time on */
 	uint32_t atrn_id;
 	uint64_t epoch; /* 0: not registered */
 	bool dismissed;
@@ -81,10 +82,12 @@ struct sessions {
 	struct rst_registry *registry;
 	struct rst_throttle *throttle;
 	LIST_HEAD(, peer) peers;
-	TAILQ_HEAD(, session) check_queue;
+	TAILQ_HEAD(session_queue, session) check_queue;
+	struct session_queue checks; /* begun in this order */
 	unsigned int checking;
-	void *by_number;   /* tree of sessions: worker, number */
-	void *by_exchange; /* tree of sessions with auth_id != 0 */
+	struct event *check_turn; /* the next one's */
+	void *by_number;          /* tree of sessions: worker, number */
+	void *by_exchange;        /* tree of sessions with auth_id != 0 */
 	uint64_t last_key;
 };
 
@@ -109,6 +112,8 @@ void session_atrn(struct session *session, const struct rst_ipc *msg);
 void session_hold_open(struct session *session, const struct rst_ipc *msg);
 void session_settling(struct session *session, const struct rst_ipc *msg);
 void session_hold_closed(struct session *session, const struct rst_ipc *msg);
+/** Of the timer check_turn. */
+void sessions_check_turn(evutil_socket_t fd, short what, void *sessions);
 /** It ends: it is not registered any more, and has no hold. */
 void session_leave(struct session *session);
 

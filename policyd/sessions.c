@@ -411,6 +411,10 @@ struct sessions *sessions_new(struct event_base *base,
 	all->throttle = rst_throttle_new(&limits);
 	LIST_INIT(&all->peers);
 	TAILQ_INIT(&all->check_queue);
+	TAILQ_INIT(&all->checks);
+	all->check_turn = evtimer_new(base, sessions_check_turn, all);
+	if (all->check_turn == NULL)
+		abort();
 	return all;
 }
 
@@ -424,6 +428,7 @@ void sessions_free(struct sessions **_all)
 		return;
 	while ((peer = LIST_FIRST(&all->peers)) != NULL)
 		remove_peer(peer);
+	event_free(all->check_turn);
 	rst_registry_free(&all->registry);
 	rst_throttle_free(&all->throttle);
 	free(all);

@@ -17,6 +17,9 @@ struct sessions;
 struct sessions_config {
 	const char *hold_socket; /**< borrowed */
 	unsigned int max_per_worker;
+	/** So many users' enrolment is asked for at once, where the hold is
+	    quick: more would only keep others waiting for a processor. */
+	unsigned int checks_at_once;
 	/** how long a replaced session may take to close its hold, before
 	    it is cut off ... */
 	int64_t takeover_ms;
