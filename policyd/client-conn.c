@@ -368,8 +368,6 @@ static void on_provider_event(struct client_conn *conn,
 
 static void on_drain_to_core(struct rst_ipc *msg, void *ctx)
 {
-	/* of these types none has a text; a view is never NULL all the same */
-	msg->a = msg->b = msg->c = RST_STR("");
 	to_core(ctx, *msg);
 }
 

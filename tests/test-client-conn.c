@@ -61,13 +61,18 @@ static void to_core(const struct rst_ipc *msg, void *ctx)
 {
 	struct stage *s = ctx;
 	struct heard *heard = &s->heard[s->heard_count++];
+	char buf[RST_IPC_MAX];
+	ssize_t n = rst_ipc_encode(msg, buf);
 
 	ck_assert_uint_lt(s->heard_count, N_ELEMENTS(s->heard));
 	ck_assert_uint_eq(msg->session, SESSION);
-	heard->msg = *msg;
-	heard->a = rst_str_dup(msg->a);
-	heard->b = rst_str_dup(msg->b);
-	heard->c = rst_str_dup(msg->c);
+	ck_assert_int_gt(n, 0);
+	ck_assert_int_eq(
+		rst_ipc_decode(buf, (size_t)n, RST_IPC_TO_CORE, &heard->msg),
+		0);
+	heard->a = rst_str_dup(heard->msg.a);
+	heard->b = rst_str_dup(heard->msg.b);
+	heard->c = rst_str_dup(heard->msg.c);
 }
 
 static void on_ended(struct client_conn *conn, void *ctx)

@@ -107,9 +107,9 @@ def clients(rig, first, count, processes=1):
     of a processor is other machines': it gives way to the server's."""
     each = count // processes
     started = [subprocess.Popen(
-        ["nice", "-n", "10", sys.executable, HERE / "policy-sign-in.py", rig.env["TLS_PORT"],
-         rig.env["CA_FILE"], rig.env["PASSWORD_FILE"], "storm",
-         str(first + n * each), str(each), "60"],
+        ["nice", "-n", "10", sys.executable, HERE / "policy-sign-in.py",
+         rig.env["TLS_PORT"], rig.env["CA_FILE"], rig.env["PASSWORD_FILE"],
+         "storm", str(first + n * each), str(each), "60"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for n in range(processes)]
     reports = []
