@@ -13,16 +13,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "certificate.h"
-#include "conf-check.h"
-#include "conf.h"
-#include "core.h"
-#include "handover.h"
-#include "listen.h"
-#include "log.h"
-#include "privileges.h"
-#include "tls.h"
-#include "workers.h"
+#include "core/certificate.h"
+#include "check.h"
+#include "core/conf.h"
+#include "core/core.h"
+#include "core/fdstore.h"
+#include "common/listen.h"
+#include "common/log.h"
+#include "core/privileges.h"
+#include "common/tls.h"
+#include "core/workers.h"
 
 #define PROGRAM "restante-policyd"
 /** smtpd comes as the user "postfix"; what keeps others out is the directory
@@ -198,7 +198,7 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 				      strerror(errno));
 	}
 	set_congestion(conf, listen_fds);
-	setup->policy_fd = setup->handover->listen_fd;
+	setup->policy_fd = setup->fdstore->listen_fd;
 	if (setup->policy_fd < 0)
 		setup->policy_fd = listen_unix(conf->policy_socket, SOCK_STREAM,
 					       POLICY_SOCKET_MODE);
@@ -277,10 +277,10 @@ static int prepare(const struct conf *conf, struct core_setup *setup,
 static int serve(const struct conf *conf, bool foreground)
 {
 	int *listen_fds = rst_calloc(conf->listen_count, sizeof(*listen_fds));
-	struct handover handover;
-	char *manager = handover_manager();
+	struct fdstore fdstore;
+	char *manager = fdstore_manager();
 	struct core_setup setup = {.conf = conf,
-				   .handover = &handover,
+				   .fdstore = &fdstore,
 				   .manager = manager,
 				   .listen_fds = listen_fds,
 				   .listen_count = conf->listen_count,
@@ -292,7 +292,7 @@ static int serve(const struct conf *conf, bool foreground)
 	(void)signal(SIGPIPE, SIG_IGN);
 	fill_standard_fds();
 	log_open("core", true);
-	handover_take(manager, conf->policy_socket, &handover);
+	fdstore_take(manager, conf->policy_socket, &fdstore);
 	ret = read_certificate(conf, &pem, &len);
 	setup.pem = (struct rst_str){pem, len};
 	if (ret == EX_OK)
@@ -307,7 +307,7 @@ static int serve(const struct conf *conf, bool foreground)
 		ret = core_run(&setup);
 	}
 	certificate_free(&pem, len);
-	free(handover.conns);
+	free(fdstore.conns);
 	free(manager);
 	free(listen_fds);
 	return ret;

@@ -121,16 +121,17 @@ struct rst_hold_event {
 	int64_t due; /**< wall-clock seconds; 0: nothing held; -1: not said */
 };
 
-struct rst_hold;
+struct rst_hold_dialler;
 
-struct rst_hold_limits {
+struct rst_hold_dialler_limits {
 	int64_t reply_timeout_ms; /**< _deadline: an answer is overdue */
 };
 
 /** @param scan the preamble was that of SCAN */
-struct rst_hold *rst_hold_new(const struct rst_hold_limits *limits, bool scan,
-			      int64_t now_ms);
-void rst_hold_free(struct rst_hold **h);
+struct rst_hold_dialler *
+rst_hold_dialler_new(const struct rst_hold_dialler_limits *limits, bool scan,
+		     int64_t now_ms);
+void rst_hold_dialler_free(struct rst_hold_dialler **h);
 /**
  * One event is made per call: pull it before offering more. Inside a message
  * offer no more than can be used: what is taken comes out as OCTETS. (The
@@ -141,31 +142,34 @@ void rst_hold_free(struct rst_hold **h);
  * @return octets taken; 0: more needed, or an event is waiting; RST_EPROTO,
  *         RST_ELIMIT
  */
-ssize_t rst_hold_recv(struct rst_hold *h, const char *buf, size_t len,
-		      int64_t now_ms);
-bool rst_hold_next(struct rst_hold *h, struct rst_hold_event *ev_r);
+ssize_t rst_hold_dialler_recv(struct rst_hold_dialler *h, const char *buf,
+			      size_t len, int64_t now_ms);
+bool rst_hold_dialler_next(struct rst_hold_dialler *h,
+			   struct rst_hold_event *ev_r);
 /** Octets of the current message still to come; 0 between messages. */
-uint64_t rst_hold_body_left(const struct rst_hold *h);
+uint64_t rst_hold_dialler_body_left(const struct rst_hold_dialler *h);
 /** Is an answer to DRAIN or MORE still coming? */
-bool rst_hold_draining(const struct rst_hold *h);
+bool rst_hold_dialler_draining(const struct rst_hold_dialler *h);
 
-void rst_hold_drain(struct rst_hold *h, int64_t now_ms);
-void rst_hold_more(struct rst_hold *h, int64_t now_ms);
-void rst_hold_ack(struct rst_hold *h, struct rst_str id);
-void rst_hold_fallback(struct rst_hold *h, struct rst_str id,
-		       struct rst_str reply);
-void rst_hold_commit(struct rst_hold *h, int64_t now_ms);
+void rst_hold_dialler_drain(struct rst_hold_dialler *h, int64_t now_ms);
+void rst_hold_dialler_more(struct rst_hold_dialler *h, int64_t now_ms);
+void rst_hold_dialler_ack(struct rst_hold_dialler *h, struct rst_str id);
+void rst_hold_dialler_fallback(struct rst_hold_dialler *h, struct rst_str id,
+			       struct rst_str reply);
+void rst_hold_dialler_commit(struct rst_hold_dialler *h, int64_t now_ms);
 /** what: "EXPIRED", "ALL" or an id */
-void rst_hold_release(struct rst_hold *h, struct rst_str what, int64_t now_ms);
-void rst_hold_bye(struct rst_hold *h, int64_t now_ms);
+void rst_hold_dialler_release(struct rst_hold_dialler *h, struct rst_str what,
+			      int64_t now_ms);
+void rst_hold_dialler_bye(struct rst_hold_dialler *h, int64_t now_ms);
 
-const char *rst_hold_output(const struct rst_hold *h, size_t *len_r);
-void rst_hold_sent(struct rst_hold *h, size_t n);
+const char *rst_hold_dialler_output(const struct rst_hold_dialler *h,
+				    size_t *len_r);
+void rst_hold_dialler_sent(struct rst_hold_dialler *h, size_t n);
 /** When an awaited answer is overdue: the driver then closes; -1: none. Counted
     from the last octet taken, so a driver that itself leaves input waiting
     (its client is slow) does not ask. There is no _tick: nothing else happens
     by time here. */
-int64_t rst_hold_deadline(const struct rst_hold *h);
+int64_t rst_hold_dialler_deadline(const struct rst_hold_dialler *h);
 
 /**
  * The note, one datagram: HELD <TAB> user <TAB> id <TAB> due <LF>. May be

@@ -20,26 +20,26 @@ static void check(bool holds)
 		abort();
 }
 
-static void say(struct rst_hold *h, char what)
+static void say(struct rst_hold_dialler *h, char what)
 {
 	switch (what) {
 	case 'd':
-		rst_hold_drain(h, 0);
+		rst_hold_dialler_drain(h, 0);
 		break;
 	case 'm':
-		rst_hold_more(h, 0);
+		rst_hold_dialler_more(h, 0);
 		break;
 	case 'a':
-		rst_hold_ack(h, RST_STR("a"));
+		rst_hold_dialler_ack(h, RST_STR("a"));
 		break;
 	case 'c':
-		rst_hold_commit(h, 0);
+		rst_hold_dialler_commit(h, 0);
 		break;
 	case 'r':
-		rst_hold_release(h, RST_STR("ALL"), 0);
+		rst_hold_dialler_release(h, RST_STR("ALL"), 0);
 		break;
 	case 'b':
-		rst_hold_bye(h, 0);
+		rst_hold_dialler_bye(h, 0);
 		break;
 	}
 }
@@ -72,7 +72,7 @@ static void saw(struct rst_buf *seen, const struct rst_hold_event *ev)
 		       (unsigned long long)ev->failed, (long long)ev->due);
 }
 
-static ssize_t offer(struct rst_hold *h, struct rst_str in,
+static ssize_t offer(struct rst_hold_dialler *h, struct rst_str in,
 		     struct rst_buf *seen)
 {
 	size_t used = 0;
@@ -83,12 +83,12 @@ static ssize_t offer(struct rst_hold *h, struct rst_str in,
 		char *copy = rst_malloc(in.n - used);
 
 		memcpy(copy, in.p + used, in.n - used);
-		ret = rst_hold_recv(h, copy, in.n - used, 0);
+		ret = rst_hold_dialler_recv(h, copy, in.n - used, 0);
 		free(copy);
 		check(ret <= (ssize_t)(in.n - used));
 		if (ret > 0)
 			used += (size_t)ret;
-		while (rst_hold_next(h, &ev))
+		while (rst_hold_dialler_next(h, &ev))
 			saw(seen, &ev);
 	} while (ret > 0);
 	return ret < 0 ? ret : (ssize_t)used;
@@ -98,9 +98,10 @@ static ssize_t offer(struct rst_hold *h, struct rst_str in,
 static void run(struct rst_str says, struct rst_str in, size_t step,
 		struct rst_buf *seen)
 {
-	const struct rst_hold_limits limits = {.reply_timeout_ms = 1000};
-	struct rst_hold *h =
-		rst_hold_new(&limits, says.n > 0 && says.p[0] == 'S', 0);
+	const struct rst_hold_dialler_limits limits = {.reply_timeout_ms =
+							       1000};
+	struct rst_hold_dialler *h = rst_hold_dialler_new(
+		&limits, says.n > 0 && says.p[0] == 'S', 0);
 	size_t used = 0, there = 0, i;
 	ssize_t ret = 0;
 
@@ -114,7 +115,7 @@ static void run(struct rst_str says, struct rst_str in, size_t step,
 			used += (size_t)ret;
 	}
 	rst_buf_printf(seen, "\n%d", ret < 0 ? (int)ret : 0);
-	rst_hold_free(&h);
+	rst_hold_dialler_free(&h);
 }
 
 static void check_cuts(struct rst_str says, struct rst_str in)

@@ -4,7 +4,7 @@
  * The first line of the input says how questions are answered (see
  * provider-run.h); the rest is what the client sends.
  *
- * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib -Itests
+ * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib -Itests/unit
  *	tests/fuzz/fuzz-provider.c lib/provider.c lib/base64.c lib/smtp.c
  *	lib/buf.c lib/str.c
  */

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "ioloop.h"
+#include "mail-storage-service.h"
+#include "mail-user.h"
+#include "user.h"
+#include "root.h"
+
+int rst_user_open(struct mail_storage_service_ctx *storage, const char *name,
+		  struct rst_user *user_r, const char **error_r)
+{
+	struct mail_storage_service_input input;
+	int ret;
+
+	i_zero(user_r);
+	i_zero(&input);
+	input.module = "mail";
+	input.service = "restante";
+	input.username = name;
+	ret = mail_storage_service_lookup_next(
+		storage, &input, &user_r->service_user, &user_r->user, error_r);
+	if (ret > 0) {
+		rst_user_enter(user_r);
+		rst_settings_read(user_r->user, &user_r->set);
+		return 1;
+	}
+	i_zero(user_r);
+	return ret == 0 ? 0 : -1;
+}
+
+void rst_user_close(struct rst_user *user)
+{
+	uid_t uid;
+
+	if (user->user == NULL)
+		return;
+	rst_user_enter(user);
+	mail_user_deinit(&user->user);
+	mail_storage_service_user_unref(&user->service_user);
+	(void)rst_root_enter(&uid);
+	i_zero(user);
+}
+
+void rst_user_enter(const struct rst_user *user)
+{
+	if (user->user != NULL &&
+	    io_loop_get_current_context(current_ioloop) == NULL)
+		mail_storage_service_io_activate_user(user->service_user);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Under the arrival lock, in this order: what came in without getting into the
+ * log of keys is added to it; the key is looked up there, and where the log
+ * knows it, in the hold and then among the tombstones, which are the truth;
+ * save; log. A crash between any two of these is mended by the first.
+ *
+ * The hold is looked at before the tombstones: what leaves it between the two
+ * looks has a tombstone by then.
+ */
+#include "lib.h"
+#include "array.h"
+#include "file-lock.h"
+#include "fsync-mode.h"
+#include "ioloop.h"
+#include "istream.h"
+#include "mail-storage-private.h"
+#include "mail-user.h"
+#include "arrival.h"
+#include "hold/keys.h"
+#include "hold/hold.h"
+#include "hold/message.h"
+#include "hold/tombstones.h"
+#include "common/settings.h"
+
+/* then Postfix may as well try again later */
+#define LOCK_SECS 30
+
+struct arrival {
+	struct mail_user *user;
+	const struct rst_settings *set;
+	const struct rst_delivery *delivery;
+	struct mailbox *box;
+	const char *dir;
+	struct file_lock *lock;
+	struct rst_keys *keys;
+	uint32_t uid_next;
+	const char *error;
+};
+
+static int sync_box(struct arrival *a, struct mailbox_status *status_r)
+{
+	if (rst_mailbox_sync(a->box, 0, &a->error) < 0)
+		return -1;
+	mailbox_get_open_status(a->box, STATUS_UIDNEXT | STATUS_UIDVALIDITY,
+				status_r);
+	return 0;
+}
+
+/* ---- looking into the hold */
+
+/* @return whether to go on */
+typedef bool look_func(struct arrival *a, struct mail *mail,
+		       const struct rst_held *held, void *context);
+
+/* Show messages from uid on. One that cannot be read is passed over.
+   @return how many were shown, or -1 */
+static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail *mail;
+	struct rst_held held;
+	uint32_t seq, last;
+	const char *error;
+	bool more = TRUE;
+	int count = 0;
+
+	mailbox_get_seq_range(a->box, uid, (uint32_t)-1, &seq, &last);
+	trans = mailbox_transaction_begin(a->box, 0, __func__);
+	mail = mail_alloc(trans, MAIL_FETCH_STREAM_HEADER, NULL);
+	for (; more && seq != 0 && seq <= last; seq++)
+		T_BEGIN
+		{
+			mail_set_seq(mail, seq);
+			if (rst_held_envelope(mail, a->user->username, &held,
+					      &error) > 0) {
+				more = func(a, mail, &held, context);
+				rst_held_clear(&held);
+				count++;
+			}
+		}
+	T_END;
+	mail_free(&mail);
+	if (mailbox_transaction_commit(&trans) < 0) {
+		a->error = rst_mailbox_error(a->box);
+		return -1;
+	}
+	return count;
+}
+
+struct match {
+	const char *id; /* NULL: by key */
+	char *found;    /* its id */
+};
+
+/* Part of a message does not make the whole one known. */
+static bool can_be_read(struct arrival *a, struct mail *mail)
+{
+	struct rst_held held;
+	const char *error;
+	bool whole;
+
+	if (rst_held_read(mail, a->user->username, &held, &error) <= 0)
+		return FALSE;
+	whole = !held.incomplete;
+	rst_held_clear(&held);
+	return whole;
+}
+
+static bool is_match(struct arrival *a, struct mail *mail,
+		     const struct rst_held *held, void *context)
+{
+	struct match *match = context;
+	bool same;
+
+	if (match->id != NULL)
+		same = strcmp(match->id, held->id) == 0;
+	else
+		same = memcmp(held->key, a->delivery->key, RST_KEY_SIZE) == 0 &&
+		       can_be_read(a, mail);
+	if (same)
+		match->found = i_strdup(held->id);
+	return !same;
+}
+
+/* ---- the log of keys */
+
+static bool add_held(struct arrival *a, struct mail *mail ATTR_UNUSED,
+		     const struct rst_held *held, void *context ATTR_UNUSED)
+{
+	rst_keys_add(a->keys, held->key, held->uid, ioloop_time);
+	return TRUE;
+}
+
+static void add_buried(const unsigned char *key, void *context)
+{
+	struct arrival *a = context;
+
+	rst_keys_add_missing(a->keys, key, ioloop_time);
+}
+
+/* What came in without getting into the log may have left again since. */
+static int catch_up(struct arrival *a)
+{
+	static const unsigned char none[RST_KEY_SIZE];
+	uint32_t last = rst_keys_last_uid(a->keys);
+	struct rst_tombstones *tombstones;
+
+	if (last + 1 >= a->uid_next)
+		return 0;
+	if (look(a, last + 1, add_held, NULL) < 0 ||
+	    rst_tombstones_read(a->dir, &tombstones, &a->error) < 0)
+		return -1;
+	rst_tombstones_each_key(tombstones, add_buried, a);
+	rst_tombstones_close(&tombstones);
+	/* the log has come this far, whoever had these uids */
+	rst_keys_add(a->keys, none, a->uid_next - 1, ioloop_time);
+	return 0;
+}
+
+static int open_keys(struct arrival *a)
+{
+	struct mailbox_status status;
+	time_t oldest;
+
+	if (rst_hold_mailbox_dir(a->box, &a->dir, &a->error) < 0 ||
+	    sync_box(a, &status) < 0 ||
+	    rst_keys_open(a->dir, status.uidvalidity, &a->keys, &a->error) < 0)
+		return -1;
+	a->uid_next = status.uidnext;
+	oldest = ioloop_time - (time_t)rst_hold_keep_secs(a->set);
+	if (rst_keys_trim(a->keys, oldest, &a->error) < 0)
+		return -1;
+	return catch_up(a);
+}
+
+/* ---- is it known? */
+
+/* @return 1, 0, -1 */
+static int find_held(struct arrival *a, uint32_t uid, struct match *match)
+{
+	/* where it was put, or wherever it is by now */
+	if (look(a, I_MAX(uid, 1), is_match, match) < 0)
+		return -1;
+	if (match->found == NULL && uid > 1 && look(a, 1, is_match, match) < 0)
+		return -1;
+	return match->found != NULL ? 1 : 0;
+}
+
+static int is_buried(struct arrival *a)
+{
+	struct rst_tombstones *tombstones;
+	bool found;
+
+	if (rst_tombstones_read(a->dir, &tombstones, &a->error) < 0)
+		return -1;
+	found = rst_tombstones_has_key(tombstones, a->delivery->key);
+	rst_tombstones_close(&tombstones);
+	return found ? 1 : 0;
+}
+
+/* Who saved it may have died before it was on disk. */
+static int make_durable(struct arrival *a)
+{
+	if (a->box->storage->set->parsed_fsync_mode == FSYNC_MODE_NEVER)
+		return 0;
+	return rst_hold_mailbox_syncfs(a->box, &a->error);
+}
+
+/* @return 1, 0, -1 */
+static int is_known(struct arrival *a, struct rst_saved *saved_r)
+{
+	struct match match = {.id = NULL};
+	uint32_t uid;
+	int ret;
+
+	if (a->set->test_no_dedup || rst_key_is_zero(a->delivery->key) ||
+	    !rst_keys_find(a->keys, a->delivery->key, &uid))
+		return 0;
+	ret = find_held(a, uid, &match);
+	if (ret > 0) {
+		saved_r->id = t_strdup(match.found);
+		i_free(match.found);
+		return make_durable(a) < 0 ? -1 : 1;
+	}
+	return ret < 0 ? -1 : is_buried(a);
+}
+
+/* ---- saving */
+
+/* @return 1, 0: room for it, -1 */
+static int is_full(struct arrival *a)
+{
+	struct rst_hold_status status;
+	uoff_t size = 0;
+
+	if (a->set->hold_quota == 0)
+		return 0;
+	if (rst_hold_mailbox_size(a->box, &status, &a->error) < 0)
+		return -1;
+	(void)i_stream_get_size(a->delivery->input, TRUE, &size);
+	return status.octets + size > a->set->hold_quota ? 1 : 0;
+}
+
+/* Saving failed, perhaps in its very last step: is it there? */
+static enum rst_arrival after_failure(struct arrival *a, const char *id)
+{
+	enum mail_error code = mailbox_get_last_mail_error(a->box);
+	struct mailbox_status status;
+	struct match match = {.id = id};
+	const char *error = a->error;
+	enum rst_arrival result = RST_ARRIVAL_UNSURE;
+
+	if (sync_box(a, &status) == 0 &&
+	    look(a, a->uid_next, is_match, &match) >= 0 && match.found == NULL)
+		result = code == MAIL_ERROR_NOQUOTA ? RST_ARRIVAL_FULL
+						    : RST_ARRIVAL_FAILED;
+	i_free(match.found);
+	a->error = error;
+	return result;
+}
+
+static enum rst_arrival save(struct arrival *a, struct rst_saved *saved_r)
+{
+	int ret = is_full(a);
+
+	if (ret != 0)
+		return ret < 0 ? RST_ARRIVAL_FAILED : RST_ARRIVAL_FULL;
+	if (rst_hold_save(a->box, a->delivery, saved_r, &a->error) < 0)
+		return after_failure(a, saved_r->id);
+	/* sdbox passes over an error of this */
+	if (rst_hold_mailbox_fsync(a->box, &a->error) < 0)
+		return RST_ARRIVAL_UNSURE;
+	rst_keys_add(a->keys, a->delivery->key, saved_r->uid, ioloop_time);
+	return RST_ARRIVAL_HELD;
+}
+
+static enum rst_arrival arrive_locked(struct arrival *a,
+				      struct rst_saved *saved_r)
+{
+	int ret;
+
+	if (open_keys(a) < 0)
+		return RST_ARRIVAL_FAILED;
+	ret = is_known(a, saved_r);
+	if (ret != 0)
+		return ret < 0 ? RST_ARRIVAL_UNSURE : RST_ARRIVAL_KNOWN;
+	return save(a, saved_r);
+}
+
+enum rst_arrival rst_arrive(struct mail_user *user,
+			    const struct rst_settings *set,
+			    const struct rst_delivery *delivery,
+			    struct rst_saved *saved_r, const char **error_r)
+{
+	struct arrival a = {.user = user, .set = set, .delivery = delivery};
+	enum rst_arrival result;
+	int ret;
+
+	i_zero(saved_r);
+	if (rst_hold_mailbox_open(user, set, 0, TRUE, &a.box, error_r) < 0)
+		return RST_ARRIVAL_FAILED;
+	ret = rst_hold_mailbox_lock(a.box, RST_LOCK_ARRIVAL, LOCK_SECS, &a.lock,
+				    error_r);
+	if (ret > 0) {
+		result = arrive_locked(&a, saved_r);
+		*error_r = a.error;
+	} else {
+		/* it may be this message that another process is saving */
+		result = RST_ARRIVAL_UNSURE;
+		if (ret == 0)
+			*error_r = "another delivery to this hold takes too "
+				   "long";
+	}
+	rst_keys_close(&a.keys);
+	if (a.lock != NULL)
+		file_lock_free(&a.lock);
+	mailbox_free(&a.box);
+	return result;
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * doveadm restante status|list|push|release: the operator's view of the hold,
+ * and the same fallback delivery that the service does.
+ */
+#include "lib.h"
+#include "doveadm-mail.h"
+#include "doveadm-print.h"
+#include "doveadm-util.h"
+#include "mail-user.h"
+#include "holders.h"
+#include "commands.h"
+#include "hold/look.h"
+#include "hold/hold.h"
+#include "hold/message.h"
+#include "fallback/overflow.h"
+#include "fallback/fallback.h"
+#include "hold/locked.h"
+#include "common/note.h"
+#include "common/settings.h"
+
+#include <unistd.h>
+
+const char *doveadm_restante_plugin_version = DOVECOT_ABI_VERSION;
+
+#define DEFAULT_INDEX_SOCKET "/run/restante/index"
+
+struct restante_cmd_context {
+	struct doveadm_mail_cmd_context ctx;
+
+	bool all;
+	bool expired;
+};
+
+/* ---- what all commands need */
+
+static int failed(struct doveadm_mail_cmd_context *ctx, enum mail_error code,
+		  struct mail_user *user, const char *error)
+{
+	e_error(user->event, "%s", error);
+	doveadm_mail_failed_error(ctx, code);
+	return -1;
+}
+
+/*
+ * @return 1; 0: nothing to do for this one among many; -1: refused. Who is not
+ * enrolled any more may still have mail in the hold.
+ */
+static int get_user(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user, struct rst_settings *set_r,
+		    struct rst_hold_status *status_r)
+{
+	const char *error;
+
+	rst_settings_read(user, set_r);
+	if (rst_hold_peek(user, set_r, status_r, &error) < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	if (set_r->enrolled || status_r->messages > 0 ||
+	    status_r->incomplete > 0)
+		return 1;
+	if (!ctx->iterate_single_user)
+		return 0;
+	return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
+		      "This user is not enrolled, no mail is held: set "
+		      "restante=yes in plugin {} or in the userdb");
+}
+
+static void print_time(time_t when)
+{
+	doveadm_print(when == 0 ? "-" : unixdate2str(when));
+}
+
+/* The sockets of policyd and LMTP are not the user's: rights are given up only
+   for the time being. */
+static void cmd_preinit(struct doveadm_mail_cmd_context *ctx)
+{
+	if (geteuid() == 0)
+		ctx->service_flags |= MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP;
+}
+
+static struct restante_cmd_context *cmd_alloc(void)
+{
+	struct restante_cmd_context *cmd =
+		doveadm_mail_cmd_alloc(struct restante_cmd_context);
+
+	cmd->ctx.v.preinit = cmd_preinit;
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	return cmd;
+}
+
+static void print_number_header(const char *name)
+{
+	doveadm_print_header(name, name,
+			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY |
+				     DOVEADM_PRINT_HEADER_FLAG_NUMBER);
+}
+
+/*
+ * With -A, only those are looked at of whom policyd knows that they hold
+ * anything. (doveadm asks auth for all names all the same, and leaves them
+ * unread.) A mask that all names match is the way to look at all of them.
+ */
+static void use_index(struct doveadm_mail_cmd_context *ctx)
+{
+	const char *path = doveadm_plugin_getenv("restante_index_socket");
+	const char *error;
+	uint64_t unread = 0;
+
+	if (!ctx->iterate_all_users || ctx->users_list_input != NULL)
+		return;
+	if (path == NULL)
+		path = DEFAULT_INDEX_SOCKET;
+	if (*path != '\0' &&
+	    rst_holders_read(path, &ctx->users_list_input, &unread, &error) < 0)
+		i_warning("restante-policyd cannot say who holds anything, "
+			  "looking at all users: %s",
+			  error);
+	if (unread > 0)
+		i_warning("restante-policyd does not know of %" PRIu64
+			  " user(s), whose hold could not be read: see "
+			  "Dovecot's log, or use -u '*'",
+			  unread);
+}
+
+/* ---- status */
+
+static void status_init(struct doveadm_mail_cmd_context *ctx,
+			const char *const args[] ATTR_UNUSED)
+{
+	use_index(ctx);
+	print_number_header("messages");
+	print_number_header("octets");
+	doveadm_print_header_simple("oldest");
+	doveadm_print_header_simple("due");
+	print_number_header("overflow");
+	print_number_header("incomplete");
+}
+
+static int status_run(struct doveadm_mail_cmd_context *ctx,
+		      struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	unsigned int overflow;
+	const char *error;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	if (rst_overflow_count(user, &set, &overflow, &error) < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	/* whom policyd has named may have got it all meanwhile */
+	if (ctx->iterate_all_users &&
+	    status.messages + status.incomplete + overflow == 0)
+		return 0;
+	doveadm_print_num(status.messages);
+	doveadm_print_num(status.octets);
+	print_time(status.oldest);
+	print_time(status.due);
+	doveadm_print_num(overflow);
+	doveadm_print_num(status.incomplete);
+	return 0;
+}
+
+static struct doveadm_mail_cmd_context *status_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.v.init = status_init;
+	cmd->ctx.v.run = status_run;
+	return &cmd->ctx;
+}
+
+/* ---- list */
+
+static void list_init(struct doveadm_mail_cmd_context *ctx,
+		      const char *const args[] ATTR_UNUSED)
+{
+	use_index(ctx);
+	doveadm_print_header_simple("id");
+	doveadm_print_header_simple("arrived");
+	doveadm_print_header_simple("due");
+	print_number_header("size");
+	doveadm_print_header_simple("state");
+	doveadm_print_header_simple("from");
+	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+}
+
+static bool print_held(const struct rst_held *held,
+		       struct mail *mail ATTR_UNUSED, void *context)
+{
+	const struct rst_settings *set = context;
+
+	doveadm_print(held->id);
+	print_time(held->arrived);
+	print_time(held->incomplete ? 0 : rst_hold_due(set, held->received));
+	doveadm_print_num(held->size);
+	doveadm_print(held->incomplete ? "incomplete" : "held");
+	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
+	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
+	return TRUE;
+}
+
+static int list_run(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	struct mailbox *box;
+	const char *error;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	ret = rst_hold_mailbox_open(user, &set, 0, FALSE, &box, &error);
+	if (ret == 0)
+		return 0;
+	if (ret < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	ret = rst_look(user, &set, box, TRUE, print_held, &set, &error);
+	if (ret < 0)
+		(void)failed(ctx, MAIL_ERROR_TEMP, user, error);
+	else if (ret > 0) /* each has been logged */
+		doveadm_mail_failed_error(ctx, MAIL_ERROR_TEMP);
+	mailbox_free(&box);
+	return ret == 0 ? 0 : -1;
+}
+
+static struct doveadm_mail_cmd_context *list_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.v.init = list_init;
+	cmd->ctx.v.run = list_run;
+	return &cmd->ctx;
+}
+
+/* ---- push */
+
+static int push_run(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	if (*set.notify_socket == '\0')
+		return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
+			      "restante_notify_socket is empty: policyd is "
+			      "not told anything");
+	if (rst_note_send(&set, user->username, "", 0) < 0)
+		return failed(
+			ctx, MAIL_ERROR_TEMP, user,
+			t_strdup_printf("policyd is not listening on %s: %m",
+					set.notify_socket));
+	return 0;
+}
+
+static struct doveadm_mail_cmd_context *push_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.v.run = push_run;
+	return &cmd->ctx;
+}
+
+/* ---- release */
+
+static bool release_parse_arg(struct doveadm_mail_cmd_context *ctx, int c)
+{
+	struct restante_cmd_context *cmd =
+		container_of(ctx, struct restante_cmd_context, ctx);
+
+	switch (c) {
+	case 'a':
+		cmd->all = TRUE;
+		return TRUE;
+	case 'e':
+		cmd->expired = TRUE;
+		return TRUE;
+	default:
+		return FALSE;
+	}
+}
+
+static void release_init(struct doveadm_mail_cmd_context *ctx,
+			 const char *const args[])
+{
+	struct restante_cmd_context *cmd =
+		container_of(ctx, struct restante_cmd_context, ctx);
+	unsigned int ways = (cmd->all ? 1 : 0) + (cmd->expired ? 1 : 0) +
+			    (args[0] != NULL ? 1 : 0);
+
+	if (ways != 1)
+		doveadm_mail_help_name("restante release");
+	print_number_header("delivered");
+	print_number_header("failed");
+	print_number_header("held");
+	doveadm_print_header_simple("due");
+}
+
+static int release_ids(struct rst_fallback *release, struct rst_locked *store,
+		       const char *const ids[], bool *missing_r,
+		       const char **error_r)
+{
+	release->what = RST_RELEASE_ONE;
+	for (; *ids != NULL; ids++) {
+		unsigned int before = release->delivered + release->failed;
+
+		release->id = *ids;
+		if (rst_fallback_run(release, store, error_r) < 0)
+			return -1;
+		if (release->delivered + release->failed == before) {
+			e_error(release->user->event, "No such message: %s",
+				*ids);
+			*missing_r = TRUE;
+		}
+	}
+	return 0;
+}
+
+static int release_held(struct doveadm_mail_cmd_context *ctx,
+			struct rst_fallback *release, struct rst_locked *store,
+			bool *missing_r, const char **error_r)
+{
+	struct restante_cmd_context *cmd =
+		container_of(ctx, struct restante_cmd_context, ctx);
+
+	if (!cmd->all && !cmd->expired)
+		return release_ids(release, store, ctx->args, missing_r,
+				   error_r);
+	release->what = cmd->all ? RST_RELEASE_ALL : RST_RELEASE_EXPIRED;
+	return rst_fallback_run(release, store, error_r);
+}
+
+static void print_release(const struct rst_fallback *release,
+			  const struct rst_hold_status *status)
+{
+	doveadm_print_num(release->delivered);
+	doveadm_print_num(release->failed);
+	doveadm_print_num(status->messages);
+	print_time(status->due);
+}
+
+static int release_nothing(struct doveadm_mail_cmd_context *ctx,
+			   struct mail_user *user)
+{
+	static const struct rst_fallback release;
+	static const struct rst_hold_status status;
+
+	print_release(&release, &status);
+	if (ctx->args[0] == NULL)
+		return 0;
+	return failed(ctx, MAIL_ERROR_NOTFOUND, user, "Nothing is held");
+}
+
+static int release_from(struct doveadm_mail_cmd_context *ctx,
+			struct mail_user *user, const struct rst_settings *set,
+			struct rst_locked *store)
+{
+	struct rst_fallback release = {.user = user, .set = set};
+	struct rst_hold_status status;
+	const char *error;
+	bool missing = FALSE;
+
+	if (release_held(ctx, &release, store, &missing, &error) < 0 ||
+	    rst_locked_status(store, &status, &error) < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	print_release(&release, &status);
+	if (release.failed > 0)
+		doveadm_mail_failed_error(ctx, MAIL_ERROR_TEMP);
+	else if (missing)
+		doveadm_mail_failed_error(ctx, MAIL_ERROR_NOTFOUND);
+	return release.failed > 0 || missing ? -1 : 0;
+}
+
+static int release_run(struct doveadm_mail_cmd_context *ctx,
+		       struct mail_user *user)
+{
+	struct rst_settings set;
+	struct rst_hold_status status;
+	struct rst_locked *store;
+	const char *error;
+	int ret;
+
+	ret = get_user(ctx, user, &set, &status);
+	if (ret <= 0)
+		return ret;
+	if (status.messages + status.incomplete == 0)
+		return release_nothing(ctx, user);
+	ret = rst_locked_open(user, &set, &store, &error);
+	if (ret < 0)
+		return failed(ctx, MAIL_ERROR_TEMP, user, error);
+	if (ret == 0)
+		return failed(ctx, MAIL_ERROR_INUSE, user,
+			      "This hold is being emptied at this moment: try "
+			      "again when the user's client has signed off");
+	ret = store == NULL ? release_nothing(ctx, user)
+			    : release_from(ctx, user, &set, store);
+	rst_locked_close(&store);
+	return ret;
+}
+
+static struct doveadm_mail_cmd_context *release_alloc(void)
+{
+	struct restante_cmd_context *cmd = cmd_alloc();
+
+	cmd->ctx.getopt_args = "ae";
+	cmd->ctx.v.parse_arg = release_parse_arg;
+	cmd->ctx.v.init = release_init;
+	cmd->ctx.v.run = release_run;
+	return &cmd->ctx;
+}
+
+/* clang-format off: these macros are whole lines of an initializer */
+static struct doveadm_cmd_ver2 restante_commands[] = {
+	{.name = "restante status",
+	 .mail_cmd = status_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante list",
+	 .mail_cmd = list_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante push",
+	 .mail_cmd = push_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante release",
+	 .mail_cmd = release_alloc,
+	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "--all|--expired|<id> [...]",
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON DOVEADM_CMD_PARAM(
+		 'a', "all", CMD_PARAM_BOOL, 0)
+		 DOVEADM_CMD_PARAM('e', "expired", CMD_PARAM_BOOL, 0)
+			 DOVEADM_CMD_PARAM('\0', "id", CMD_PARAM_ARRAY,
+					   CMD_PARAM_FLAG_POSITIONAL)
+				 DOVEADM_CMD_PARAMS_END}};
+/* clang-format on */
+
+void doveadm_restante_plugin_init(struct module *module ATTR_UNUSED)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(restante_commands); i++)
+		doveadm_cmd_register_ver2(&restante_commands[i]);
+}
+
+void doveadm_restante_plugin_deinit(void)
+{
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "ioloop.h"
+#include "istream.h"
+#include "istream-concat.h"
+#include "mail-storage.h"
+#include "mail-storage-settings.h"
+#include "mail-user.h"
+#include "hold/attempts.h"
+#include "hold/hold.h"
+#include "hold/message.h"
+#include "overflow.h"
+#include "hold/save.h"
+#include "search.h"
+#include "common/settings.h"
+
+bool rst_overflow_is_due(const struct rst_settings *set,
+			 const struct rst_held *held)
+{
+	return rst_hold_due(set, held->received) +
+		       (time_t)set->fallback_give_up_secs <=
+	       ioloop_time;
+}
+
+static int save(struct mail_user *user, struct mailbox *box,
+		struct rst_held *held, const char **error_r)
+{
+	const char *field = rst_attempt_field(
+		held->id, mail_user_set_get_storage_set(user)->hostname);
+	struct istream *parts[3], *input;
+	uint32_t uid;
+	int ret;
+
+	parts[0] = i_stream_create_from_data(field, strlen(field));
+	parts[1] = held->input;
+	parts[2] = NULL;
+	input = i_stream_create_concat(parts);
+	i_stream_unref(&parts[0]);
+	ret = rst_mailbox_save(box, input, held->received, &uid, error_r);
+	i_stream_unref(&input);
+	return ret < 0 ? -1 : rst_hold_mailbox_fsync(box, error_r);
+}
+
+int rst_overflow_save(struct mail_user *user, const struct rst_settings *set,
+		      struct rst_held *held, const char **error_r)
+{
+	struct mailbox *box;
+	int ret;
+
+	if (rst_mailbox_open(user, set->overflow_mailbox, 0, TRUE, &box,
+			     error_r) < 0)
+		return -1;
+	/* a crash may have come between this and its tombstone */
+	ret = rst_search_box(box, rst_attempt_needle(held->id), held->received,
+			     error_r);
+	if (ret > 0)
+		ret = rst_hold_mailbox_syncfs(box, error_r);
+	else if (ret == 0)
+		ret = save(user, box, held, error_r);
+	mailbox_free(&box);
+	return ret;
+}
+
+int rst_overflow_count(struct mail_user *user, const struct rst_settings *set,
+		       unsigned int *count_r, const char **error_r)
+{
+	struct mailbox_status status;
+	struct mailbox *box;
+	int ret;
+
+	*count_r = 0;
+	ret = rst_mailbox_open(user, set->overflow_mailbox,
+			       MAILBOX_FLAG_READONLY, FALSE, &box, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = mailbox_get_status(box, STATUS_MESSAGES, &status);
+	if (ret < 0)
+		*error_r = rst_mailbox_error(box);
+	else
+		*count_r = status.messages;
+	mailbox_free(&box);
+	return ret;
+}

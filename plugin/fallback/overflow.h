@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * The last resort of a fallback delivery that fails again and again: a mailbox
+ * beside the hold, which no quota applies to.
+ */
+#ifndef RST_FALLBACK_OVERFLOW_H
+#define RST_FALLBACK_OVERFLOW_H
+
+struct mail_user;
+struct rst_held;
+struct rst_settings;
+
+/** Is it time for that? */
+bool rst_overflow_is_due(const struct rst_settings *set,
+			 const struct rst_held *held);
+/** Save durably what held->input gives, once.
+    @return 0, or -1: error_r */
+int rst_overflow_save(struct mail_user *user, const struct rst_settings *set,
+		      struct rst_held *held, const char **error_r);
+/** How many messages are there? @return 0, or -1: error_r */
+int rst_overflow_count(struct mail_user *user, const struct rst_settings *set,
+		       unsigned int *count_r, const char **error_r);
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "guid.h"
+#include "istream.h"
+#include "mail-storage.h"
+#include "crlf.h"
+#include "hold.h"
+#include "message.h"
+
+/* more than an envelope, so that its parser sees a whole one */
+#define HEAD_MAX (RST_ENVELOPE_MAX + 4096)
+
+/* ---- the envelope */
+
+/*
+ * A message that is nothing but its envelope has no line after it that would
+ * tell the field's end.
+ */
+static ssize_t parse_at_end(const unsigned char *data, size_t size,
+			    struct rst_envelope *env_r, char **storage_r)
+{
+	char *whole = t_malloc_no0(size + 1);
+
+	memcpy(whole, data, size);
+	whole[size] = '\n';
+	return rst_envelope_parse(whole, size + 1, env_r, storage_r);
+}
+
+/*
+ * @return octets of the envelope at the start of input, which are not
+ *         skipped; 0: there is no valid one; -1: read error
+ */
+static ssize_t read_envelope(struct istream *input, struct rst_envelope *env_r,
+			     char **storage_r)
+{
+	const unsigned char *data;
+	size_t size = 0;
+	ssize_t n = 0;
+	int ret;
+
+	if (i_stream_get_max_buffer_size(input) < HEAD_MAX)
+		i_stream_set_max_buffer_size(input, HEAD_MAX);
+	while (n == 0 &&
+	       (ret = i_stream_read_data(input, &data, &size, size)) > 0)
+		n = rst_envelope_parse((const char *)data, size, env_r,
+				       storage_r);
+	if (input->stream_errno != 0)
+		return -1;
+	if (n == 0 && size > 0 && ret != -2)
+		n = parse_at_end(data, size, env_r, storage_r);
+	return I_MAX(n, 0);
+}
+
+static void use_envelope(struct rst_held *held, const struct rst_envelope *env)
+{
+	held->id = i_strndup(env->id.p, env->id.n);
+	memcpy(held->key, env->key, RST_KEY_SIZE);
+	held->mail_from = i_strndup(env->mail_from.p, env->mail_from.n);
+	held->rcpt_to = i_strndup(env->rcpt_to.p, env->rcpt_to.n);
+	held->arrived = (time_t)(env->arrived_us / 1000000);
+	if (env->has_octets)
+		held->expected = env->octets;
+}
+
+static int make_envelope(struct mail *mail, const char *username,
+			 struct rst_held *held, const char **error_r)
+{
+	const char *guid;
+	guid_128_t hash;
+
+	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0) {
+		*error_r = rst_mailbox_error(mail->box);
+		return -1;
+	}
+	/* a guid may hold what an id may not */
+	mail_generate_guid_128_hash(guid, hash);
+	held->id = i_strdup(guid_128_to_string(hash));
+	held->mail_from = i_strdup("");
+	held->rcpt_to = i_strdup(username);
+	held->arrived = held->received;
+	return 0;
+}
+
+/* ---- the cut */
+
+/* @param octets_r with CRLF, where lines end in LF alone */
+static int skip_lines(struct istream *input, unsigned int lines, bool is_lf,
+		      uoff_t *octets_r)
+{
+	uoff_t start = input->v_offset;
+	const unsigned char *data, *lf;
+	unsigned int skipped = 0;
+	size_t size;
+
+	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
+		lf = memchr(data, '\n', size);
+		if (lf != NULL) {
+			size = lf + 1 - data;
+			lines--;
+			skipped++;
+		}
+		i_stream_skip(input, size);
+	}
+	*octets_r = input->v_offset - start + (is_lf ? skipped : 0);
+	return input->stream_errno == 0 ? 0 : -1;
+}
+
+/* Does the first line of input, which is at its start, end in LF alone? */
+static bool first_line_is_lf(struct istream *input)
+{
+	const unsigned char *data, *lf = NULL;
+	size_t size;
+	bool cr = FALSE;
+
+	while (lf == NULL && i_stream_read_more(input, &data, &size) > 0) {
+		lf = memchr(data, '\n', size);
+		if (lf != NULL)
+			size = lf - data;
+		if (size > 0)
+			cr = data[size - 1] == '\r';
+		i_stream_skip(input, size);
+	}
+	i_stream_seek(input, 0);
+	return !cr;
+}
+
+/* From here on to the end, with CRLF. */
+static int open_rest(struct istream *input, bool lf, struct rst_held *held,
+		     uoff_t *end_r)
+{
+	uoff_t start = input->v_offset;
+	struct istream *rest;
+
+	if (!lf) {
+		if (i_stream_get_size(input, TRUE, end_r) <= 0 ||
+		    *end_r < start)
+			return -1;
+		held->size = *end_r - start;
+		held->input = i_stream_create_limit(input, held->size);
+		return 0;
+	}
+	if (rst_crlf_size(input, &held->size) < 0)
+		return -1;
+	*end_r = input->v_offset;
+	i_stream_seek(input, start);
+	rest = i_stream_create_limit(input, UOFF_T_MAX);
+	held->input = rst_crlf_istream(rest, held->size);
+	i_stream_unref(&rest);
+	return 0;
+}
+
+/* Does the envelope of n octets, which is in input's buffer, end in LF? */
+static bool is_lf(struct istream *input, size_t n)
+{
+	size_t size;
+	const unsigned char *data = i_stream_get_data(input, &size);
+
+	i_assert(n >= 2 && n <= size);
+	return data[n - 2] != '\r';
+}
+
+static int read_failed(struct istream *input, const char **error_r)
+{
+	*error_r =
+		t_strdup_printf("read(%s) failed: %s", i_stream_get_name(input),
+				i_stream_get_error(input));
+	return -1;
+}
+
+/* ---- is it whole? */
+
+/* @return 1, 0, -1 */
+static int ends_in_crs(struct istream *input, uoff_t end, uoff_t count)
+{
+	const unsigned char *data;
+	size_t size, i;
+
+	if (count > end)
+		return 0;
+	i_stream_seek(input, end - count);
+	while (i_stream_read_more(input, &data, &size) > 0) {
+		for (i = 0; i < size; i++)
+			if (data[i] != '\r')
+				return 0;
+		i_stream_skip(input, size);
+	}
+	return input->stream_errno == 0 ? 1 : -1;
+}
+
+/* @param own octets above those that go out */
+static int check_whole(struct istream *input, uoff_t own, uoff_t end,
+		       struct rst_held *held)
+{
+	int ret = 0;
+
+	held->octets = own + held->size;
+	if (held->expected == UOFF_T_MAX || held->octets == held->expected)
+		return 0;
+	if (held->octets > held->expected)
+		ret = ends_in_crs(input, end, held->octets - held->expected);
+	held->incomplete = ret == 0;
+	return ret;
+}
+
+/* ---- reading */
+
+/* There is no envelope, but there may be one that has been damaged; then its
+   key is of use. */
+static void check_damaged(struct rst_held *held, const unsigned char *data,
+			  size_t size)
+{
+	struct rst_envelope env;
+	char *storage;
+	size_t start;
+
+	held->incomplete =
+		rst_envelope_is_cut((const char *)data, size, &start);
+	if (!held->incomplete || start == size ||
+	    rst_envelope_parse((const char *)data + start, size - start, &env,
+			       &storage) <= 0)
+		return;
+	memcpy(held->key, env.key, RST_KEY_SIZE);
+	free(storage);
+}
+
+/* @param lf_r  do lines end in LF alone?
+   @param own_r lines below the envelope that are cut off with it */
+static int read_head(struct mail *mail, struct istream *input,
+		     const char *username, struct rst_held *held, bool *lf_r,
+		     unsigned int *own_r, const char **error_r)
+{
+	struct rst_envelope env;
+	const unsigned char *data;
+	char *storage = NULL;
+	size_t size;
+	ssize_t n;
+
+	n = read_envelope(input, &env, &storage);
+	if (n < 0)
+		return read_failed(input, error_r);
+	*own_r = 0;
+	held->expected = UOFF_T_MAX;
+	data = i_stream_get_data(input, &size);
+	if (n == 0) {
+		check_damaged(held, data, size);
+		*lf_r = first_line_is_lf(input);
+		return make_envelope(mail, username, held, error_r);
+	}
+	*lf_r = is_lf(input, (size_t)n);
+	*own_r = env.own_lines;
+	use_envelope(held, &env);
+	held->head = n + (*lf_r ? rst_count_lf(data, n) : 0);
+	i_stream_skip(input, (size_t)n);
+	free(storage);
+	return 0;
+}
+
+/* @return 1, 0: expunged, -1 */
+static int begin(struct mail *mail, struct rst_held *held_r,
+		 struct istream **input_r, const char **error_r)
+{
+	i_zero(held_r);
+	held_r->uid = mail->uid;
+	if (mail_get_received_date(mail, &held_r->received) < 0 ||
+	    mail_get_stream(mail, NULL, NULL, input_r) < 0) {
+		*error_r = rst_mailbox_error(mail->box);
+		return mail->expunged ? 0 : -1;
+	}
+	i_stream_seek(*input_r, 0);
+	return 1;
+}
+
+static int end(struct mail *mail, struct rst_held *held, int ret)
+{
+	if (ret == 0)
+		return 1;
+	rst_held_clear(held);
+	return mail->expunged ? 0 : -1;
+}
+
+int rst_held_envelope(struct mail *mail, const char *username,
+		      struct rst_held *held_r, const char **error_r)
+{
+	struct istream *input;
+	unsigned int own;
+	bool lf;
+	int ret;
+
+	ret = begin(mail, held_r, &input, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
+	return end(mail, held_r, ret);
+}
+
+int rst_held_read(struct mail *mail, const char *username,
+		  struct rst_held *held_r, const char **error_r)
+{
+	struct istream *input;
+	uoff_t own_octets, end_offset;
+	unsigned int own;
+	bool lf;
+	int ret;
+
+	ret = begin(mail, held_r, &input, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
+	if (ret == 0 &&
+	    (skip_lines(input, own, lf, &own_octets) < 0 ||
+	     open_rest(input, lf, held_r, &end_offset) < 0 ||
+	     check_whole(input, own_octets, end_offset, held_r) < 0))
+		ret = read_failed(input, error_r);
+	return end(mail, held_r, ret);
+}
+
+int rst_held_is_whole(struct mail *mail, const char *username,
+		      const struct rst_held *held)
+{
+	struct rst_held again;
+	const char *error;
+	uoff_t size;
+	bool whole;
+
+	if (held->incomplete)
+		return 0;
+	/* of a CR CR LF it counts one octet less: then they differ, and of a
+	   part they always do */
+	if (held->expected == UOFF_T_MAX ||
+	    (mail_get_virtual_size(mail, &size) == 0 &&
+	     size == held->head + held->expected))
+		return 1;
+	if (rst_held_read(mail, username, &again, &error) <= 0)
+		return -1;
+	whole = !again.incomplete;
+	rst_held_clear(&again);
+	return whole ? 1 : 0;
+}
+
+const unsigned char *rst_held_key(const struct rst_held *held)
+{
+	static const unsigned char none[RST_KEY_SIZE];
+
+	return held->incomplete ? none : held->key;
+}
+
+void rst_held_clear(struct rst_held *held)
+{
+	i_stream_unref(&held->input);
+	i_free(held->id);
+	i_free(held->mail_from);
+	i_free(held->rcpt_to);
+	i_zero(held);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "array.h"
+#include "guid.h"
+#include "istream.h"
+#include "istream-concat.h"
+#include "istream-crlf.h"
+#include "mail-storage.h"
+#include "message-header-parser.h"
+#include "sha2.h"
+#include "crlf.h"
+#include "hold.h"
+#include "save.h"
+
+static int read_failed(struct istream *input, const char **error_r)
+{
+	*error_r =
+		t_strdup_printf("read(%s) failed: %s", i_stream_get_name(input),
+				i_stream_get_error(input));
+	return -1;
+}
+
+/* ---- what LMTP put on top */
+
+/* @return octets of data that are text, whose line ends are CRLF, in either
+   form; 0: it is something else */
+static size_t match_lines(const char *text, const unsigned char *data,
+			  size_t size, bool *lf_r)
+{
+	size_t i = 0;
+
+	*lf_r = strchr(text, '\n') != NULL;
+	for (; *text != '\0'; text++) {
+		if (text[0] == '\r' && text[1] == '\n' && i < size &&
+		    data[i] == '\n')
+			continue;
+		if (i == size || data[i] != (unsigned char)*text)
+			return 0;
+		if (*text == '\r' && text[1] == '\n')
+			*lf_r = FALSE;
+		i++;
+	}
+	return i;
+}
+
+/* Lines of the fields that the next system writes anew. A folded line belongs
+   to the field above it. */
+static unsigned int count_own(const char *text)
+{
+	unsigned int lines = 0;
+	bool own = FALSE;
+
+	while (*text != '\0') {
+		if (*text != ' ' && *text != '\t')
+			own = strncasecmp(text, "Return-Path:", 12) == 0 ||
+			      strncasecmp(text, "Delivered-To:", 13) == 0;
+		if (!own)
+			break;
+		lines++;
+		text = strchr(text, '\n');
+		if (text++ == NULL)
+			break;
+	}
+	return lines;
+}
+
+static unsigned int count_lines(const char *text)
+{
+	unsigned int lines = 0;
+
+	for (; *text != '\0'; text++)
+		if (*text == '\n')
+			lines++;
+	return lines;
+}
+
+int rst_trace_find(const struct rst_delivery *delivery,
+		   struct rst_trace *trace_r, const char **error_r)
+{
+	const char *text = delivery->trace;
+	const unsigned char *data;
+	size_t size;
+
+	i_zero(trace_r);
+	if (text == NULL || *text == '\0')
+		return 0;
+	i_stream_seek(delivery->input, 0);
+	if (i_stream_read_bytes(delivery->input, &data, &size, strlen(text)) <
+		    0 &&
+	    delivery->input->stream_errno != 0)
+		return read_failed(delivery->input, error_r);
+	trace_r->octets = match_lines(text, data, size, &trace_r->lf);
+	if (trace_r->octets == 0) {
+		trace_r->lf = FALSE;
+		return 0;
+	}
+	trace_r->lines = count_lines(text);
+	trace_r->own_lines = count_own(text);
+	return 0;
+}
+
+/* ---- its key and its size */
+
+/* Dovecot drops a CR at the very end where it makes LF of CRLF. */
+struct counter {
+	uoff_t octets;
+	uoff_t last_crs;
+};
+
+static void count_octets(struct counter *counter, const unsigned char *data,
+			 size_t size)
+{
+	size_t last = size;
+
+	while (last > 0 && data[last - 1] == '\r')
+		last--;
+	counter->last_crs = last == 0 ? counter->last_crs + size : size - last;
+	counter->octets += size + rst_count_lf(data, size);
+}
+
+/* input has LF for CRLF. */
+static int hash_stream(struct istream *input, struct sha256_ctx *hash,
+		       uoff_t *octets_r, const char **error_r)
+{
+	struct counter counter = {0, 0};
+	const unsigned char *data;
+	size_t size;
+
+	while (i_stream_read_more(input, &data, &size) > 0) {
+		sha256_loop(hash, data, size);
+		count_octets(&counter, data, size);
+		i_stream_skip(input, size);
+	}
+	*octets_r = counter.octets - counter.last_crs;
+	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
+}
+
+int rst_delivery_key(const struct rst_delivery *delivery,
+		     const struct rst_trace *trace,
+		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
+		     const char **error_r)
+{
+	struct sha256_ctx hash;
+	struct istream *input;
+	int ret;
+
+	sha256_init(&hash);
+	sha256_loop(&hash, delivery->rcpt_to, strlen(delivery->rcpt_to) + 1);
+	i_stream_seek(delivery->input, trace->octets);
+	if (trace->lf) {
+		/* has been made LF already: a CR that is left was a CR */
+		input = delivery->input;
+		i_stream_ref(input);
+	} else {
+		input = i_stream_create_lf(delivery->input);
+	}
+	ret = hash_stream(input, &hash, octets_r, error_r);
+	i_stream_unref(&input);
+	sha256_result(&hash, key_r);
+	return ret;
+}
+
+/* ---- does it count? */
+
+static size_t skip_quoted(const unsigned char *text, size_t i, size_t size,
+			  char end)
+{
+	unsigned int depth = 1;
+
+	for (i++; i < size && depth > 0; i++) {
+		if (text[i] == '\\')
+			i++;
+		else if (text[i] == end)
+			depth--;
+		else if (end == ')' && text[i] == '(')
+			depth++;
+	}
+	return I_MIN(i, size);
+}
+
+/* Is there, outside of comments and before the date, an "id" clause? */
+static bool has_queue_id(const unsigned char *text, size_t size)
+{
+	bool after_id = FALSE;
+	size_t i = 0, start;
+
+	while (i < size && text[i] != ';') {
+		if (text[i] == '(' || text[i] == '"') {
+			i = skip_quoted(text, i, size,
+					text[i] == '(' ? ')' : '"');
+			continue;
+		}
+		if (text[i] <= ' ') {
+			i++;
+			continue;
+		}
+		for (start = i; i < size && text[i] > ' ' && text[i] != ';' &&
+				text[i] != '(' && text[i] != '"';)
+			i++;
+		if (after_id)
+			return TRUE;
+		after_id =
+			i - start == 2 &&
+			strncasecmp((const char *)text + start, "id", 2) == 0;
+	}
+	return FALSE;
+}
+
+/* The topmost Received field below LMTP's, whatever is above it. */
+static bool find_queue_id(struct istream *input)
+{
+	struct message_header_parser_ctx *parser;
+	struct message_header_line *hdr;
+	bool found = FALSE;
+
+	parser = message_parse_header_init(input, NULL, 0);
+	while (message_parse_header_next(parser, &hdr) > 0 && !hdr->eoh) {
+		if (strcasecmp(hdr->name, "Received") != 0)
+			continue;
+		if (hdr->continues) {
+			hdr->use_full_value = TRUE;
+			continue;
+		}
+		found = has_queue_id(hdr->full_value, hdr->full_value_len);
+		break;
+	}
+	message_parse_header_deinit(&parser);
+	return found;
+}
+
+/* Octets of text when each of its lines ends in CRLF. */
+static size_t crlf_length(const char *text)
+{
+	size_t octets = 0;
+
+	for (; *text != '\0'; text++)
+		if (text[0] != '\r' || text[1] != '\n')
+			octets += *text == '\n' ? 2 : 1;
+	return octets;
+}
+
+int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
+{
+	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
+	    rst_delivery_key(delivery, &delivery->found, delivery->key,
+			     &delivery->octets, error_r) < 0)
+		return -1;
+	if (delivery->found.octets > 0)
+		delivery->octets += crlf_length(delivery->trace);
+	i_stream_seek(delivery->input, delivery->found.octets);
+	if (!find_queue_id(delivery->input))
+		memset(delivery->key, 0, RST_KEY_SIZE);
+	i_stream_seek(delivery->input, 0);
+	return 0;
+}
+
+/* ---- saving */
+
+static struct istream *create_input(const struct rst_delivery *delivery,
+				    const char *envelope, size_t envelope_len)
+{
+	struct istream *parts[3], *input;
+
+	i_stream_seek(delivery->input, 0);
+	parts[0] = i_stream_create_from_data(envelope, envelope_len);
+	if (delivery->found.lf) {
+		/* saving makes LF of CRLF a second time */
+		parts[1] = rst_crlf_istream(delivery->input, UOFF_T_MAX);
+	} else {
+		parts[1] = delivery->input;
+		i_stream_ref(parts[1]);
+	}
+	parts[2] = NULL;
+	input = i_stream_create_concat(parts);
+	i_stream_unref(&parts[0]);
+	i_stream_unref(&parts[1]);
+	return input;
+}
+
+static int save_stream(struct mailbox_transaction_context *trans,
+		       struct istream *input, time_t arrived,
+		       const char **error_r)
+{
+	struct mail_save_context *ctx = mailbox_save_alloc(trans);
+	struct mailbox *box = mailbox_transaction_get_mailbox(trans);
+	int ret = 0;
+
+	mailbox_save_set_received_date(ctx, arrived, 0);
+	if (mailbox_save_begin(&ctx, input) < 0) {
+		*error_r = rst_mailbox_error(box);
+		return -1;
+	}
+	do {
+		if (mailbox_save_continue(ctx) < 0)
+			ret = -1;
+	} while (ret == 0 && i_stream_read(input) != -1);
+	if (ret == 0 && input->stream_errno != 0) {
+		mailbox_save_cancel(&ctx);
+		return read_failed(input, error_r);
+	}
+	if (ret < 0)
+		mailbox_save_cancel(&ctx);
+	else
+		ret = mailbox_save_finish(&ctx);
+	if (ret < 0)
+		*error_r = rst_mailbox_error(box);
+	return ret;
+}
+
+static int commit(struct mailbox *box,
+		  struct mailbox_transaction_context **trans, uint32_t *uid_r,
+		  const char **error_r)
+{
+	struct mail_transaction_commit_changes changes;
+	const struct seq_range *range;
+
+	if (mailbox_transaction_commit_get_changes(trans, &changes) < 0) {
+		*error_r = rst_mailbox_error(box);
+		return -1;
+	}
+	*uid_r = 0;
+	if (array_count(&changes.saved_uids) > 0) {
+		range = array_front(&changes.saved_uids);
+		*uid_r = range->seq1;
+	}
+	pool_unref(&changes.pool);
+	return 0;
+}
+
+int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
+		     uint32_t *uid_r, const char **error_r)
+{
+	struct mailbox_transaction_context *trans;
+
+	trans = mailbox_transaction_begin(
+		box,
+		MAILBOX_TRANSACTION_FLAG_EXTERNAL |
+			MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS,
+		__func__);
+	if (save_stream(trans, input, arrived, error_r) < 0) {
+		mailbox_transaction_rollback(&trans);
+		return -1;
+	}
+	return commit(box, &trans, uid_r, error_r);
+}
+
+static int format_envelope(const struct rst_delivery *delivery, const char *id,
+			   char **text_r, size_t *len_r, const char **error_r)
+{
+	struct rst_envelope env = {
+		.id = rst_str(id),
+		.arrived_us = (int64_t)delivery->arrived.tv_sec * 1000000 +
+			      delivery->arrived.tv_usec,
+		.mail_from = rst_str(delivery->mail_from),
+		.rcpt_to = rst_str(delivery->rcpt_to),
+		.mail_params = rst_str(delivery->mail_params),
+		.rcpt_params = rst_str(delivery->rcpt_params),
+		.trace_lines = delivery->found.lines,
+		.own_lines = delivery->found.own_lines,
+		.has_octets = true,
+		.octets = delivery->octets,
+	};
+
+	memcpy(env.key, delivery->key, RST_KEY_SIZE);
+	*text_r = rst_envelope_format(&env, len_r);
+	if (*text_r != NULL)
+		return 0;
+	*error_r = "the envelope is too large";
+	return -1;
+}
+
+int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
+		  struct rst_saved *saved_r, const char **error_r)
+{
+	struct istream *input;
+	guid_128_t guid;
+	char *envelope;
+	size_t len;
+	int ret;
+
+	i_zero(saved_r);
+	guid_128_generate(guid);
+	saved_r->id = guid_128_to_string(guid);
+	if (format_envelope(delivery, saved_r->id, &envelope, &len, error_r) <
+	    0)
+		return -1;
+	input = create_input(delivery, envelope, len);
+	ret = rst_mailbox_save(box, input, delivery->arrived.tv_sec,
+			       &saved_r->uid, error_r);
+	saved_r->size = input->v_offset - I_MIN(input->v_offset, len);
+	i_stream_unref(&input);
+	free(envelope);
+	i_stream_seek(delivery->input, 0);
+	return ret;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * A delivered message goes into the hold, with its envelope on top.
+ */
+#ifndef RST_HOLD_SAVE_H
+#define RST_HOLD_SAVE_H
+
+#include "restante/envelope.h"
+
+struct istream;
+struct mailbox;
+
+/** The lines at the top of a message that are not the sender's. */
+struct rst_trace {
+	unsigned int lines;
+	unsigned int own_lines; /**< leading Return-Path and Delivered-To */
+	size_t octets;          /**< of all of them, as they are in the input */
+	/** it is another user's stored copy, in which line ends are LF */
+	bool lf;
+};
+
+/** What LMTP or dovecot-lda hands over. */
+struct rst_delivery {
+	struct istream *input; /**< the whole message; read from its start */
+	/** header lines that LMTP put on top, ending in CRLF; NULL: none */
+	const char *trace;
+	const char *mail_from; /**< "": null sender */
+	const char *rcpt_to;
+	const char *mail_params;
+	const char *rcpt_params;
+	struct timeval arrived;
+
+	/* set by rst_delivery_prepare() */
+	struct rst_trace found;
+	/** of all of it, as struct rst_envelope counts them */
+	uoff_t octets;
+	/** K; zeros where it does not count, as nothing tells two equal
+	    letters apart */
+	unsigned char key[RST_KEY_SIZE];
+};
+
+struct rst_saved {
+	const char *id; /**< on the data stack */
+	uint32_t uid;
+	uoff_t size; /**< of the message, without the envelope */
+};
+
+/** Read the message through, for what is said of it above.
+    @return 0, or -1: error_r */
+int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
+
+/**
+ * Save a message that has been prepared. When 0 is returned it is as durable as
+ * mail_fsync asks; it is not there at all otherwise.
+ *
+ * @param box opened, no transaction open
+ * @return 0, or -1: error_r
+ */
+int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
+		  struct rst_saved *saved_r, const char **error_r);
+
+/** Save what input gives, as it is, with the same promise.
+    @param arrived the mailbox's date of it */
+int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
+		     uint32_t *uid_r, const char **error_r);
+
+/* For tests. */
+
+/** Find delivery->trace, whatever its line ends, at the start of the input;
+    what is not found there counts as no trace. */
+int rst_trace_find(const struct rst_delivery *delivery,
+		   struct rst_trace *trace_r, const char **error_r);
+
+/** K = SHA-256(recipient, NUL, the message below its trace with LF ends).
+    @param octets_r of the message below its trace, as struct rst_envelope
+	   counts them */
+int rst_delivery_key(const struct rst_delivery *delivery,
+		     const struct rst_trace *trace,
+		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
+		     const char **error_r);
+
+#endif

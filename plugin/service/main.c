@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The Dovecot service that serves the hold of one user at a time. Many
+ * processes, each with one connection (client_limit = 1), so that a locked
+ * mailbox stalls nobody else.
+ *
+ * Each connection wakes all processes that are idle, and one of them gets it.
+ * After many sign-ins at once these are a hundred, and policyd's connect(),
+ * which wakes them, takes three times as long. So who was woken often for
+ * nothing leaves; who is needed is started again. Dovecot's own time for that
+ * (idle_kill, one minute) does not help where each gets one now and then.
+ */
+#include "lib.h"
+#include "ioloop.h"
+#include "mail-storage-service.h"
+#include "master-service.h"
+#include "master-service-settings.h"
+#include "net.h"
+#include "restrict-access.h"
+#include "connection.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* For nothing. Many: some are to stay, for messages that come together. */
+#define WOKEN_MAX 32
+#define LOOK_MSECS 1000
+
+static struct mail_storage_service_ctx *storage_service;
+static struct rst_connection *the_client;
+static struct timeout *to_look; /* NULL: not idle */
+static long woken_before;
+
+/* Most wake-ups end within epoll_wait(), as another process was faster: only
+   the kernel has counted them. */
+static long woken(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : usage.ru_nvcsw;
+}
+
+static void look(void *context ATTR_UNUSED)
+{
+	if (woken() - woken_before >= WOKEN_MAX)
+		master_service_stop(master_service);
+}
+
+static void idle_begin(void)
+{
+	woken_before = woken();
+	to_look = timeout_add(LOOK_MSECS, look, (void *)NULL);
+}
+
+static void idle_end(void)
+{
+	timeout_remove(&to_look);
+}
+
+static void client_ended(void)
+{
+	the_client = NULL;
+	master_service_client_connection_destroyed(master_service);
+	idle_begin();
+}
+
+static void client_connected(struct master_service_connection *conn)
+{
+	master_service_client_connection_accept(conn);
+	if (the_client != NULL) {
+		i_error("restante-hold must be configured with client_limit=1");
+		i_close_fd(&conn->fd);
+		master_service_client_connection_destroyed(master_service);
+		return;
+	}
+	idle_end();
+	net_set_nonblock(conn->fd, TRUE);
+	the_client =
+		rst_connection_create(conn->fd, storage_service, client_ended);
+}
+
+/* Only root may open the config socket, so that comes first. */
+static void drop_privileges(void)
+{
+	struct master_service_settings_input input;
+	struct master_service_settings_output output;
+	const char *error;
+
+	i_zero(&input);
+	input.module = "mail";
+	input.service = "restante";
+	if (master_service_settings_read(master_service, &input, &output,
+					 &error) < 0)
+		i_fatal("Error reading configuration: %s", error);
+	restrict_access_by_env(RESTRICT_ACCESS_FLAG_ALLOW_ROOT, NULL);
+}
+
+int main(int argc, char *argv[])
+{
+	enum mail_storage_service_flags flags =
+		MAIL_STORAGE_SERVICE_FLAG_USERDB_LOOKUP |
+		MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP |
+		MAIL_STORAGE_SERVICE_FLAG_NO_LOG_INIT |
+		MAIL_STORAGE_SERVICE_FLAG_NO_IDLE_TIMEOUT |
+		MAIL_STORAGE_SERVICE_FLAG_NO_CHDIR;
+
+	master_service = master_service_init(
+		"restante-hold", MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN, &argc,
+		&argv, "");
+	if (master_getopt(master_service) > 0)
+		return FATAL_DEFAULT;
+	drop_privileges();
+	master_service_init_log_with_pid(master_service);
+	storage_service =
+		mail_storage_service_init(master_service, NULL, flags);
+	master_service_init_finish(master_service);
+	idle_begin();
+	master_service_run(master_service, client_connected);
+	idle_end();
+	if (the_client != NULL)
+		rst_connection_destroy(&the_client);
+	mail_storage_service_deinit(&storage_service);
+	master_service_deinit(&master_service);
+	return 0;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "array.h"
+#include "mail-storage-service.h"
+#include "mail-user.h"
+#include "str.h"
+#include "strescape.h"
+#include "hold/look.h"
+#include "hold/hold.h"
+#include "scan.h"
+#include "common/user.h"
+
+#include <time.h>
+
+/* at a stretch; then it rests so many times as long as it took */
+#define WORK_USECS 10000
+#define REST_TIMES 3
+/* also where it took so long because a mailbox was locked, say */
+#define REST_MAX_MSECS 1000
+/* users without a line, until there is one that says that nothing is held */
+#define SILENT_MAX 1000
+
+struct rst_scan {
+	struct mail_storage_service_ctx *storage;
+	pool_t pool;
+	ARRAY_TYPE(const_string) users;
+	unsigned int next;
+	unsigned int silent; /* users since the last line */
+	unsigned int failed; /* users who could not be looked at */
+};
+
+int rst_scan_start(struct mail_storage_service_ctx *storage,
+		   struct rst_scan **scan_r, const char **error_r)
+{
+	pool_t pool = pool_alloconly_create("hold scan", 4096);
+	struct rst_scan *scan = p_new(pool, struct rst_scan, 1);
+	const char *name;
+	int ret;
+
+	scan->pool = pool;
+	scan->storage = storage;
+	p_array_init(&scan->users, pool, 64);
+	*scan_r = scan;
+	mail_storage_service_all_init_mask(storage, "");
+	while ((ret = mail_storage_service_all_next(storage, &name)) > 0) {
+		name = p_strdup(pool, name);
+		array_push_back(&scan->users, &name);
+	}
+	if (ret == 0)
+		return 0;
+	*error_r = "the userdb cannot list its users";
+	rst_scan_free(scan_r);
+	return -1;
+}
+
+void rst_scan_free(struct rst_scan **scan)
+{
+	pool_t pool;
+
+	if (*scan == NULL)
+		return;
+	pool = (*scan)->pool;
+	*scan = NULL;
+	pool_unref(&pool);
+}
+
+static void append_line(string_t *lines, const char *name,
+			const struct rst_hold_status *status)
+{
+	str_append(lines, "HOLDS\t");
+	str_append_tabescaped(lines, name);
+	str_printfa(lines, "\t%u\t%" PRIuUOFF_T "\t%s\n", status->messages,
+		    status->octets, dec2str(status->due));
+}
+
+/* Also one who is not enrolled any more may still have mail in the hold. */
+static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
+{
+	struct rst_hold_status status;
+	struct rst_user user;
+	const char *error;
+	int ret;
+
+	ret = rst_user_open(scan->storage, name, &user, &error);
+	if (ret < 0) {
+		i_error("User %s cannot be looked up: %s", name, error);
+		scan->failed++;
+	}
+	if (ret <= 0)
+		return;
+	if (rst_hold_estimate(user.user, &user.set, &status, &error) < 0) {
+		e_error(user.user->event, "The hold cannot be read: %s", error);
+		scan->failed++;
+	} else if (status.messages > 0) {
+		append_line(lines, name, &status);
+	}
+	rst_user_close(&user);
+}
+
+static void look_at_next(struct rst_scan *scan, string_t *lines)
+{
+	static const struct rst_hold_status nothing;
+	const char *const *name = array_idx(&scan->users, scan->next++);
+	size_t before = str_len(lines);
+
+	look_at(scan, *name, lines);
+	if (str_len(lines) > before) {
+		scan->silent = 0;
+	} else if (++scan->silent == SILENT_MAX) {
+		append_line(lines, *name, &nothing);
+		scan->silent = 0;
+	}
+}
+
+static uint64_t now_usecs(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+bool rst_scan_some(struct rst_scan *scan, string_t *lines,
+		   unsigned int *rest_msecs_r)
+{
+	uint64_t start = now_usecs(), took;
+
+	do {
+		if (scan->next == array_count(&scan->users)) {
+			str_printfa(lines, "END\t%u\t%u\n", scan->next,
+				    scan->failed);
+			return FALSE;
+		}
+		T_BEGIN
+		{
+			look_at_next(scan, lines);
+		}
+		T_END;
+		took = now_usecs() - start;
+	} while (took < WORK_USECS);
+	*rest_msecs_r = I_MIN(took * REST_TIMES / 1000, REST_MAX_MSECS);
+	return TRUE;
+}

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/listen.h"
+#include "common/tls.h"
+#include "core/certificate.h"
+#include "core/privileges.h"
+#include "restante/auth.h"
+#include "restante/hold.h"
+
+#define TIMEOUT_SECS 5
+#define BUFFER 32768
+#define POSTFIX_USER "postfix"
+#define POSTFIX_QUEUE "/var/spool/postfix/"
+
+static unsigned int errors;
+
+static void check_ok(const char *setting, const char *value, const char *note)
+{
+	(void)printf("ok %s %s%s%s\n", setting, value, note == NULL ? "" : ": ",
+		     note == NULL ? "" : note);
+}
+
+static void check_error(const char *setting, const char *value,
+			const char *problem, const char *mend)
+{
+	(void)printf("error %s %s: %s%s%s\n", setting, value, problem,
+		     mend == NULL ? "" : "; ", mend == NULL ? "" : mend);
+	errors++;
+}
+
+static const char *check_mend_connect(int error, const char *missing,
+				      const char *denied, const char *refused)
+{
+	switch (error) {
+	case ENOENT:
+		return missing;
+	case EACCES:
+	case EPERM:
+		return denied;
+	default:
+		return refused;
+	}
+}
+
+static int check_dial(const char *path, int type)
+{
+	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
+	int fd = listen_unix_connect(path, type);
+
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	return fd;
+}
+
+static void check_hostname(const struct conf *conf)
+{
+	check_ok("hostname", conf->hostname,
+		 strchr(conf->hostname, '.') == NULL
+			 ? "not a name in full; clients must know it by this"
+			 : NULL);
+}
+
+static void check_user(const struct conf *conf)
+{
+	if (geteuid() != 0)
+		check_ok("user", conf->user, "not used: not started as root");
+	else if (getpwnam(conf->user) == NULL)
+		check_error("user", conf->user, "there is no such account",
+			    "adduser --system --group restante");
+	else
+		check_ok("user", conf->user, NULL);
+}
+
+/** @return whether the files could be read */
+static bool check_tls(const struct conf *conf)
+{
+	char error[512] = "";
+	size_t len = 0;
+	char *pem = certificate_read(conf, &len, error, sizeof(error));
+	bool is_key = access(conf->tls_certificate, R_OK) == 0;
+
+	if (pem == NULL)
+		check_error(is_key ? "tls_key" : "tls_certificate",
+			    is_key ? conf->tls_key : conf->tls_certificate,
+			    error, "name a PEM file that can be read");
+	else if (!certificate_loads(pem, len, error, sizeof(error)))
+		check_error("tls_certificate", conf->tls_certificate, error,
+			    "it must be PEM, certificate first, and the key "
+			    "its own");
+	else if (!tls_check(pem, len, conf->hostname, error, sizeof(error)))
+		check_error("tls_certificate", conf->tls_certificate, error,
+			    "get one that clients accept for `hostname'");
+	else
+		check_ok("tls_certificate", conf->tls_certificate, NULL);
+	certificate_free(&pem, len);
+	return len > 0;
+}
+
+/* As the user that it will have become: SIGHUP reads the files again. */
+static void check_reload(const struct conf *conf)
+{
+	char error[512] = "";
+	size_t len = 0;
+	char *pem;
+
+	privileges_read_begin();
+	pem = certificate_read(conf, &len, error, sizeof(error));
+	privileges_read_end();
+	check_ok("tls_key", conf->tls_key,
+		 pem != NULL ? NULL
+			     : "readable by root only: a new certificate will "
+			       "need a restart, a reload will not do");
+	certificate_free(&pem, len);
+}
+
+static bool answers(const struct conf_listen *l)
+{
+	struct conf_listen to = *l;
+	int fd = socket(to.addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	if (to.any)
+		to.addr.in6.sin6_addr = in6addr_loopback;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	ok = connect(fd, &to.addr.sa, to.addr_len) == 0;
+	(void)close(fd);
+	return ok;
+}
+
+static const char *mend_listen(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return "another program has this port";
+	case EACCES:
+		return "start as root, or take a port above 1023";
+	case EADDRNOTAVAIL:
+		return "this machine has no such address";
+	default:
+		return "see the address";
+	}
+}
+
+static void check_listen(const struct conf_listen *l, bool running)
+{
+	int fd = listen_tcp(l);
+
+	if (fd >= 0) {
+		(void)close(fd);
+		check_ok("listen", l->text, NULL);
+	} else if (errno == EADDRINUSE && running && answers(l)) {
+		check_ok("listen", l->text, "taken, the daemon is running");
+	} else {
+		int error = errno;
+
+		check_error("listen", l->text, strerror(error),
+			    mend_listen(error));
+	}
+}
+
+/* It is not to be had everywhere, and things work without it. */
+static void check_congestion(const struct conf *conf)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	check_ok("congestion", conf->congestion,
+		 listen_congestion(fd, conf->congestion));
+	(void)close(fd);
+}
+
+/** The directory that path is in. */
+static char *directory_of(const char *path)
+{
+	char *dir = rst_strdup(path), *slash = strrchr(dir, '/');
+
+	slash[slash == dir ? 1 : 0] = '\0';
+	return dir;
+}
+
+static bool write_all(int fd, const char *data, size_t n)
+{
+	return send(fd, data, n, MSG_NOSIGNAL) == (ssize_t)n;
+}
+
+/* ---- Postfix */
+
+/* Ask as Postfix does. @return NULL: the answer is right */
+static const char *ask_policy(int fd)
+{
+	static const char request[] =
+		"request=smtpd_access_policy\nprotocol_state=RCPT\n"
+		"protocol_name=ESMTP\nsender=\n"
+		"recipient=postmaster@localhost\nsize=0\n\n";
+	static const char want[] = "action=DUNNO\n\n";
+	char answer[sizeof(want)];
+	ssize_t n;
+
+	if (!write_all(fd, request, sizeof(request) - 1))
+		return "does not take a request";
+	/* an answer comes in one write */
+	n = recv(fd, answer, sizeof(answer), 0);
+	if (n != (ssize_t)sizeof(want) - 1 ||
+	    memcmp(answer, want, sizeof(want) - 1) != 0)
+		return "does not answer a policy request with DUNNO";
+	return NULL;
+}
+
+static void child_search_as(const struct passwd *pw, const char *dir)
+{
+	_exit(initgroups(pw->pw_name, pw->pw_gid) == 0 &&
+			      setgid(pw->pw_gid) == 0 &&
+			      setuid(pw->pw_uid) == 0 && access(dir, X_OK) == 0
+		      ? 0
+		      : 1);
+}
+
+/* Only root can find out by becoming it. */
+static bool postfix_can_search(const char *dir)
+{
+	const struct passwd *pw = getpwnam(POSTFIX_USER);
+	int status = 1;
+	pid_t pid;
+
+	if (geteuid() != 0 || pw == NULL)
+		return access(dir, X_OK) == 0;
+	pid = fork();
+	if (pid == 0)
+		child_search_as(pw, dir);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static void check_policy_directory(const char *path)
+{
+	char *dir = directory_of(path);
+
+	if (access(dir, F_OK) < 0)
+		check_error("policy_socket", path, strerror(errno),
+			    "the directory must exist; below Postfix's "
+			    "queue_directory `private' does");
+	else if (!postfix_can_search(dir))
+		check_error("policy_socket", path,
+			    "Postfix may not search the directory",
+			    "chmod a+x it and those above");
+	else if (access(dir, W_OK) < 0)
+		check_error("policy_socket", path,
+			    "no file can be made in the directory",
+			    "start as root, or choose another");
+	else if (strncmp(path, POSTFIX_QUEUE, strlen(POSTFIX_QUEUE)) != 0)
+		check_ok("policy_socket", path,
+			 "the daemon is not running; not below " POSTFIX_QUEUE
+			 ": an smtpd with chroot will not see it");
+	else
+		check_ok("policy_socket", path, "the daemon is not running");
+	free(dir);
+}
+
+static bool check_policy_socket(const struct conf *conf)
+{
+	const char *path = conf->policy_socket, *problem;
+	int fd = check_dial(path, SOCK_STREAM);
+
+	if (fd < 0 && (errno == ENOENT || errno == ECONNREFUSED)) {
+		check_policy_directory(path);
+		return false;
+	}
+	if (fd < 0) {
+		check_error("policy_socket", path, strerror(errno),
+			    "run this check as root");
+		return false;
+	}
+	problem = ask_policy(fd);
+	(void)close(fd);
+	if (problem == NULL)
+		check_ok("policy_socket", path, "answers");
+	else
+		check_error("policy_socket", path, problem,
+			    "is it another program's?");
+	return problem == NULL;
+}
+
+/* ---- plugin and operators */
+
+/* One that the daemon makes. */
+static void check_own_socket(const char *setting, const char *path, int type,
+			     const char *mend, bool running)
+{
+	int fd = check_dial(path, type);
+	char *dir = directory_of(path), *above = directory_of(dir);
+
+	if (fd >= 0)
+		check_ok(setting, path, "somebody listens");
+	else if (errno != ENOENT && errno != ECONNREFUSED)
+		check_error(setting, path, strerror(errno), mend);
+	else if (running)
+		check_error(setting, path,
+			    "the running daemon does not listen there",
+			    "restart it");
+	else if (access(dir, W_OK) < 0 &&
+		 (errno != ENOENT || access(above, W_OK) < 0))
+		check_error(setting, path,
+			    "no file can be made in the directory",
+			    "start as root, or choose another");
+	else
+		check_ok(setting, path, "the daemon is not running");
+	if (fd >= 0)
+		(void)close(fd);
+	free(dir);
+	free(above);
+}
+
+static void check_own_sockets(const struct conf *conf, bool running)
+{
+	check_own_socket("notify_socket", conf->notify_socket, SOCK_DGRAM,
+			 "the plugin, as any user, must be let through",
+			 running);
+	if (conf->index_socket[0] == '\0')
+		return;
+	check_own_socket("index_socket", conf->index_socket, SOCK_STREAM,
+			 "run this check as root", running);
+}
+
+/* ---- Dovecot's auth */
+
+/** @return NULL: ready, `auth` has the mechanisms */
+static const char *auth_handshake(struct rst_auth *auth, int fd)
+{
+	struct rst_auth_event ev;
+	static char in[BUFFER];
+	size_t used = 0, len;
+	ssize_t n;
+
+	for (;;) {
+		const char *out = rst_auth_output(auth, &len);
+
+		if (len > 0 && !write_all(fd, out, len))
+			return "does not take the handshake";
+		rst_auth_sent(auth, len);
+		n = recv(fd, in + used, sizeof(in) - used, 0);
+		if (n <= 0)
+			return "does not finish the handshake";
+		used += (size_t)n;
+		while ((n = rst_auth_recv(auth, in, used, clock_ms())) > 0) {
+			used -= (size_t)n;
+			memmove(in, in + n, used);
+		}
+		if (n < 0)
+			return "does not speak Dovecot's auth protocol";
+		if (rst_auth_next(auth, &ev))
+			return NULL;
+	}
+}
+
+static void check_auth_socket(const struct conf *conf)
+{
+	const struct rst_auth_limits limits = {.pid = (unsigned int)getpid(),
+					       .handshake_timeout_ms = 60000,
+					       .request_timeout_ms = 60000,
+					       .max_requests = 1};
+	const char *path = conf->auth_socket, *problem;
+	int fd = check_dial(path, SOCK_STREAM);
+	struct rst_auth *auth;
+
+	if (fd < 0) {
+		check_error(
+			"auth_socket", path, strerror(errno),
+			check_mend_connect(
+				errno,
+				"give Dovecot's service auth a unix_listener "
+				"of this name",
+				"set `user' of its unix_listener to ours",
+				"is Dovecot running?"));
+		return;
+	}
+	auth = rst_auth_new(&limits, clock_ms());
+	problem = auth_handshake(auth, fd);
+	if (problem != NULL)
+		check_error("auth_socket", path, problem,
+			    "it must be a plain unix_listener of service auth");
+	else if (rst_auth_mechanisms(auth)[0] == '\0')
+		check_error("auth_socket", path, "offers no usable mechanism",
+			    "set Dovecot's auth_mechanisms, to plain at least");
+	else
+		check_ok("auth_socket", path, rst_auth_mechanisms(auth));
+	rst_auth_free(&auth);
+	(void)close(fd);
+}
+
+/* ---- Dovecot's restante-hold */
+
+/** @return NULL: ev_r is set */
+static const char *first_answer(struct rst_hold_dialler *hold, int fd,
+				struct rst_hold_event *ev_r)
+{
+	static char in[BUFFER];
+	size_t used = 0;
+	ssize_t n;
+
+	for (;;) {
+		n = recv(fd, in + used, sizeof(in) - used, 0);
+		if (n < 0 && errno == EAGAIN)
+			return "does not answer in time";
+		if (n <= 0)
+			return "closes the connection";
+		used += (size_t)n;
+		do {
+			n = rst_hold_dialler_recv(hold, in, used, clock_ms());
+			if (n < 0)
+				return "does not speak the hold protocol";
+			used -= (size_t)n;
+			memmove(in, in + n, used);
+			if (rst_hold_dialler_next(hold, ev_r))
+				return NULL;
+		} while (n > 0);
+	}
+}
+
+static void check_scan(const struct conf *conf, int fd)
+{
+	const struct rst_hold_dialler_limits limits = {60000};
+	struct rst_hold_dialler *hold =
+		rst_hold_dialler_new(&limits, true, clock_ms());
+	const char *path = conf->hold_socket, *problem;
+	struct rst_hold_event ev;
+	char text[256];
+
+	problem = first_answer(hold, fd, &ev);
+	if (problem != NULL) {
+		check_error("hold_socket", path, problem,
+			    "see Dovecot's log for service restante-hold");
+	} else if (ev.type == RST_HOLD_REFUSED) {
+		(void)snprintf(text, sizeof(text),
+			       "cannot go through the users: %.*s",
+			       (int)ev.text.n, ev.text.p);
+		check_error("hold_socket", path, text,
+			    "the userdb must be able to iterate: "
+			    "`doveadm user \"*\"' must list all, sql and "
+			    "ldap need iterate_query or iterate_filter");
+	} else {
+		check_ok("hold_socket", path, NULL);
+	}
+	rst_hold_dialler_free(&hold);
+}
+
+static void check_hold_socket(const struct conf *conf)
+{
+	const char *path = conf->hold_socket;
+	int fd = check_dial(path, SOCK_STREAM);
+	char *preamble;
+	size_t len;
+
+	if (fd < 0) {
+		check_error(
+			"hold_socket", path, strerror(errno),
+			check_mend_connect(
+				errno,
+				"configure Dovecot's service restante-hold, "
+				"with a unix_listener of this name",
+				"set `user' of its unix_listener to ours",
+				"is Dovecot running?"));
+		return;
+	}
+	preamble = rst_hold_scan_preamble(&len);
+	if (write_all(fd, preamble, len))
+		check_scan(conf, fd);
+	else
+		check_error("hold_socket", path, "takes no input",
+			    "see Dovecot's log for service restante-hold");
+	free(preamble);
+	(void)close(fd);
+}
+
+/* ---- all of it */
+
+int check_run(const struct conf *conf)
+{
+	char error[256] = "";
+	bool running, tls_read;
+	unsigned int i;
+
+	errors = 0;
+	check_hostname(conf);
+	check_user(conf);
+	tls_read = check_tls(conf);
+	running = check_policy_socket(conf);
+	for (i = 0; i < conf->listen_count; i++)
+		check_listen(&conf->listen[i], running);
+	check_congestion(conf);
+	check_own_sockets(conf, running);
+	/* what comes now is dialled after privileges were dropped */
+	if (getpwnam(conf->user) != NULL &&
+	    !privileges_drop(conf->user, error, sizeof(error)))
+		check_error("user", conf->user, error, NULL);
+	if (tls_read)
+		check_reload(conf);
+	check_auth_socket(conf);
+	check_hold_socket(conf);
+	return errors == 0 ? EX_OK : EX_CONFIG;
+}

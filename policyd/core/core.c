@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Wiring: who hears what from whom.
+ *
+ *   Postfix -> policy-service           answers from memory
+ *   plugin -> notes -> sessions         HELD to the worker of who is signed in
+ *                   -> fallback         when something is due
+ *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
+ *   sessions -> auth-conn -> Dovecot    and back
+ *   sessions, fallback -> restante-hold
+ *   worker -> sessions -> fallback      what a drain has left
+ *   doveadm -> index-service -> fallback
+ */
+#include "core.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "auth-conn.h"
+#include "certificate.h"
+#include "worker/drain.h"
+#include "fallback.h"
+#include "index-service.h"
+#include "common/log.h"
+#include "notes.h"
+#include "policy-service.h"
+#include "privileges.h"
+#include "sessions.h"
+#include "common/tls.h"
+#include "workers.h"
+
+/** For a worker that hangs. One that works has closed the hold a little after
+    DRAIN_SETTLE_MS, and when nobody answers it after DRAIN_QUIET_MS. */
+#define TAKEOVER_MS 1000
+#define SETTLE_MS (DRAIN_SETTLE_MS + TAKEOVER_MS)
+/** What Postfix asks goes before everything else, and after each callback of
+    anything else there is a look whether it does. On a busy machine a
+    millisecond of work takes many: callbacks are kept short as well. */
+#define PRIORITIES 2
+#define MAX_CALLBACKS 1
+
+struct core {
+	const struct core_setup *setup;
+	struct event_base *base;
+	struct event *sigterm, *sigint, *sighup;
+	struct policy_service *policy;
+	struct notes *notes;
+	struct sessions *sessions;
+	struct auth_conn *auth;
+	struct fallback *fallback;
+	struct index_service *index;
+	struct workers *workers;
+};
+
+/* ---- what they call */
+
+static void on_mechanisms(const char *mechanisms, void *ctx)
+{
+	struct core *core = ctx;
+
+	workers_set_mechanisms(core->workers, mechanisms);
+	if (mechanisms[0] == '\0')
+		sessions_auth_lost(core->sessions);
+}
+
+static void on_auth_event(const struct rst_auth_event *ev, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_auth_event(core->sessions, ev);
+}
+
+static const struct auth_conn_callbacks auth_calls = {on_mechanisms,
+						      on_auth_event};
+
+static void on_worker_message(struct worker *worker, const struct rst_ipc *msg,
+			      void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_message(core->sessions, worker, msg);
+}
+
+static void on_worker_gone(struct worker *worker, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_worker_gone(core->sessions, worker);
+}
+
+static void on_workers_gone(void *ctx)
+{
+	struct core *core = ctx;
+
+	(void)event_base_loopexit(core->base, NULL);
+}
+
+static const struct workers_callbacks worker_calls = {
+	on_worker_message, on_worker_gone, on_workers_gone};
+
+static void on_note(const struct rst_note *note, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_held(core->sessions, note->user);
+	fallback_note(core->fallback, note->user, note->due);
+}
+
+static void on_held(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_held(core->sessions, user);
+}
+
+/* ---- signals */
+
+static void on_stop(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct core *core = arg;
+
+	(void)what;
+	log_short(LOG_NOTICE, "stopping", "signal",
+		  signal_number == SIGTERM ? "TERM" : "INT");
+	workers_shutdown(core->workers);
+}
+
+static bool read_new_certificate(const struct conf *conf, char **pem,
+				 size_t *len, char *error, size_t error_size)
+{
+	privileges_read_begin();
+	*pem = certificate_read(conf, len, error, error_size);
+	privileges_read_end();
+	return *pem != NULL &&
+	       tls_check(*pem, *len, conf->hostname, error, error_size);
+}
+
+static void on_hup(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct core *core = arg;
+	char error[512] = "";
+	size_t len = 0;
+	char *pem;
+
+	(void)signal_number;
+	(void)what;
+	log_short(LOG_NOTICE,
+		  "reading the certificate again; other settings need a "
+		  "restart",
+		  NULL, NULL);
+	if (read_new_certificate(core->setup->conf, &pem, &len, error,
+				 sizeof(error))) {
+		workers_set_pem(core->workers, (struct rst_str){pem, len});
+		log_short(LOG_NOTICE, "new certificate in use", NULL, NULL);
+	} else {
+		log_short(LOG_ERR,
+			  "new certificate not used, the old one stays",
+			  "error", error);
+	}
+	certificate_free(&pem, len);
+}
+
+static struct event *watch_signal(struct core *core, int signal_number,
+				  event_callback_fn handler)
+{
+	struct event *event =
+		evsignal_new(core->base, signal_number, handler, core);
+
+	if (event == NULL || event_add(event, NULL) < 0)
+		abort();
+	return event;
+}
+
+/* ---- beginning and end */
+
+static void start_fallback(struct core *core, const struct conf *conf)
+{
+	const struct fallback_config config = {
+		.hold_socket = conf->hold_socket,
+		.concurrency = (unsigned int)conf->fallback_concurrency,
+		.reconcile_ms = conf->reconcile_interval_ms,
+		.held = on_held,
+		.ctx = core};
+
+	core->fallback = fallback_new(core->base, &config);
+}
+
+static void on_hold_watched(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_watch(core->fallback, user);
+}
+
+static void on_hold_seen(struct rst_str user, int64_t due, void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_seen(core->fallback, user, due);
+}
+
+static void start_sessions(struct core *core, const struct conf *conf)
+{
+	/* twice the connections: one may be told of before another's end */
+	const struct sessions_config config = {
+		.hold_socket = conf->hold_socket,
+		.max_per_worker = (unsigned int)(2 * conf->max_connections),
+		/* one for each processor, unless somebody knows better */
+		.checks_at_once = (unsigned int)conf->workers,
+		.takeover_ms = TAKEOVER_MS,
+		.settle_ms = SETTLE_MS,
+		.hold_watched = on_hold_watched,
+		.hold_seen = on_hold_seen,
+		.ctx = core};
+
+	core->sessions = sessions_new(core->base, &config);
+	core->auth =
+		auth_conn_new(core->base, conf->auth_socket, &auth_calls, core);
+	sessions_set_auth(core->sessions, core->auth);
+}
+
+static void start_workers(struct core *core)
+{
+	const struct core_setup *setup = core->setup;
+	const struct workers_config config = {.conf = setup->conf,
+					      .listen_fds = setup->listen_fds,
+					      .listen_count =
+						      setup->listen_count,
+					      .use_stderr = setup->use_stderr};
+
+	core->workers = workers_new(core->base, &config, setup->pem,
+				    &worker_calls, core);
+}
+
+static void start_policy(struct core *core)
+{
+	const struct core_setup *setup = core->setup;
+	unsigned int i;
+
+	core->policy =
+		policy_service_new(core->base, setup->policy_fd, setup->conf);
+	for (i = 0; i < setup->fdstore->count; i++)
+		policy_service_adopt(core->policy, setup->fdstore->conns[i]);
+}
+
+/* Whoever comes next has Postfix's connections from the service manager. */
+static void stop_policy(struct core *core)
+{
+	unsigned int count, i;
+	int *fds;
+
+	count = policy_service_detach(&core->policy, &fds);
+	fdstore_leave(core->setup->manager, fds, count);
+	for (i = 0; i < count; i++)
+		(void)close(fds[i]);
+	free(fds);
+}
+
+static void start(struct core *core)
+{
+	const struct conf *conf = core->setup->conf;
+
+	core->sigterm = watch_signal(core, SIGTERM, on_stop);
+	core->sigint = watch_signal(core, SIGINT, on_stop);
+	core->sighup = watch_signal(core, SIGHUP, on_hup);
+	start_policy(core);
+	start_sessions(core, conf);
+	start_fallback(core, conf);
+	if (core->setup->index_fd >= 0)
+		core->index = index_service_new(
+			core->base, core->setup->index_fd, core->fallback);
+	core->notes =
+		notes_new(core->base, core->setup->notify_fd, on_note, core);
+	start_workers(core);
+}
+
+static void stop(struct core *core)
+{
+	stop_policy(core);
+	notes_free(&core->notes);
+	index_service_free(&core->index);
+	sessions_free(&core->sessions);
+	fallback_free(&core->fallback);
+	auth_conn_free(&core->auth);
+	workers_free(&core->workers);
+	event_free(core->sigterm);
+	event_free(core->sigint);
+	event_free(core->sighup);
+}
+
+static struct event_base *make_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config != NULL && event_config_set_max_dispatch_interval(
+				      config, NULL, MAX_CALLBACKS, 1) == 0)
+		base = event_base_new_with_config(config);
+	if (config != NULL)
+		event_config_free(config);
+	if (base != NULL && event_base_priority_init(base, PRIORITIES) < 0) {
+		event_base_free(base);
+		base = NULL;
+	}
+	return base;
+}
+
+int core_run(const struct core_setup *setup)
+{
+	struct core core = {.setup = setup, .base = make_base()};
+	int ret;
+
+	if (core.base == NULL)
+		return EX_OSERR;
+	start(&core);
+	log_short(LOG_NOTICE, "started", "hostname", setup->conf->hostname);
+	ret = event_base_dispatch(core.base);
+	stop(&core);
+	event_base_free(core.base);
+	log_short(LOG_NOTICE, "stopped", NULL, NULL);
+	return ret < 0 ? EX_SOFTWARE : EX_OK;
+}

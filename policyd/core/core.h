@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * The role that answers Postfix and knows who is who. It faces this machine
+ * only: Postfix, Dovecot, and its own workers, whom it does not trust.
+ */
+#ifndef POLICYD_CORE_CORE_H
+#define POLICYD_CORE_CORE_H
+
+#include "conf.h"
+#include "fdstore.h"
+#include "restante/str.h"
+
+struct core_setup {
+	const struct conf *conf;
+	int policy_fd, notify_fd;      /**< owned by core_run() */
+	int index_fd;                  /**< as well; -1: none */
+	const struct fdstore *fdstore; /**< its conns: owned as well */
+	const char *manager;           /**< see fdstore_manager() */
+	const int *listen_fds;
+	unsigned int listen_count;
+	struct rst_str pem; /**< certificate chain and key */
+	bool use_stderr;
+};
+
+/** Run until SIGTERM or SIGINT. @return exit status of the process */
+int core_run(const struct core_setup *setup);
+
+#endif

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT */
+/* On a socket pair: the connection has its own reading and writing. */
+#include "core/policy-conn.h"
+#include "core/policy-service.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "test-util.h"
+
+#define REQUEST(recipient)                                                       \
+	"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=" recipient \
+	"\nsize=100\n\n"
+#define DUNNO "action=DUNNO\n\n"
+#define TOO_LARGE "action=552 5.3.4 Message size exceeds fixed limit\n\n"
+
+static struct {
+	struct event_base *base;
+	struct policy_conn *conn;
+	int peer;
+	char asked[8192]; /* recipients, each with a blank after it */
+	unsigned int asks, closed;
+	bool later; /* do not answer inside decide() */
+	bool free_inside;
+	uint32_t id;
+	const struct rst_policy_request *request; /* of the open question */
+} t;
+
+void log_short(int level, const char *message, const char *key,
+	       const char *value)
+{
+	(void)level;
+	(void)message;
+	(void)key;
+	(void)value;
+}
+
+void log_errno(const char *message, const char *key, const char *value)
+{
+	log_short(LOG_ERR, message, key, value);
+}
+
+static void on_decide(struct policy_conn *conn,
+		      const struct rst_policy_ask *ask, void *ctx)
+{
+	struct rst_str recipient = ask->request->recipient;
+	bool big = rst_str_eq(recipient, RST_STR("big"));
+
+	ck_assert_ptr_eq(ctx, &t);
+	t.asks++;
+	t.id = ask->id;
+	t.request = ask->request;
+	if (strlen(t.asked) + recipient.n + 2 < sizeof(t.asked)) {
+		strncat(t.asked, recipient.p, recipient.n);
+		strcat(t.asked, " ");
+	}
+	if (t.free_inside)
+		policy_conn_free(&t.conn);
+	else if (!t.later)
+		policy_conn_answer(conn, ask->id,
+				   big ? RST_POLICY_TOO_LARGE
+				       : RST_POLICY_DUNNO);
+}
+
+static void on_closed(struct policy_conn *conn, void *ctx)
+{
+	(void)ctx;
+	ck_assert_ptr_eq(conn, t.conn);
+	t.conn = NULL;
+	t.closed++;
+}
+
+static const struct policy_conn_callbacks calls = {on_decide, on_closed};
+
+static void begin_idle(int64_t answer_timeout_ms, int64_t idle_ms)
+{
+	const struct policy_conn_times times = {answer_timeout_ms, idle_ms};
+	int fds[2];
+
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	memset(&t, 0, sizeof(t));
+	t.base = event_base_new();
+	t.peer = fds[1];
+	t.conn = policy_conn_new(t.base, fds[0], &times, &calls, &t);
+}
+
+static void begin(int64_t answer_timeout_ms)
+{
+	begin_idle(answer_timeout_ms, POLICY_CONN_IDLE_MS);
+}
+
+static void finish(void)
+{
+	policy_conn_free(&t.conn);
+	(void)close(t.peer);
+	event_base_free(t.base);
+}
+
+static void turn(void)
+{
+	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_NONBLOCK), 0);
+}
+
+static void put(const char *data, size_t n)
+{
+	ck_assert_int_eq(send(t.peer, data, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static size_t get(char *buf, size_t size)
+{
+	size_t used = 0;
+	ssize_t n;
+
+	while (used + 1 < size &&
+	       (n = recv(t.peer, buf + used, size - 1 - used, 0)) > 0)
+		used += (size_t)n;
+	buf[used] = '\0';
+	return used;
+}
+
+static void check_answer(const char *want)
+{
+	char buf[4096];
+
+	(void)get(buf, sizeof(buf));
+	ck_assert_str_eq(buf, want);
+}
+
+static const struct {
+	const char *input, *asked, *answer;
+	bool closed;
+} tables[] = {
+	{REQUEST("a@b"), "a@b ", DUNNO, false},
+	{REQUEST("a") REQUEST("big") REQUEST("c"), "a big c ",
+	 DUNNO TOO_LARGE DUNNO, false},
+	{REQUEST("a") "request=smtpd", "a ", DUNNO, false},
+	{REQUEST("a") "nonsense\n\n", "a ", DUNNO, true},
+	{"request=other\n\n", "", "", true},
+	{"\n", "", "", true},
+};
+
+START_TEST(test_whole)
+{
+	begin(1000);
+	put(tables[_i].input, strlen(tables[_i].input));
+	turn();
+	ck_assert_str_eq(t.asked, tables[_i].asked);
+	check_answer(tables[_i].answer);
+	ck_assert_uint_eq(t.closed, tables[_i].closed ? 1 : 0);
+	finish();
+}
+END_TEST
+
+START_TEST(test_cut)
+{
+	size_t n = strlen(tables[_i].input), cut;
+
+	for (cut = 1; cut < n; cut++) {
+		begin(1000);
+		put(tables[_i].input, cut);
+		turn();
+		if (!t.closed)
+			put(tables[_i].input + cut, n - cut);
+		turn();
+		ck_assert_str_eq(t.asked, tables[_i].asked);
+		check_answer(tables[_i].answer);
+		ck_assert_uint_eq(t.closed, tables[_i].closed ? 1 : 0);
+		finish();
+	}
+}
+END_TEST
+
+START_TEST(test_octet_by_octet)
+{
+	const char *p;
+
+	begin(1000);
+	for (p = tables[_i].input; *p != '\0' && !t.closed; p++) {
+		put(p, 1);
+		turn();
+	}
+	ck_assert_str_eq(t.asked, tables[_i].asked);
+	check_answer(tables[_i].answer);
+	ck_assert_uint_eq(t.closed, tables[_i].closed ? 1 : 0);
+	finish();
+}
+END_TEST
+
+START_TEST(test_closed_in_the_middle)
+{
+	begin(1000);
+	put("request=smtpd_access_policy\nrecip", 33);
+	turn();
+	ck_assert_uint_eq(t.closed, 0);
+	ck_assert_int_eq(shutdown(t.peer, SHUT_WR), 0);
+	turn();
+	ck_assert_uint_eq(t.closed, 1);
+	ck_assert_uint_eq(t.asks, 0);
+	finish();
+}
+END_TEST
+
+/* A peer that writes and does not read: what waits is bounded, and every
+   answer comes once it reads. */
+START_TEST(test_slow_reader)
+{
+	static const char request[] = REQUEST("x");
+	static char buf[1 << 20];
+	unsigned int sent = 0, rounds = 0;
+	size_t got = 0;
+	int small = 1;
+
+	begin(1000);
+	(void)setsockopt(t.peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	while (rounds++ < 200000 &&
+	       send(t.peer, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0) {
+		sent++;
+		turn();
+	}
+	ck_assert_uint_lt(rounds, 200000);
+	ck_assert_uint_lt(t.asks, sent);
+	while (t.asks < sent && rounds++ < 400000) {
+		got += get(buf, sizeof(buf));
+		turn();
+	}
+	turn();
+	got += get(buf, sizeof(buf));
+	ck_assert_uint_eq(t.asks, sent);
+	ck_assert_uint_eq(got, sent * strlen(DUNNO));
+	ck_assert_uint_eq(t.closed, 0);
+	finish();
+}
+END_TEST
+
+START_TEST(test_answered_later)
+{
+	begin(60000);
+	t.later = true;
+	put(REQUEST("a") REQUEST("b"), 2 * strlen(REQUEST("a")));
+	turn();
+	check_answer("");
+	ck_assert_uint_eq(t.asks, 1);
+	policy_conn_answer(t.conn, t.id, RST_POLICY_NO_ROOM);
+	check_answer("action=452 4.2.2 Mailbox full\n\n");
+	ck_assert_uint_eq(t.asks, 2);
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	check_answer(DUNNO);
+	finish();
+}
+END_TEST
+
+START_TEST(test_never_answered)
+{
+	char octet;
+
+	begin(1);
+	t.later = true;
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	while (t.asks == 0)
+		turn();
+	/* the timer may have run already, where everything takes long */
+	while (recv(t.peer, &octet, 1, MSG_PEEK) < 0)
+		turn();
+	check_answer(DUNNO);
+	finish();
+}
+END_TEST
+
+/* Its octets are where they were when the question was asked, whatever came
+   with them and behind them. */
+START_TEST(test_question_stays)
+{
+	begin(60000);
+	t.later = true;
+	put(REQUEST("a") REQUEST("first@b") "request=smtpd_acc", 163);
+	turn();
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	put("ess_policy\nrecipient=c\n\n", 24);
+	turn();
+	ck_assert_uint_eq(t.asks, 2);
+	ck_assert_rst_str_eq(t.request->recipient, "first@b");
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	turn();
+	ck_assert_str_eq(t.asked, "a first@b c ");
+	policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+	check_answer(DUNNO DUNNO DUNNO);
+	finish();
+}
+END_TEST
+
+/* Idle is who asks nothing for the whole time, not who asked before it. */
+START_TEST(test_idle)
+{
+	struct timespec start, now;
+	int64_t ms;
+
+	begin_idle(1000, 40);
+	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &start), 0);
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	turn();
+	check_answer(DUNNO);
+	if (_i == 1) { /* once more, in the middle */
+		do {
+			turn();
+			ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &now),
+					 0);
+			ms = (now.tv_sec - start.tv_sec) * 1000 +
+			     (now.tv_nsec - start.tv_nsec) / 1000000;
+		} while (ms < 20);
+		put(REQUEST("b"), strlen(REQUEST("b")));
+	}
+	while (t.closed == 0)
+		ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+	ms = (now.tv_sec - start.tv_sec) * 1000 +
+	     (now.tv_nsec - start.tv_nsec) / 1000000;
+	ck_assert_int_ge(ms, _i == 1 ? 58 : 38);
+	ck_assert_uint_eq(t.asks, _i == 1 ? 2 : 1);
+	finish();
+}
+END_TEST
+
+START_TEST(test_too_long)
+{
+	static char attribute[1002];
+	unsigned int i;
+
+	memset(attribute, 'x', sizeof(attribute));
+	attribute[1] = '=';
+	attribute[sizeof(attribute) - 1] = '\n';
+	begin(1000);
+	for (i = 0; i < 70 && t.closed == 0; i++) {
+		put(attribute, sizeof(attribute));
+		turn();
+	}
+	ck_assert_uint_eq(t.closed, 1);
+	ck_assert_uint_le(i, 67);
+	finish();
+}
+END_TEST
+
+/* What comes behind an open question waits in the peer's own socket. */
+START_TEST(test_flood_behind_question)
+{
+	unsigned int rounds = 0;
+
+	begin(60000);
+	t.later = true;
+	while (rounds++ < 100000 &&
+	       send(t.peer, REQUEST("a"), strlen(REQUEST("a")), MSG_NOSIGNAL) >
+		       0)
+		turn();
+	ck_assert_uint_lt(rounds, 100000);
+	ck_assert_uint_eq(t.asks, 1);
+	while (t.asks < 3) {
+		policy_conn_answer(t.conn, t.id, RST_POLICY_DUNNO);
+		turn();
+	}
+	check_answer(DUNNO DUNNO);
+	finish();
+}
+END_TEST
+
+START_TEST(test_freed_inside)
+{
+	begin(1000);
+	t.free_inside = true;
+	put(REQUEST("a") REQUEST("b"), 2 * strlen(REQUEST("a")));
+	turn();
+	ck_assert_ptr_null(t.conn);
+	ck_assert_uint_eq(t.asks, 1);
+	ck_assert_uint_eq(t.closed, 0);
+	finish();
+}
+END_TEST
+
+/* Who has it next reads what comes next; half a request is nobody's. */
+START_TEST(test_detached)
+{
+	char buf[256];
+	int fd;
+
+	begin(1000);
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	turn();
+	check_answer(DUNNO);
+	if (_i == 1) {
+		put("request=smtpd", 13);
+		turn();
+	}
+	fd = policy_conn_detach(&t.conn);
+	ck_assert_ptr_null(t.conn);
+	ck_assert_uint_eq(t.closed, 0);
+	if (_i == 0) {
+		ck_assert_int_ge(fd, 0);
+		put("next", 4);
+		ck_assert_int_eq(recv(fd, buf, sizeof(buf), 0), 4);
+		(void)close(fd);
+	}
+	ck_assert_int_eq(fd >= 0, _i == 0);
+	ck_assert_int_eq(recv(t.peer, buf, sizeof(buf), 0), 0);
+	finish();
+}
+END_TEST
+
+static const struct {
+	const char *state, *size;
+	uint64_t limit;
+	enum rst_policy_action action;
+} decisions[] = {
+	{"RCPT", "1000", 0, RST_POLICY_DUNNO},
+	{"RCPT", "1000", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "1001", 1000, RST_POLICY_TOO_LARGE},
+	{"END-OF-MESSAGE", "1001", 1000, RST_POLICY_TOO_LARGE},
+	{"DATA", "1001", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "0", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "99999999999999999999999", 1000, RST_POLICY_DUNNO},
+};
+
+START_TEST(test_decide)
+{
+	struct rst_policy_request request = {
+		.protocol_state = rst_str(decisions[_i].state),
+		.size = rst_str(decisions[_i].size)};
+
+	ck_assert_int_eq(policy_decide(&request, decisions[_i].limit),
+			 decisions[_i].action);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("policy-conn");
+	TCase *tcase = tcase_create("connection");
+
+	tcase_add_loop_test(tcase, test_whole, 0, N_ELEMENTS(tables));
+	tcase_add_loop_test(tcase, test_cut, 0, N_ELEMENTS(tables));
+	tcase_add_loop_test(tcase, test_octet_by_octet, 0, N_ELEMENTS(tables));
+	tcase_add_test(tcase, test_closed_in_the_middle);
+	tcase_add_test(tcase, test_slow_reader);
+	tcase_add_test(tcase, test_answered_later);
+	tcase_add_test(tcase, test_never_answered);
+	tcase_add_test(tcase, test_question_stays);
+	tcase_add_loop_test(tcase, test_idle, 0, 2);
+	tcase_add_test(tcase, test_too_long);
+	tcase_add_test(tcase, test_flood_behind_question);
+	tcase_add_test(tcase, test_freed_inside);
+	tcase_add_loop_test(tcase, test_detached, 0, 2);
+	tcase_add_loop_test(tcase, test_decide, 0, N_ELEMENTS(decisions));
+	suite_add_tcase(suite, tcase);
+	return test_run(suite);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Tests on a real mailbox of Dovecot's, in a temporary directory, without a
+ * server. A suite calls hold_fixture_init() in main(), and adds hold_setup and
+ * hold_teardown as checked fixture.
+ */
+#ifndef HOLD_FIXTURE_H
+#define HOLD_FIXTURE_H
+
+#include "lib.h"
+#include "ioloop.h"
+#include "istream.h"
+#include "mail-storage.h"
+#include "mail-user.h"
+#include "master-service.h"
+#include "test-mail-storage-common.h"
+#include "unlink-directory.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "hold/look.h"
+#include "hold/hold.h"
+#include "hold/message.h"
+#include "hold/save.h"
+#include "hold/locked.h"
+#include "common/settings.h"
+/* lib.h's and test-util.h's do the same */
+#undef N_ELEMENTS
+#include "test-util.h"
+
+static const char *const hold_drivers[] = {"sdbox", "maildir", "mdbox"};
+
+struct hold_fixture {
+	char dir[32];
+	struct test_mail_storage_ctx *ctx;
+	struct rst_settings set;
+};
+
+static struct hold_fixture hold_fixture;
+
+static inline void hold_fixture_init(int *argc, char **argv[])
+{
+	master_service = master_service_init(
+		"test-restante",
+		MASTER_SERVICE_FLAG_STANDALONE |
+			MASTER_SERVICE_FLAG_DONT_SEND_STATS |
+			MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS |
+			MASTER_SERVICE_FLAG_NO_SSL_INIT |
+			MASTER_SERVICE_FLAG_NO_INIT_DATASTACK_FRAME,
+		argc, argv, "");
+}
+
+static inline void hold_setup(void)
+{
+	i_strocpy(hold_fixture.dir, "/tmp/restante-test.XXXXXX",
+		  sizeof(hold_fixture.dir));
+	ck_assert_ptr_nonnull(mkdtemp(hold_fixture.dir));
+	ck_assert_int_eq(chdir(hold_fixture.dir), 0);
+	hold_fixture.ctx = test_mail_storage_init();
+}
+
+/** @param fields more userdb fields, NULL-terminated; or NULL */
+static inline struct mail_user *hold_user(const char *driver,
+					  const char *const *fields)
+{
+	static const char *const enrolled[] = {
+		"restante=yes", "restante_hold_mailbox=Held", NULL};
+	struct test_mail_storage_settings set = {
+		.driver = driver,
+		.extra_input = fields == NULL ? enrolled : fields,
+	};
+
+	test_mail_storage_init_user(hold_fixture.ctx, &set);
+	rst_settings_read(hold_fixture.ctx->user, &hold_fixture.set);
+	return hold_fixture.ctx->user;
+}
+
+static inline void hold_teardown(void)
+{
+	const char *error;
+
+	if (hold_fixture.ctx->user != NULL)
+		test_mail_storage_deinit_user(hold_fixture.ctx);
+	test_mail_storage_deinit(&hold_fixture.ctx);
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(unlink_directory(hold_fixture.dir,
+					  UNLINK_DIRECTORY_FLAG_RMDIR, &error),
+			 1);
+}
+
+/* ---- the mailbox */
+
+/** @return the hold mailbox, open; to be freed with mailbox_free() */
+static inline struct mailbox *hold_box(void)
+{
+	struct mailbox *box;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
+					       &hold_fixture.set, 0, TRUE, &box,
+					       &error),
+			 1);
+	return box;
+}
+
+/** @param name in the hold's directory; "": that itself
+    @return its path, on the data stack */
+static inline const char *hold_file(const char *name)
+{
+	struct mailbox *box = hold_box();
+	const char *dir, *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
+	dir = t_strconcat(dir, "/", name, NULL);
+	mailbox_free(&box);
+	return dir;
+}
+
+static inline struct rst_hold_status hold_status(void)
+{
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
+				       &hold_fixture.set, &status, &error),
+			 0);
+	return status;
+}
+
+static inline unsigned int hold_count_held(void)
+{
+	return hold_status().messages;
+}
+
+/** What the mailbox has, whether it has left the hold or not. */
+static inline unsigned int hold_count_stored(void)
+{
+	struct mailbox *box = hold_box();
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_hold_mailbox_size(box, &status, &error), 0);
+	mailbox_free(&box);
+	return status.messages;
+}
+
+/** The first message vanishes, without a tombstone. */
+static inline void hold_expunge_first(void)
+{
+	struct mailbox_transaction_context *trans;
+	struct mailbox *box = hold_box();
+	struct mail *mail;
+
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	mail_set_seq(mail, 1);
+	mail_expunge(mail);
+	mail_free(&mail);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	mailbox_free(&box);
+}
+
+/* ---- saving */
+
+/** @return a delivery of data, whose input hold_save() frees */
+static inline struct rst_delivery
+hold_delivery(const char *trace, const void *data, size_t size, time_t arrived)
+{
+	struct rst_delivery delivery = {
+		.input = i_stream_create_from_data(data, size),
+		.trace = trace,
+		.mail_from = "a@example.org",
+		.rcpt_to = "b+x@example.test",
+		.mail_params = "",
+		.rcpt_params = "",
+		.arrived = {.tv_sec = arrived, .tv_usec = 5},
+	};
+	const char *error;
+
+	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
+	return delivery;
+}
+
+/** @return its id, on the data stack */
+static inline const char *hold_save(struct rst_delivery *delivery)
+{
+	struct mailbox *box = hold_box();
+	struct rst_saved saved;
+	const char *error;
+
+	ck_assert_msg(rst_hold_save(box, delivery, &saved, &error) == 0, "%s",
+		      error);
+	i_stream_unref(&delivery->input);
+	mailbox_free(&box);
+	return saved.id;
+}
+
+static inline const char *hold_put_message(const char *trace, const void *data,
+					   size_t size, time_t arrived)
+{
+	struct rst_delivery delivery =
+		hold_delivery(trace, data, size, arrived);
+
+	return hold_save(&delivery);
+}
+
+/** Save a message as a crash may leave it: without its last octets. */
+static inline void hold_put_part(const void *data, size_t size, uoff_t missing)
+{
+	struct rst_delivery delivery =
+		hold_delivery("", data, size, 1700000000);
+	struct istream *whole = delivery.input;
+
+	delivery.input = i_stream_create_limit(whole, size - missing);
+	i_stream_unref(&whole);
+	hold_save(&delivery);
+}
+
+/** Save a message; @return its id, on the data stack */
+static inline const char *hold_put(const char *trace, const void *data,
+				   size_t size)
+{
+	return hold_put_message(trace, data, size, 1700000000);
+}
+
+static inline const char *hold_put_at(time_t arrived)
+{
+	return hold_put_message("", "S: x\r\n\r\n", 8, arrived);
+}
+
+static inline struct rst_locked *hold_open(void)
+{
+	struct rst_locked *store;
+	const char *error;
+
+	ck_assert_int_eq(rst_locked_open(hold_fixture.ctx->user,
+					 &hold_fixture.set, &store, &error),
+			 1);
+	return store;
+}
+
+#endif

@@ -1,0 +1,1197 @@
+/* SPDX-License-Identifier: MIT */
+#include "hold-fixture.h"
+
+#include "file-lock.h"
+#include "hex-binary.h"
+#include "str.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "hold/dates.h"
+#include "hold/crlf.h"
+#include "hold/attempts.h"
+#include "fallback/fallback.h"
+#include "hold/tombstones.h"
+
+#define DAY 86400
+#define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
+
+#define TRACE                                \
+	"Return-Path: <a@example.org>\r\n"   \
+	"Delivered-To: b+x@example.test\r\n" \
+	"Received: from x\r\n\tby y with LMTP;\r\n"
+#define TRACE_LEFT "Received: from x\r\n\tby y with LMTP;\r\n"
+#define HEADER "From: a\r\nSubject: s\r\n\r\n"
+
+/* What is delivered, and what leaves the hold. */
+struct message {
+	const char *trace;
+	struct rst_str sent;
+	struct rst_str left;
+};
+
+#define BOTH(trace, cut, text)                               \
+	{                                                    \
+		trace, {trace text, sizeof(trace text) - 1}, \
+		{                                            \
+			cut text, sizeof(cut text) - 1       \
+		}                                            \
+	}
+
+static const struct message messages[] = {
+	BOTH(TRACE, TRACE_LEFT, HEADER "plain\r\n"),
+	BOTH(TRACE, TRACE_LEFT, HEADER "\0nul\0\r\n\0"),
+	BOTH(TRACE, TRACE_LEFT, HEADER ".\r\n..\r\nFrom x\r\n"),
+	BOTH(TRACE, TRACE_LEFT, HEADER "bare\rcr\r\r\n\r\r\r\n\r."),
+	BOTH(TRACE, TRACE_LEFT, HEADER "no line end"),
+	BOTH(TRACE, TRACE_LEFT, HEADER),
+	BOTH(TRACE, TRACE_LEFT, ""),
+	BOTH(TRACE, TRACE_LEFT, "\r\n"),
+	BOTH(TRACE, TRACE_LEFT, " folded\r\n" HEADER "x\r\n"),
+	/* the sender's own, which are not ours to cut */
+	BOTH(TRACE, TRACE_LEFT,
+	     "Return-Path: <x>\r\nDelivered-To: y\r\n" HEADER "x\r\n"),
+	BOTH(TRACE, TRACE_LEFT,
+	     "X-Restante-Envelope: v=1; id=evil\r\n" HEADER "x\r\n"),
+	/* Return-Path folded, nothing else */
+	BOTH("Return-Path:\r\n <a@example.org>\r\n", "", HEADER "x\r\n"),
+	/* dovecot-lda: nothing on top */
+	BOTH("", "", "Return-Path: <x>\r\n" HEADER "x\r\n"),
+	BOTH("", "", ""),
+	/* LF that stands alone cannot be kept: Dovecot stores LF for both */
+	{TRACE, RST_STR(TRACE "a\nb\r\n\n"),
+	 RST_STR(TRACE_LEFT "a\r\nb\r\n\r\n")},
+	/* nor a CR that is the very last octet */
+	{TRACE, RST_STR(TRACE "a\r"), RST_STR(TRACE_LEFT "a")},
+	/* another user's stored copy */
+	{TRACE,
+	 RST_STR("Return-Path: <a@example.org>\n"
+		 "Delivered-To: b+x@example.test\n"
+		 "Received: from x\n\tby y with LMTP;\nS: x\n\na\rb\r\nc\n"),
+	 RST_STR(TRACE_LEFT "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+};
+
+#define N_MESSAGES ((int)N_ELEMENTS(messages))
+
+static string_t *read_all(struct istream *input)
+{
+	string_t *text = t_str_new(1024);
+	const unsigned char *data;
+	size_t size;
+
+	while (i_stream_read_more(input, &data, &size) > 0) {
+		str_append_data(text, data, size);
+		i_stream_skip(input, size);
+	}
+	ck_assert_int_eq(input->stream_errno, 0);
+	return text;
+}
+
+static struct rst_held *must_next(struct rst_locked *store)
+{
+	struct rst_held *held;
+	const char *error;
+
+	ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
+	return held;
+}
+
+static void must_end(struct rst_locked *store)
+{
+	struct rst_held *held;
+	const char *error;
+
+	ck_assert_int_eq(rst_locked_next(store, &held, &error), 0);
+}
+
+START_TEST(test_octets)
+{
+	const struct message *message = &messages[_i / N_DRIVERS];
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *id;
+	string_t *text;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	id = hold_put(message->trace, message->sent.p, message->sent.n);
+	store = hold_open();
+	held = must_next(store);
+	ck_assert_str_eq(held->id, id);
+	ck_assert_str_eq(held->mail_from, "a@example.org");
+	ck_assert_str_eq(held->rcpt_to, "b+x@example.test");
+	ck_assert_int_eq(held->arrived, 1700000000);
+	ck_assert_int_eq(held->received, 1700000000);
+	ck_assert(!held->incomplete);
+	ck_assert_uint_eq(held->octets, held->expected);
+	text = read_all(held->input);
+	ck_assert_uint_eq(held->size, str_len(text));
+	ck_assert_uint_eq(str_len(text), message->left.n);
+	ck_assert_mem_eq(str_data(text), message->left.p, message->left.n);
+	rst_locked_close(&store);
+}
+END_TEST
+
+/* However it is stored, the same number of octets is told and found. */
+START_TEST(test_stored_with_crlf)
+{
+	static const char *const fields[] = {"restante=yes",
+					     "restante_hold_mailbox=Held",
+					     "mail_save_crlf=yes", NULL};
+	const struct message *message = &messages[_i / N_DRIVERS];
+	struct rst_locked *store;
+	struct rst_held *held;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], fields);
+	hold_put(message->trace, message->sent.p, message->sent.n);
+	store = hold_open();
+	held = must_next(store);
+	ck_assert(!held->incomplete);
+	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
+	rst_locked_close(&store);
+}
+END_TEST
+
+START_TEST(test_large)
+{
+	string_t *body = str_new(default_pool, 5 * 1024 * 1024), *text;
+	struct rst_locked *store;
+	struct rst_held *held;
+	unsigned int i;
+
+	hold_user(hold_drivers[_i], NULL);
+	str_append(body, TRACE HEADER);
+	for (i = 0; i < 200000; i++)
+		str_printfa(body, "line %u%s", i, i % 7 == 0 ? "\r\n" : "\r ");
+	hold_put(TRACE, str_data(body), str_len(body));
+	store = hold_open();
+	held = must_next(store);
+	ck_assert(!held->incomplete);
+	text = read_all(held->input);
+	str_delete(body, 0, strlen(TRACE) - strlen(TRACE_LEFT));
+	ck_assert_uint_eq(held->size, str_len(body));
+	ck_assert(str_equals(text, body));
+	rst_locked_close(&store);
+	str_free(&body);
+}
+END_TEST
+
+/* ---- K */
+
+static void get_key(const char *trace, struct rst_str text,
+		    unsigned char key_r[RST_KEY_SIZE])
+{
+	struct rst_delivery delivery = {
+		.input = i_stream_create_from_data(text.p, text.n),
+		.trace = trace,
+		.rcpt_to = "b@example.test",
+	};
+	struct rst_trace found;
+	const char *error;
+	uoff_t octets;
+
+	ck_assert_int_eq(rst_trace_find(&delivery, &found, &error), 0);
+	ck_assert_int_eq(
+		rst_delivery_key(&delivery, &found, key_r, &octets, &error), 0);
+	i_stream_unref(&delivery.input);
+}
+
+/* However a message gets here, its key is that of what the sender sent. */
+static const struct {
+	const char *trace;
+	struct rst_str text;
+} same_key[] = {
+	{"", RST_STR("S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{TRACE, RST_STR(TRACE "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\r\nS: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\nS: x\n\na\rb\r\nc\n")},
+	{"", RST_STR("S: x\n\na\rb\r\r\nc\n")},
+};
+
+START_TEST(test_same_key)
+{
+	unsigned char first[RST_KEY_SIZE], key[RST_KEY_SIZE];
+
+	get_key(same_key[0].trace, same_key[0].text, first);
+	get_key(same_key[_i].trace, same_key[_i].text, key);
+	ck_assert_mem_eq(first, key, RST_KEY_SIZE);
+	get_key("", RST_STR("S: y\r\n\r\na\rb\r\r\nc\r\n"), key);
+	ck_assert_mem_ne(first, key, RST_KEY_SIZE);
+}
+END_TEST
+
+START_TEST(test_key_is_sha256)
+{
+	/* printf 'b@example.test\0S: x\n\n' | sha256sum */
+	static const char want[] = "a5bba74b93f57d5e52b8fae3b7732b7a"
+				   "76fbee9315d49950a82e197be990a32b";
+	unsigned char key[RST_KEY_SIZE];
+
+	get_key("", RST_STR("S: x\r\n\r\n"), key);
+	ck_assert_str_eq(binary_to_hex(key, sizeof(key)), want);
+}
+END_TEST
+
+static const struct {
+	const char *trace;
+	const char *text;
+	unsigned int lines, own_lines;
+	size_t octets;
+	bool lf;
+} traces[] = {
+	{NULL, "S: x\r\n", 0, 0, 0, FALSE},
+	{"", "S: x\r\n", 0, 0, 0, FALSE},
+	{TRACE, TRACE "S: x\r\n", 4, 2, sizeof(TRACE) - 1, FALSE},
+	{"Return-Path:\r\n <a>\r\nX: y\r\n", "Return-Path:\n <a>\nX: y\nS: x\n",
+	 3, 2, 23, TRUE},
+	{"return-path: <a>\r\n", "return-path: <a>\r\n", 1, 1, 18, FALSE},
+	{"X: y\r\nReturn-Path: <a>\r\n", "X: y\r\nReturn-Path: <a>\r\n\r\n", 2,
+	 0, 24, FALSE},
+	/* Sieve or another plugin has changed it: nothing is ours */
+	{TRACE, "X: y\r\n" TRACE "S: x\r\n", 0, 0, 0, FALSE},
+	{TRACE, "Return-Path: <a@example.org>\r\n", 0, 0, 0, FALSE},
+	{TRACE, "", 0, 0, 0, FALSE},
+};
+
+START_TEST(test_trace)
+{
+	struct rst_delivery delivery = {
+		.input = i_stream_create_from_data(traces[_i].text,
+						   strlen(traces[_i].text)),
+		.trace = traces[_i].trace,
+	};
+	struct rst_trace trace;
+	const char *error;
+
+	ck_assert_int_eq(rst_trace_find(&delivery, &trace, &error), 0);
+	ck_assert_uint_eq(trace.lines, traces[_i].lines);
+	ck_assert_uint_eq(trace.own_lines, traces[_i].own_lines);
+	ck_assert_uint_eq(trace.octets, traces[_i].octets);
+	ck_assert_int_eq(trace.lf, traces[_i].lf);
+	i_stream_unref(&delivery.input);
+}
+END_TEST
+
+/* ---- leaving */
+
+#define MESSAGE TRACE HEADER "x\r\n"
+
+static const char *put_one(void)
+{
+	return hold_put(TRACE, MESSAGE, strlen(MESSAGE));
+}
+
+START_TEST(test_status)
+{
+	struct rst_hold_status status;
+
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_uint_eq(hold_count_held(), 0);
+	put_one();
+	put_one();
+	status = hold_status();
+	ck_assert_uint_eq(status.messages, 2);
+	ck_assert_uint_gt(status.octets, 2 * strlen(MESSAGE));
+	ck_assert_int_eq(status.oldest, 1700000000);
+	ck_assert_int_eq(status.due, 1700000000 + 14 * 24 * 3600);
+}
+END_TEST
+
+START_TEST(test_remove)
+{
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *error, *kept;
+	time_t due;
+
+	hold_user(hold_drivers[_i], NULL);
+	put_one();
+	kept = put_one();
+	store = hold_open();
+	held = must_next(store);
+	rst_locked_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	/* goes on behind it */
+	ck_assert_str_eq(must_next(store)->id, kept);
+	must_end(store);
+	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, 1700000000 + 14 * DAY);
+	rst_locked_close(&store);
+	ck_assert_uint_eq(hold_count_held(), 1);
+
+	store = hold_open();
+	held = must_next(store);
+	rst_locked_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	/* it is still in the mailbox, and has left */
+	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, 0);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	due = 1;
+	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, 0);
+	rst_locked_close(&store);
+}
+END_TEST
+
+/* A crash between tombstone and expunge. */
+START_TEST(test_tombstone)
+{
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *error, *kept, *id;
+
+	hold_user(hold_drivers[_i], NULL);
+	id = put_one();
+	kept = put_one();
+	store = hold_open();
+	held = must_next(store);
+	rst_locked_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	rst_locked_close(&store);
+	/* it is there and counts no more */
+	ck_assert_uint_eq(hold_count_stored(), 2);
+	ck_assert_uint_eq(hold_count_held(), 1);
+
+	store = hold_open();
+	ck_assert(rst_locked_is_buried(store, id));
+	ck_assert(!rst_locked_is_buried(store, kept));
+	ck_assert_str_eq(must_next(store)->id, kept);
+	must_end(store);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	rst_locked_close(&store);
+	ck_assert_uint_eq(hold_count_stored(), 1);
+}
+END_TEST
+
+/* the log may be a file, too */
+static void say_nothing(const struct failure_context *ctx ATTR_UNUSED,
+			const char *format ATTR_UNUSED,
+			va_list args ATTR_UNUSED)
+{
+}
+
+/* No file may become larger than this one is: meanwhile neither may those in
+   which Check keeps what has been asserted. */
+static struct rlimit as_large_as(const char *path)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(path, &st), 0);
+	return (struct rlimit){(rlim_t)st.st_size, RLIM_INFINITY};
+}
+
+/* of LeakSanitizer, if it is there */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
+/* Dovecot goes on in memory, and by itself would expunge there for ever. It
+   forgets the lock of the log. */
+START_TEST(test_index_not_written)
+{
+	struct rst_hold_status status;
+	struct rst_locked *store;
+	struct rst_held *held;
+	struct rlimit small, large = {RLIM_INFINITY, RLIM_INFINITY};
+	const char *error, *path;
+	int ret, expunged = 0;
+
+	hold_user(hold_drivers[_i], NULL);
+	put_one();
+	path = hold_file("dovecot.index.log");
+	/* the index then knows sizes, too */
+	ck_assert_int_eq(rst_hold_estimate(hold_fixture.ctx->user,
+					   &hold_fixture.set, &status, &error),
+			 0);
+	store = hold_open();
+	held = must_next(store);
+	rst_locked_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	i_set_error_handler(say_nothing);
+	small = as_large_as(path);
+	ret = setrlimit(RLIMIT_FSIZE, &small);
+	if (__lsan_disable != NULL)
+		__lsan_disable();
+	if (ret == 0)
+		expunged = rst_locked_expunge(store, &error);
+	if (__lsan_enable != NULL)
+		__lsan_enable();
+	if (ret == 0)
+		ret = setrlimit(RLIMIT_FSIZE, &large);
+	i_set_error_handler(default_error_handler);
+	ck_assert_int_eq(ret, 0);
+	ck_assert_int_eq(expunged, -1);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	rst_locked_close(&store);
+	ck_assert_uint_eq(hold_count_stored(), 0);
+}
+END_TEST
+
+/* A crash before the tombstone is on disk. */
+START_TEST(test_not_committed)
+{
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *error, *id;
+
+	hold_user(hold_drivers[_i], NULL);
+	id = put_one();
+	store = hold_open();
+	held = must_next(store);
+	rst_locked_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	rst_locked_close(&store);
+	store = hold_open();
+	ck_assert(!rst_locked_is_buried(store, id));
+	ck_assert_str_eq(must_next(store)->id, id);
+	rst_locked_close(&store);
+}
+END_TEST
+
+START_TEST(test_more)
+{
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *error, *first, *second;
+	uint32_t uid;
+
+	hold_user(hold_drivers[_i], NULL);
+	first = put_one();
+	store = hold_open();
+	rst_locked_drain(store);
+	held = must_next(store);
+	uid = held->uid;
+	must_end(store);
+	second = put_one();
+	rst_locked_go_on(store);
+	ck_assert_str_eq(must_next(store)->id, second);
+	must_end(store);
+	ck_assert_int_eq(rst_locked_get(store, uid, &held, &error), 1);
+	ck_assert_str_eq(held->id, first);
+	ck_assert_int_eq(rst_locked_get(store, 99, &held, &error), 0);
+	rst_locked_rewind(store);
+	ck_assert_str_eq(must_next(store)->id, first);
+	rst_locked_close(&store);
+}
+END_TEST
+
+/* ---- what others have put there */
+
+static void save_part(const char *text, size_t size)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail_save_context *save;
+	struct istream *input;
+	struct mailbox *box = hold_box();
+
+	input = i_stream_create_from_data(text, size);
+	trans = mailbox_transaction_begin(
+		box, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
+	save = mailbox_save_alloc(trans);
+	ck_assert_int_eq(mailbox_save_begin(&save, input), 0);
+	while (i_stream_read(input) != -1)
+		ck_assert_int_eq(mailbox_save_continue(save), 0);
+	ck_assert_int_eq(mailbox_save_continue(save), 0);
+	ck_assert_int_eq(mailbox_save_finish(&save), 0);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	i_stream_unref(&input);
+	mailbox_free(&box);
+}
+
+static void save_foreign(const char *text)
+{
+	save_part(text, strlen(text));
+}
+
+static const char *stored_text(void)
+{
+	struct mailbox_transaction_context *trans;
+	struct istream *input;
+	struct mailbox *box = hold_box();
+	struct mail *mail;
+	const char *text;
+
+	ck_assert_int_eq(mailbox_sync(box, 0), 0);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, 0, NULL);
+	mail_set_seq(mail, 1);
+	ck_assert_int_eq(mail_get_stream(mail, NULL, NULL, &input), 0);
+	text = str_c(read_all(input));
+	mail_free(&mail);
+	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
+	mailbox_free(&box);
+	return text;
+}
+
+/* A backup, dsync, or maildir after a power cut brings back, with another uid,
+   what has left the hold: nobody is shown it, and it goes again. */
+START_TEST(test_came_back)
+{
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *error, *text;
+	int way = _i / N_DRIVERS;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	put_one();
+	text = stored_text();
+	store = hold_open();
+	held = must_next(store);
+	rst_locked_bury(store, held->id, held->key, held->uid);
+	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	rst_locked_close(&store);
+	ck_assert_uint_eq(hold_count_stored(), 0);
+
+	save_foreign(text);
+	ck_assert_uint_eq(hold_count_stored(), 1);
+	ck_assert_uint_eq(hold_count_held(), 0);
+	store = hold_open();
+	if (way == 0) {
+		must_end(store);
+		ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	} else {
+		struct rst_fallback release = {
+			.user = hold_fixture.ctx->user,
+			.set = &hold_fixture.set,
+			.what = RST_RELEASE_ALL,
+		};
+
+		ck_assert_int_eq(rst_fallback_run(&release, store, &error), 0);
+		ck_assert_uint_eq(release.delivered, 0);
+		ck_assert_uint_eq(release.failed, 0);
+	}
+	rst_locked_close(&store);
+	ck_assert_uint_eq(hold_count_stored(), 0);
+}
+END_TEST
+
+#define QUEUED                                                         \
+	TRACE "Received: from z by y (Postfix) with ESMTP id 4A1;\r\n" \
+	      "\tSun, 26 Nov 2023 10:00:00 +0000\r\n" HEADER "x\r\n"
+
+/* An index that was rebuilt has found a second file of a message. */
+START_TEST(test_double)
+{
+	struct rst_locked *store;
+
+	hold_user(hold_drivers[_i], NULL);
+	hold_put(TRACE, QUEUED, strlen(QUEUED));
+	save_foreign(stored_text());
+	ck_assert_uint_eq(hold_count_stored(), 2);
+	ck_assert_uint_eq(hold_count_held(), 1);
+	store = hold_open();
+	must_next(store);
+	must_end(store);
+	rst_locked_close(&store);
+}
+END_TEST
+
+/* A file that is not there does not hide the others. */
+START_TEST(test_lost_file)
+{
+	hold_user("sdbox", NULL);
+	put_one();
+	hold_put_at(1700000001);
+	hold_put_at(1700000002);
+	ck_assert_int_eq(unlink(hold_file("u.2")), 0);
+	ck_assert_uint_eq(hold_count_held(), 2);
+}
+END_TEST
+
+/* ---- fallback deliveries that were cut off */
+
+static struct rst_locked *reopened(struct rst_locked *store)
+{
+	rst_locked_close(&store);
+	return hold_open();
+}
+
+static void write_handover(const char *id, enum rst_attempt state)
+{
+	static const unsigned char no_key[RST_KEY_SIZE];
+	const char *error;
+
+	ck_assert_int_eq(rst_attempt_write(hold_file(""), id, no_key, state,
+					   TRUE, &error),
+			 0);
+}
+
+static const struct {
+	/* what LMTP has written by then: O, B, D, F */
+	const char *steps;
+	bool given_out, attempted;
+} attempts[] = {
+	{"", TRUE, FALSE},      {"O", TRUE, FALSE},     {"OO", TRUE, FALSE},
+	{"OB", TRUE, TRUE},     {"OBO", TRUE, TRUE},    {"OBF", TRUE, FALSE},
+	{"OBFO", TRUE, FALSE},  {"OBFOB", TRUE, TRUE},  {"OBD", FALSE, FALSE},
+	{"OBDO", FALSE, FALSE}, {"OBDF", FALSE, FALSE},
+};
+
+START_TEST(test_handover)
+{
+	static const char letters[] = "-OBDF";
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *id, *step, *error;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	id = put_one();
+	for (step = attempts[_i / N_DRIVERS].steps; *step != '\0'; step++)
+		write_handover(id, (enum rst_attempt)(strchr(letters, *step) -
+						      letters));
+	ck_assert_uint_eq(hold_count_held(),
+			  attempts[_i / N_DRIVERS].given_out);
+	store = hold_open();
+	if (attempts[_i / N_DRIVERS].given_out) {
+		held = must_next(store);
+		ck_assert_int_eq(held->attempted,
+				 attempts[_i / N_DRIVERS].attempted);
+	}
+	ck_assert_int_eq(rst_locked_is_unsettled(store),
+			 attempts[_i / N_DRIVERS].attempted);
+	must_end(store);
+	/* it stays so */
+	store = reopened(store);
+	ck_assert_int_eq(rst_locked_next(store, &held, &error),
+			 attempts[_i / N_DRIVERS].given_out);
+	rst_locked_close(&store);
+}
+END_TEST
+
+/* LMTP may begin at any moment: nothing else may be done with it. */
+START_TEST(test_in_flight)
+{
+	struct rst_locked *store;
+	struct file_lock *lock;
+	const char *id, *error;
+	int fds[2], status;
+	char octet;
+	pid_t pid;
+
+	hold_user("sdbox", NULL);
+	id = put_one();
+	write_handover(id, RST_ATTEMPT_OPEN);
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		/* LMTP */
+		ck_assert_int_eq(rst_hold_mailbox_lock(hold_box(),
+						       RST_LOCK_RELEASE, 5,
+						       &lock, &error),
+				 1);
+		ck_assert_int_eq(write(fds[1], "x", 1), 1);
+		(void)pause();
+		_exit(0);
+	}
+	ck_assert_int_eq(read(fds[0], &octet, 1), 1);
+	store = hold_open();
+	ck_assert(must_next(store)->attempted);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	store = reopened(store);
+	ck_assert(!must_next(store)->attempted);
+	rst_locked_close(&store);
+}
+END_TEST
+
+static const struct {
+	const char *data;
+	const char *id;
+} fields[] = {
+	{"Received: from restante-hold by h (Restante)\r\n\tid a1; d\r\n",
+	 "a1"},
+	{"Received: from restante-hold by h (Restante)\n\tid a1; d\n", "a1"},
+	{"Received: from restante-hold by h (Restante)\r\n\tid a1", NULL},
+	{"Received: from restante-hold by h\r\n\tid ../a; d\r\n", NULL},
+	{"Received: from restante-hold by h\r\n\tid ; d\r\n", NULL},
+	{"Received: from restante-hold by h\r\nX: y\r\n\tid a; d\r\n", NULL},
+	{"Received: from other by h\r\n\tid a1; d\r\n", NULL},
+	{"Received: from restante-hold by ", NULL},
+	{"", NULL},
+};
+
+START_TEST(test_field)
+{
+	const char *id =
+		rst_attempt_parse((const unsigned char *)fields[_i].data,
+				  strlen(fields[_i].data));
+	const char *made = rst_attempt_field("a1", "mx.example.test");
+
+	hold_user("sdbox", NULL);
+	ck_assert_pstr_eq(id, fields[_i].id);
+	ck_assert_str_eq(
+		rst_attempt_parse((const unsigned char *)made, strlen(made)),
+		"a1");
+	ck_assert_ptr_nonnull(strstr(made, rst_attempt_needle("a1")));
+}
+END_TEST
+
+/* ---- wrong clocks */
+
+/* What the mailbox says of the first, second, ... message; what counts now,
+   and ten days later. */
+static const struct {
+	int received[3];
+	int now[3], later[3];
+} clocks[] = {
+	{{-5, -3, -1}, {-5, -3, -1}, {-5, -3, -1}},
+	/* a month ahead */
+	{{-5, 30, -1}, {-5, 0, 0}, {-5, 0, 0}},
+	{{30, 31, 32}, {0, 0, 0}, {0, 0, 0}},
+	{{30, -3, -1}, {0, 0, 0}, {0, 0, 0}},
+	/* a month behind */
+	{{-5, -33, -1}, {-5, -5, -1}, {-5, -5, -1}},
+	/* ten days later it is not in the future any more, but it was */
+	{{-5, 5, -1}, {-5, 0, 0}, {-5, 0, 0}},
+};
+
+START_TEST(test_clock)
+{
+	struct rst_dates *clock;
+	time_t now = 1700000000, when;
+	unsigned int i, round;
+
+	hold_user("sdbox", NULL);
+	for (round = 0; round < 3; round++) {
+		clock = rst_dates_new(hold_fixture.dir);
+		if (round == 2)
+			now += 10 * DAY;
+		for (i = 0; i < 3; i++) {
+			when = rst_dates_arrival(
+				clock, t_strdup_printf("id%u", i),
+				1700000000 +
+					(time_t)clocks[_i].received[i] * DAY,
+				now);
+			ck_assert_int_eq((when - 1700000000) / DAY,
+					 round < 2 ? clocks[_i].now[i]
+						   : clocks[_i].later[i]);
+		}
+		rst_dates_free(&clock);
+	}
+}
+END_TEST
+
+/* A message from the future, in the hold. */
+START_TEST(test_future)
+{
+	struct rst_locked *store;
+	struct rst_hold_status status;
+	struct rst_held *held;
+	const char *error;
+	time_t due;
+
+	hold_user(hold_drivers[_i], NULL);
+	hold_put_at(ioloop_time + 30 * DAY);
+	status = hold_status();
+	due = ioloop_time + 14 * DAY;
+	ck_assert_int_eq(status.due, due);
+	ioloop_time += DAY;
+	store = hold_open();
+	held = must_next(store);
+	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, held->received), due);
+	must_end(store);
+	ck_assert_int_eq(rst_locked_status(store, &status, &error), 0);
+	ck_assert_int_eq(status.due, due);
+	due = 0;
+	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(due, status.due);
+	rst_locked_close(&store);
+}
+END_TEST
+
+static const char *const foreign[] = {
+	("Return-Path: <x>\r\n" HEADER "whole\r\n"),
+	"\r\n",
+	"no line end",
+	("X-Restante-Other: x\r\n" HEADER),
+	"X-Rest: x\r\n",
+};
+
+START_TEST(test_foreign)
+{
+	const char *text = foreign[_i / N_DRIVERS];
+	struct rst_locked *store;
+	struct rst_held *held;
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	save_foreign(text);
+	store = hold_open();
+	held = must_next(store);
+	ck_assert(rst_id_valid(rst_str(held->id)));
+	ck_assert_str_eq(held->mail_from, "");
+	ck_assert_str_eq(held->rcpt_to, "testuser");
+	ck_assert_uint_eq(held->size, strlen(text));
+	ck_assert_str_eq(str_c(read_all(held->input)), text);
+	ck_assert(!held->incomplete);
+	rst_locked_close(&store);
+}
+END_TEST
+
+/* ---- what a crash has left */
+
+static void must_be_incomplete(unsigned int count)
+{
+	struct rst_locked *store = hold_open();
+	struct rst_hold_status status;
+	struct rst_held *held;
+	const char *error;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		held = must_next(store);
+		ck_assert_msg(held->incomplete, "uid %u", held->uid);
+		ck_assert(rst_key_is_zero(rst_held_key(held)));
+	}
+	must_end(store);
+	ck_assert_int_eq(rst_locked_status(store, &status, &error), 0);
+	ck_assert_uint_eq(status.messages, 0);
+	ck_assert_uint_eq(status.incomplete, count);
+	ck_assert_int_eq(status.due, 0);
+	ck_assert_int_eq(rst_locked_due(store, &status.due, &error), 0);
+	ck_assert_int_eq(status.due, 0);
+	rst_locked_close(&store);
+}
+
+static const char *const damaged[] = {
+	"",
+	"X",
+	"x-restante-ENVELOPE",
+	"X-Restante-Envelope:",
+	"X-Restante-Envelope: v=1",
+	("X-Restante-Envelope: v=2; id=x\r\n" HEADER),
+	"X-Restante-Envelope: v=1; id=../x; t=1.0; from=; to=; skip=0\r\n",
+};
+
+START_TEST(test_damaged)
+{
+	unsigned int i;
+
+	hold_user(hold_drivers[_i], NULL);
+	for (i = 0; i < N_ELEMENTS(damaged); i++)
+		save_foreign(damaged[i]);
+	save_part("\0\0\0", 3);
+	must_be_incomplete(N_ELEMENTS(damaged) + 1);
+}
+END_TEST
+
+static char *one_message(size_t *size_r)
+{
+	const char body[] = TRACE HEADER "a\rb\r\r\nlast\r\n";
+	struct rst_envelope env = {
+		.id = RST_STR("one"),
+		.arrived_us = 1700000000000000,
+		.mail_from = RST_STR("a@example.org"),
+		.rcpt_to = RST_STR("b@example.test"),
+		.key = {1},
+		.trace_lines = 4,
+		.own_lines = 2,
+		.has_octets = true,
+		.octets = sizeof(body) - 1,
+	};
+	char *text = rst_envelope_format(&env, size_r);
+
+	ck_assert_ptr_nonnull(text);
+	text = rst_realloc(text, *size_r + sizeof(body));
+	memcpy(text + *size_r, body, sizeof(body));
+	*size_r += sizeof(body) - 1;
+	return text;
+}
+
+/* A message that is cut off at any octet, and one that has too many. */
+START_TEST(test_cut)
+{
+	size_t size, i;
+	char *text;
+
+	hold_user("sdbox", NULL);
+	text = one_message(&size);
+	for (i = 0; i < size; i++)
+		/* Dovecot makes the same of a CR at the end and of none */
+		if (i == 0 || text[i - 1] != '\r')
+			save_part(text, i);
+	i = size - rst_count_lf((const unsigned char *)text, size) - 2;
+	save_foreign(t_strconcat(text, "more\r\n", NULL));
+	must_be_incomplete(i + 1);
+	free(text);
+}
+END_TEST
+
+/* It goes when a whole one is there, before it or after it. */
+START_TEST(test_cut_and_whole)
+{
+	struct rst_locked *store;
+	struct rst_held *held;
+	const char *error;
+	size_t size;
+	char *text;
+
+	hold_user(hold_drivers[_i / 3], NULL);
+	text = one_message(&size);
+	if (_i % 3 == 0)
+		save_part(text, size - 3);
+	else if (_i % 3 == 1)
+		save_foreign(t_strconcat("N   000  ", text, NULL));
+	save_part(text, size);
+	if (_i % 3 == 2)
+		save_part(text, size - 3);
+	ck_assert_uint_eq(hold_count_held(), 1);
+
+	store = hold_open();
+	held = must_next(store);
+	if (_i % 3 != 2) {
+		ck_assert(held->incomplete);
+		held = must_next(store);
+	}
+	ck_assert(!held->incomplete);
+	ck_assert_int_eq(rst_key_cmp(rst_held_key(held), held->key), 0);
+	must_end(store);
+	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	rst_locked_close(&store);
+	ck_assert_uint_eq(hold_count_held(), 1);
+	ck_assert_uint_eq(hold_count_stored(), 1);
+	free(text);
+}
+END_TEST
+
+/* ---- small ones first */
+
+/*
+ * s, t, m, l, L: a message of some size arrives; D: the first one once more,
+ * as a rebuilt index finds it. They are numbered from 0.
+ * .: one is given out. x: that one has left. k: the first one vanishes.
+ * r: a look at all meanwhile, in order of arrival. E: the end; and MORE.
+ */
+static const struct {
+	const char *steps;
+	const char *given;
+} orders[] = {
+	{"E", ""},
+	{"ststE", "0123"},
+	{"ltsmsE", "12430"},
+	{"LlmLlmE", "251403"},
+	{"lmlmsmE", "413502"},
+	/* what comes later goes before what waits, and not only small ones */
+	{"ls.sE", "120"},
+	{"Ls..mEE", "102"},
+	{"LL.s.E", "021"},
+	{"lls.s..s..E", "23041"},
+	{"Lls.m.mE", "23410"},
+	{"Lms.lmE", "21430"},
+	{"lsEstlE", "10234"},
+	/* as much as waits, and no more, until it does not wait */
+	{"ms.ttttE", "123045"},
+	{"ms.ttmtE", "123054"},
+	{"ms.lmsE", "14032"},
+	/* those that were late themselves are waited for next */
+	{"ms.l.s.mmmmE", "10345627"},
+	/* looks and removals do not disturb it */
+	{"lsmr.r.xr.E", "120"},
+	{"lmsm.xr.x.x.xE", "2130"},
+	{"ms.tttt..r.r..E", "123045"},
+	{"lms.kE", "21"},
+	/* once only */
+	{"lDsE", "20"},
+	{"mDls.E", "302"},
+};
+
+#define PUT_MAX 10
+
+struct ordering {
+	struct rst_locked *store;
+	const char *ids[PUT_MAX];
+	unsigned int count, held;
+	string_t *given;
+	char *id; /* given last */
+	unsigned char key[RST_KEY_SIZE];
+	uint32_t uid;
+};
+
+static void put_sized(struct ordering *o, size_t octets)
+{
+	string_t *text = str_new(default_pool, octets + 1024);
+
+	/* of a key of its own */
+	str_printfa(text,
+		    TRACE "Received: from z by y (Postfix) id %u;\r\n"
+			  "\tSun, 26 Nov 2023 10:00:00 +0000\r\n\r\n",
+		    o->count);
+	while (str_len(text) < octets)
+		str_append(text, "A line of some octets, and one more.\r\n");
+	ck_assert_uint_lt(o->count, PUT_MAX);
+	o->held++;
+	o->ids[o->count++] = hold_put(TRACE, str_data(text), str_len(text));
+	str_free(&text);
+}
+
+static bool give(struct ordering *o)
+{
+	struct rst_held *held;
+	const char *error;
+	unsigned int i = 0;
+	int ret = rst_locked_next(o->store, &held, &error);
+
+	ck_assert_int_ge(ret, 0);
+	if (ret == 0)
+		return FALSE;
+	while (o->ids[i] == NULL || strcmp(o->ids[i], held->id) != 0)
+		ck_assert_uint_lt(++i, o->count);
+	str_printfa(o->given, "%u", i);
+	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
+	i_free(o->id);
+	o->id = i_strdup(held->id);
+	memcpy(o->key, held->key, RST_KEY_SIZE);
+	o->uid = held->uid;
+	return TRUE;
+}
+
+static void remove_given(struct ordering *o)
+{
+	const char *error;
+
+	rst_locked_bury(o->store, o->id, o->key, o->uid);
+	ck_assert_int_eq(rst_locked_commit(o->store, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(o->store, &error), 0);
+	o->held--;
+}
+
+static void look_at_all(struct ordering *o)
+{
+	struct rst_held *held;
+	unsigned int count = 0;
+	uint32_t last = 0;
+	const char *error;
+
+	rst_locked_rewind(o->store);
+	while (rst_locked_next(o->store, &held, &error) > 0) {
+		ck_assert_uint_gt(held->uid, last);
+		last = held->uid;
+		count++;
+	}
+	ck_assert_uint_eq(count, o->held);
+	rst_locked_go_on(o->store);
+}
+
+static void take_step(struct ordering *o, char step)
+{
+	static const char letters[] = "stmlL";
+	static const size_t octets[] = {10, 100000, 200000, 600000, 1200000};
+	const char *letter = strchr(letters, step);
+
+	if (letter != NULL)
+		put_sized(o, octets[letter - letters]);
+	else if (step == 'D')
+		save_foreign(stored_text()), o->count++;
+	else if (step == '.')
+		ck_assert(give(o));
+	else if (step == 'x')
+		remove_given(o);
+	else if (step == 'k')
+		hold_expunge_first();
+	else if (step == 'r')
+		look_at_all(o);
+	else {
+		while (give(o))
+			;
+		rst_locked_go_on(o->store);
+	}
+}
+
+START_TEST(test_order)
+{
+	const char *step = orders[_i / N_DRIVERS].steps;
+	struct ordering o = {.given = str_new(default_pool, 16)};
+
+	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
+	for (; strchr("stmlLD", *step) != NULL; step++)
+		take_step(&o, *step);
+	o.store = hold_open();
+	rst_locked_drain(o.store);
+	for (; *step != '\0'; step++)
+		take_step(&o, *step);
+	ck_assert_str_eq(str_c(o.given), orders[_i / N_DRIVERS].given);
+	rst_locked_close(&o.store);
+	i_free(o.id);
+	str_free(&o.given);
+}
+END_TEST
+
+/* ---- the lock */
+
+START_TEST(test_lock)
+{
+	struct rst_locked *store, *second;
+	const char *error;
+	int status;
+	pid_t pid;
+
+	hold_user(hold_drivers[_i], NULL);
+	store = hold_open();
+	/* fcntl() locks keep out other processes only */
+	pid = fork();
+	if (pid == 0)
+		_exit(rst_locked_open(hold_fixture.ctx->user, &hold_fixture.set,
+				      &second, &error) == 0
+			      ? 0
+			      : 1);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	/* a delivery does not need it */
+	put_one();
+	rst_locked_close(&store);
+	store = hold_open();
+	rst_locked_close(&store);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("hold-store");
+	TCase *tc = tcase_create("store"), *plain = tcase_create("delivery");
+
+	tcase_add_checked_fixture(tc, hold_setup, hold_teardown);
+	tcase_add_loop_test(tc, test_octets, 0, N_MESSAGES * N_DRIVERS);
+	tcase_add_loop_test(tc, test_stored_with_crlf, 0,
+			    N_MESSAGES * N_DRIVERS);
+	tcase_add_loop_test(tc, test_large, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_status, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_remove, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_tombstone, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_came_back, 0, 2 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
+	tcase_add_test(tc, test_lost_file);
+	tcase_add_loop_test(tc, test_handover, 0,
+			    (int)N_ELEMENTS(attempts) * N_DRIVERS);
+	tcase_add_test(tc, test_in_flight);
+	tcase_add_loop_test(tc, test_clock, 0, (int)N_ELEMENTS(clocks));
+	tcase_add_loop_test(tc, test_future, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_field, 0, (int)N_ELEMENTS(fields));
+	tcase_add_loop_test(tc, test_index_not_written, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_foreign, 0,
+			    (int)N_ELEMENTS(foreign) * N_DRIVERS);
+	tcase_add_loop_test(tc, test_damaged, 0, N_DRIVERS);
+	tcase_add_test(tc, test_cut);
+	tcase_add_loop_test(tc, test_cut_and_whole, 0, 3 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_lock, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_order, 0,
+			    (int)N_ELEMENTS(orders) * N_DRIVERS);
+	suite_add_tcase(s, tc);
+
+	tcase_add_loop_test(plain, test_same_key, 0, (int)N_ELEMENTS(same_key));
+	tcase_add_test(plain, test_key_is_sha256);
+	tcase_add_loop_test(plain, test_trace, 0, (int)N_ELEMENTS(traces));
+	suite_add_tcase(s, plain);
+	return s;
+}
+
+int main(int argc, char *argv[])
+{
+	hold_fixture_init(&argc, &argv);
+	return test_run(suite());
+}

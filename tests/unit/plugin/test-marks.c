@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#include "hold-fixture.h"
+
+#include "str.h"
+
+#include "service/marks.h"
+#include "fallback/overflow.h"
+
+#define MESSAGES 3
+
+static const char *ids[MESSAGES];
+static struct rst_locked *store;
+static struct rst_marks *marks;
+
+static void setup(void)
+{
+	static const char *const fields[] = {
+		"restante=yes",
+		"restante_hold_mailbox=Held",
+		"restante_release_socket=/nonexistent/lmtp",
+		"restante_overflow_mailbox=Overflow",
+		"restante_fallback_give_up=9999d",
+		NULL};
+	unsigned int i;
+
+	hold_setup();
+	hold_user("sdbox", fields);
+	for (i = 0; i < MESSAGES; i++)
+		ids[i] = hold_put("", "S: x\r\n\r\n", 8);
+	store = hold_open();
+	marks = rst_marks_new(hold_fixture.ctx->user, &hold_fixture.set, store);
+}
+
+static void teardown(void)
+{
+	rst_marks_free(&marks);
+	rst_locked_close(&store);
+	hold_teardown();
+}
+
+static void lease(unsigned int count)
+{
+	struct rst_held *held;
+	const char *error;
+
+	while (count-- > 0) {
+		ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
+		ck_assert(rst_marks_lease(marks, held));
+	}
+}
+
+static void ack(const char *id)
+{
+	ck_assert(rst_marks_add(marks, rst_str(id), NULL));
+}
+
+static const char *answer(void)
+{
+	string_t *lines = t_str_new(256);
+
+	rst_marks_carry_out(marks);
+	rst_marks_answer(marks, lines);
+	return str_c(lines);
+}
+
+static unsigned int left(void)
+{
+	struct rst_hold_status status;
+	const char *error;
+
+	ck_assert_int_eq(rst_locked_status(store, &status, &error), 0);
+	return status.messages;
+}
+
+START_TEST(test_ack)
+{
+	lease(MESSAGES);
+	ack(ids[0]);
+	ack(ids[2]);
+	ck_assert_uint_eq(rst_marks_pending(marks), 2);
+	ck_assert_int_eq(left(), MESSAGES);
+	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
+						   ids[0], ids[2]));
+	ck_assert_uint_eq(rst_marks_pending(marks), 0);
+	ck_assert_int_eq(left(), 1);
+	ck_assert(!rst_marks_is_leased(ids[0], marks));
+	ck_assert(rst_marks_is_leased(ids[1], marks));
+	ck_assert_str_eq(answer(), "");
+}
+END_TEST
+
+/* Carried out early, because they are many; answered when asked. */
+START_TEST(test_batch)
+{
+	lease(MESSAGES);
+	ack(ids[0]);
+	rst_marks_carry_out(marks);
+	ck_assert_int_eq(left(), 2);
+	ack(ids[1]);
+	ck_assert_uint_eq(rst_marks_pending(marks), 1);
+	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
+						   ids[0], ids[1]));
+	ck_assert_int_eq(left(), 1);
+}
+END_TEST
+
+/* One answer for each mark, whatever it is of. */
+START_TEST(test_unknown)
+{
+	lease(1);
+	ack("nosuch");
+	/* not listed on this connection */
+	ack(ids[2]);
+	ack(ids[2]);
+	ack(ids[0]);
+	ack(ids[0]);
+	ck_assert_str_eq(answer(),
+			 t_strdup_printf("GONE\tnosuch\nGONE\t%s\nGONE\t%s\n"
+					 "GONE\t%s\nGONE\t%s\n",
+					 ids[2], ids[2], ids[0], ids[0]));
+	ck_assert_int_eq(left(), 1);
+	/* and the listing goes on where it was */
+	lease(1);
+	ck_assert(rst_marks_is_leased(ids[1], marks));
+	ack(ids[0]);
+	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\n", ids[0]));
+}
+END_TEST
+
+/* LMTP does not answer: what was refused stays, what was taken goes. */
+START_TEST(test_fallback)
+{
+	struct rst_str refused = RST_STR("552 no");
+	const char *lines;
+
+	lease(MESSAGES);
+	ack(ids[0]);
+	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
+	ck_assert(rst_marks_add(marks, RST_STR("nosuch"), &refused));
+	lines = answer();
+	ck_assert_ptr_nonnull(
+		strstr(lines, t_strdup_printf("GONE\t%s\n", ids[0])));
+	ck_assert_ptr_nonnull(
+		strstr(lines, t_strdup_printf("KEPT\t%s\t", ids[1])));
+	ck_assert_ptr_nonnull(strstr(lines, "GONE\tnosuch\n"));
+	ck_assert_int_eq(left(), 2);
+	ck_assert(rst_marks_is_leased(ids[1], marks));
+}
+END_TEST
+
+/* It has failed for a week: moved where there is room, once. */
+START_TEST(test_overflow)
+{
+	struct rst_str refused = RST_STR("552 no");
+	struct rst_held *held;
+	const char *error;
+	unsigned int count;
+
+	hold_fixture.set.fallback_give_up_secs = 60;
+	lease(1);
+	/* a crash came before its tombstone */
+	ck_assert_int_eq(rst_locked_get(store, 1, &held, &error), 1);
+	ck_assert_int_eq(rst_overflow_save(hold_fixture.ctx->user,
+					   &hold_fixture.set, held, &error),
+			 0);
+	lease(1);
+	ck_assert(rst_marks_add(marks, rst_str(ids[0]), &refused));
+	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
+	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
+						   ids[0], ids[1]));
+	ck_assert_int_eq(left(), 1);
+	ck_assert_int_eq(rst_overflow_count(hold_fixture.ctx->user,
+					    &hold_fixture.set, &count, &error),
+			 0);
+	ck_assert_uint_eq(count, 2);
+}
+END_TEST
+
+START_TEST(test_no_hold)
+{
+	struct rst_marks *none =
+		rst_marks_new(hold_fixture.ctx->user, &hold_fixture.set, NULL);
+	string_t *lines = t_str_new(64);
+
+	ck_assert(rst_marks_add(none, rst_str(ids[0]), NULL));
+	rst_marks_carry_out(none);
+	rst_marks_answer(none, lines);
+	ck_assert_str_eq(str_c(lines), t_strdup_printf("GONE\t%s\n", ids[0]));
+	rst_marks_free(&none);
+	ck_assert_int_eq(left(), MESSAGES);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("hold-marks");
+	TCase *tc = tcase_create("marks");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, test_ack);
+	tcase_add_test(tc, test_batch);
+	tcase_add_test(tc, test_unknown);
+	tcase_add_test(tc, test_fallback);
+	tcase_add_test(tc, test_overflow);
+	tcase_add_test(tc, test_no_hold);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(int argc, char *argv[])
+{
+	hold_fixture_init(&argc, &argv);
+	return test_run(suite());
+}
