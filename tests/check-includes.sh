@@ -1,14 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The arrows between the parts:
+# The arrows between the parts and their folders, and circles of files.
+#
 #   plugin | policyd | client  -->  include/restante  <--  lib
+#   policyd:  main, check  -->  core | worker  -->  common
+#   plugin:   deliver | service | doveadm  -->  fallback --> hold --> common
+#
 # lib does no I/O; plugin knows Dovecot and not libevent; policyd and client
-# the other way round; OpenSSL stays in each program's tls.c.
+# the other way round; OpenSSL stays in each program's tls files.
+#
+# A file depends on the headers that it includes, and on the .c file of its
+# part, or of lib, that defines a function that it names. Files that depend on
+# each other in a circle are one module that pretends to be several.
+#
 # usage: check-includes.sh    from the top, or with srcdir set
 cd "${srcdir:-.}" || exit 99
 failed=0
 
-# forbid DIR-FILES... -- PATTERN REASON: no #include of PATTERN there
+# forbid PATTERN REASON FILE...: no #include of PATTERN in these files
 forbid() {
 	pattern=$1 reason=$2
 	shift 2
@@ -24,19 +33,182 @@ existing() {
 
 # shellcheck disable=SC2046 # file names have no blanks here
 {
-	forbid 'event|openssl/|confuse|dovecot|sys/(socket|stat|epoll)|netinet|unistd|fcntl|syslog|pthread|time\.h' \
-		'lib/ and include/ do no I/O and keep no clock' \
+	forbid 'event|openssl/|confuse|dovecot|sys/(socket|stat|epoll)|netinet|unistd|fcntl|syslog|pthread|(sys/)?time\.h' \
+		'lib/ does no I/O and keeps no clock' \
 		$(existing lib include)
 	forbid '\.\./|(plugin|policyd|client)/' \
 		'parts include each other only through include/restante' \
-		$(existing lib include plugin policyd client)
+		$(existing lib include client plugin policyd)
 	forbid 'event2?/|confuse|restante-config' \
 		'plugin/ knows Dovecot, not libevent and not our config header' \
 		$(existing plugin)
 	forbid '(mail-|istream|ostream|master-service|ioloop|lib\.h)' \
 		'policyd/ and client/ know no Dovecot header' \
 		$(existing policyd client)
-	forbid 'openssl/' 'OpenSSL stays in tls.c' \
-		$(existing policyd client | grep -v '/tls\.c$')
+	forbid 'openssl/' 'OpenSSL stays in tls.c and tls-memory.c' \
+		$(existing policyd client | grep -v '/tls\(-memory\)\?\.c$')
 }
+
+# shellcheck disable=SC2046
+awk '
+function folder(file) { # policyd/core/conf.c -> policyd/core; policyd for main
+	sub(/\/[^\/]*$/, "", file)
+	return file
+}
+
+function part(file) {
+	sub(/\/.*/, "", file)
+	return file == "include" ? "lib" : file
+}
+
+# an #include as the compiler resolves it; "" if it is not ours
+function resolve(from, name,    path) {
+	path = folder(from) "/" name
+	if (path in known)
+		return path
+	path = part(from) "/" name
+	if (path in known)
+		return path
+	path = "include/" name
+	return path in known ? path : ""
+}
+
+# without comments, strings and characters
+function code(line,    at, out) {
+	out = ""
+	while (line != "") {
+		if (in_comment) {
+			at = index(line, "*/")
+			if (at == 0)
+				return out
+			line = substr(line, at + 2)
+			in_comment = 0
+		} else if (match(line, /"([^"\\]|\\.)*"|\047([^\047\\]|\\.)*\047|\/\*|\/\/.*/)) {
+			out = out substr(line, 1, RSTART - 1) " "
+			in_comment = substr(line, RSTART, 2) == "/*"
+			line = substr(line, RSTART + RLENGTH)
+		} else {
+			return out line
+		}
+	}
+	return out
+}
+
+function depend(from, on, why) {
+	if (on == "" || on == from || (from, on) in edge)
+		return
+	edge[from, on] = why
+	out_degree[from]++
+	in_degree[on]++
+}
+
+# A definition begins in the first column and has its { in a line of its own.
+function look_for_definition(line) {
+	if (line ~ /^[A-Za-z_].*\(/ && line !~ /^static / && line !~ /;[ \t]*$/) {
+		candidate = line
+		sub(/\(.*/, "", candidate)
+		sub(/.*[ *]/, "", candidate)
+	} else if (line == "{" && candidate != "") {
+		defined[part(FILENAME), candidate] = FILENAME
+		candidate = ""
+	} else if (line ~ /[;}]/) {
+		candidate = ""
+	}
+}
+
+function name_tokens(line,    n, i, words) {
+	gsub(/[^A-Za-z0-9_]+/, " ", line)
+	n = split(line, words, " ")
+	for (i = 1; i <= n; i++)
+		names[FILENAME, words[i]] = 1
+}
+
+function forbidden(from, on,    a, b) {
+	a = folder(from)
+	b = folder(on)
+	if (a == b || part(a) != part(b))
+		return ""
+	if (part(a) == "policyd") {
+		if (a == "policyd")
+			return ""
+		if (b != "policyd/common")
+			return a " must not depend on " b
+	}
+	if (part(a) == "plugin" && level[a] <= level[b])
+		return a " must not depend on " b
+	return ""
+}
+
+BEGIN {
+	level["plugin/common"] = 1
+	level["plugin/hold"] = 2
+	level["plugin/fallback"] = 3
+	level["plugin/deliver"] = level["plugin/service"] = 4
+	level["plugin/doveadm"] = 4
+	for (i = 1; i < ARGC; i++)
+		known[ARGV[i]] = 1
+}
+
+FNR == 1 { in_comment = 0; candidate = "" }
+
+/^#[ \t]*include[ \t]*"/ {
+	name = $0
+	sub(/^[^"]*"/, "", name)
+	sub(/".*/, "", name)
+	depend(FILENAME, resolve(FILENAME, name), "includes")
+	next
+}
+
+FILENAME ~ /\.c$/ {
+	line = code($0)
+	look_for_definition(line)
+	name_tokens(line)
+}
+
+END {
+	for (key in names) {
+		split(key, at, SUBSEP)
+		from = at[1]
+		if ((part(from), at[2]) in defined)
+			depend(from, defined[part(from), at[2]], "names " at[2])
+	}
+	for (key in edge) {
+		split(key, at, SUBSEP)
+		reason = forbidden(at[1], at[2])
+		if (reason != "") {
+			print at[1] " " edge[key] " -> " at[2] "\n-- " reason
+			status = 1
+		}
+	}
+	# what nothing depends on, or depends on nothing, is in no circle
+	do {
+		left = 0
+		changed = 0
+		for (file in known) {
+			if (out_degree[file] > 0 && in_degree[file] > 0) {
+				left++
+				continue
+			}
+			for (key in edge) {
+				split(key, at, SUBSEP)
+				if (at[1] != file && at[2] != file)
+					continue
+				out_degree[at[1]]--
+				in_degree[at[2]]--
+				delete edge[key]
+				changed = 1
+			}
+		}
+	} while (changed)
+	for (key in edge) {
+		split(key, at, SUBSEP)
+		print at[1] " " edge[key] " -> " at[2]
+	}
+	if (left > 0) {
+		print "-- files in circles, or on the way between two: " left
+		status = 1
+	}
+	exit status
+}
+' $(existing lib include client plugin policyd | sort) >&2 || failed=1
 exit $failed
