@@ -13,16 +13,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/certificate.h"
 #include "check.h"
+#include "common/listen.h"
+#include "common/log.h"
+#include "common/tls.h"
+#include "core/certificate.h"
 #include "core/conf.h"
 #include "core/core.h"
 #include "core/fdstore.h"
-#include "common/listen.h"
-#include "common/log.h"
 #include "core/privileges.h"
-#include "common/tls.h"
 #include "core/workers.h"
+#include "worker/main.h"
 
 #define PROGRAM "restante-policyd"
 /** smtpd comes as the user "postfix"; what keeps others out is the directory
@@ -320,7 +321,7 @@ int main(int argc, char *argv[])
 	int ret;
 
 	if (argc > 1 && strcmp(argv[1], WORKERS_ARGUMENT) == 0)
-		return workers_child_main(argc, argv);
+		return worker_main(argc, argv);
 	ret = read_options(argc, argv, &options);
 	if (ret >= 0)
 		return ret;

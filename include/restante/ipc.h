@@ -21,6 +21,14 @@
 #define RST_IPC_MAX 32768
 #define RST_IPC_NUMBERS 6
 
+/**
+ * How long a worker lets the client of a dismissed session answer (SETTLING)
+ * before it closes the hold, and the core waits for it: while the client is not
+ * silent for longer than QUIET_MS, and for SETTLE_MS in all.
+ */
+#define RST_IPC_QUIET_MS 1000
+#define RST_IPC_SETTLE_MS 5000
+
 enum rst_ipc_type {
 	/* core -> worker */
 	/** a: hostname, b: congestion control; n: keepalive, reply time-out,

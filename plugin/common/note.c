@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
-#include "restante/hold.h"
 #include "note.h"
+#include "restante/hold.h"
 #include "root.h"
 #include "settings.h"
 

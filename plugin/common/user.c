@@ -3,8 +3,8 @@
 #include "ioloop.h"
 #include "mail-storage-service.h"
 #include "mail-user.h"
-#include "user.h"
 #include "root.h"
+#include "user.h"
 
 int rst_user_open(struct mail_storage_service_ctx *storage, const char *name,
 		  struct rst_user *user_r, const char **error_r)

@@ -17,11 +17,11 @@
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "arrival.h"
-#include "hold/keys.h"
+#include "common/settings.h"
 #include "hold/hold.h"
+#include "hold/keys.h"
 #include "hold/message.h"
 #include "hold/tombstones.h"
-#include "common/settings.h"
 
 /* then Postfix may as well try again later */
 #define LOCK_SECS 30

@@ -5,12 +5,12 @@
 #include "istream.h"
 #include "mail-deliver.h"
 #include "mail-user.h"
+#include "attempt.h"
+#include "common/settings.h"
+#include "fallback/search.h"
 #include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/save.h"
-#include "fallback/search.h"
-#include "attempt.h"
-#include "common/settings.h"
 
 /* more than the field has */
 #define FIELD_MAX 1024

@@ -16,11 +16,11 @@
 #include "smtp-address.h"
 #include "str.h"
 #include "arrival.h"
-#include "hold/hold.h"
 #include "attempt.h"
 #include "common/note.h"
-#include "hook.h"
 #include "common/settings.h"
+#include "hold/hold.h"
+#include "hook.h"
 
 /* these are lmtp's own: dovecot-lda has none of them */
 #pragma weak lmtp_client_created_hook_set

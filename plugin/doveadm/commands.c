@@ -8,16 +8,16 @@
 #include "doveadm-print.h"
 #include "doveadm-util.h"
 #include "mail-user.h"
-#include "holders.h"
 #include "commands.h"
-#include "hold/look.h"
-#include "hold/hold.h"
-#include "hold/message.h"
-#include "fallback/overflow.h"
-#include "fallback/fallback.h"
-#include "hold/locked.h"
 #include "common/note.h"
 #include "common/settings.h"
+#include "fallback/fallback.h"
+#include "fallback/overflow.h"
+#include "hold/hold.h"
+#include "hold/locked.h"
+#include "hold/look.h"
+#include "hold/message.h"
+#include "holders.h"
 
 #include <unistd.h>
 

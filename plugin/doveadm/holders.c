@@ -5,8 +5,8 @@
 #include "str.h"
 #include "str-sanitize.h"
 #include "write-full.h"
-#include "restante/hold.h"
 #include "holders.h"
+#include "restante/hold.h"
 
 #include <ctype.h>
 #include <sys/time.h>

@@ -3,14 +3,14 @@
 #include "ioloop.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
-#include "hold/attempts.h"
-#include "lmtp.h"
-#include "hold/hold.h"
-#include "hold/message.h"
-#include "overflow.h"
-#include "fallback.h"
-#include "hold/locked.h"
 #include "common/settings.h"
+#include "fallback.h"
+#include "hold/attempts.h"
+#include "hold/hold.h"
+#include "hold/locked.h"
+#include "hold/message.h"
+#include "lmtp.h"
+#include "overflow.h"
 
 /* tombstones are durable one by one; files go in batches */
 #define EXPUNGE_BATCH 100

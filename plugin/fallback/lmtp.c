@@ -10,8 +10,8 @@
 #include "smtp-client-transaction.h"
 #include "str.h"
 #include "str-sanitize.h"
-#include "lmtp.h"
 #include "common/root.h"
+#include "lmtp.h"
 
 #define CONNECT_TIMEOUT_MSECS (30 * 1000)
 /* Sieve and a large message may take a while */

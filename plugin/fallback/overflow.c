@@ -6,13 +6,13 @@
 #include "mail-storage.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
+#include "common/settings.h"
 #include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/message.h"
-#include "overflow.h"
 #include "hold/save.h"
+#include "overflow.h"
 #include "search.h"
-#include "common/settings.h"
 
 bool rst_overflow_is_due(const struct rst_settings *set,
 			 const struct rst_held *held)

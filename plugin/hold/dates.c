@@ -3,8 +3,8 @@
 #include "hash.h"
 #include "istream.h"
 #include "write-full.h"
-#include "restante/envelope.h"
 #include "dates.h"
+#include "restante/envelope.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -11,9 +11,9 @@
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-private.h"
+#include "common/settings.h"
 #include "hold.h"
 #include "keys.h"
-#include "common/settings.h"
 
 #include <fcntl.h>
 #include <stdio.h>

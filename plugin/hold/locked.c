@@ -15,14 +15,14 @@
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "seq-range-array.h"
-#include "dates.h"
-#include "look.h"
 #include "attempts.h"
-#include "hold.h"
-#include "order.h"
-#include "locked.h"
-#include "tombstones.h"
 #include "common/settings.h"
+#include "dates.h"
+#include "hold.h"
+#include "locked.h"
+#include "look.h"
+#include "order.h"
+#include "tombstones.h"
 
 /* What goes when a whole message of its key is there or has left: itself
    incomplete, or there twice, and then only when the other has left. */

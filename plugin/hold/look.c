@@ -9,13 +9,13 @@
 #include "ioloop.h"
 #include "mail-storage.h"
 #include "mail-user.h"
-#include "dates.h"
 #include "attempts.h"
+#include "common/settings.h"
+#include "dates.h"
 #include "hold.h"
+#include "look.h"
 #include "message.h"
 #include "tombstones.h"
-#include "look.h"
-#include "common/settings.h"
 
 /* of syncs after the first */
 #define RETRIES_MAX 10

@@ -5,12 +5,12 @@
 #include "mail-user.h"
 #include "str.h"
 #include "strescape.h"
-#include "fallback/lmtp.h"
-#include "marks.h"
-#include "hold/message.h"
-#include "fallback/fallback.h"
-#include "hold/locked.h"
 #include "common/settings.h"
+#include "fallback/fallback.h"
+#include "fallback/lmtp.h"
+#include "hold/locked.h"
+#include "hold/message.h"
+#include "marks.h"
 
 /* far more than a hold of any use has */
 #define MARKS_MAX 1000000

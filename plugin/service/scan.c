@@ -5,10 +5,10 @@
 #include "mail-user.h"
 #include "str.h"
 #include "strescape.h"
-#include "hold/look.h"
-#include "hold/hold.h"
-#include "scan.h"
 #include "common/user.h"
+#include "hold/hold.h"
+#include "hold/look.h"
+#include "scan.h"
 
 #include <time.h>
 

@@ -41,14 +41,14 @@ static void set_listening(struct acceptor *acceptor, bool on)
 }
 
 static void describe(const struct sockaddr_storage *addr,
-		     struct client_conn_peer *peer)
+		     struct acceptor_peer *peer)
 {
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
 	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
 	const void *octets = &in->sin_addr;
 	int family = AF_INET;
 
-	*peer = (struct client_conn_peer){.port = ntohs(in->sin_port)};
+	*peer = (struct acceptor_peer){.port = ntohs(in->sin_port)};
 	if (addr->ss_family == AF_INET6) {
 		peer->port = ntohs(in6->sin6_port);
 		octets = &in6->sin6_addr;
@@ -99,7 +99,7 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 	while (left-- > 0 && acceptor->started) {
 		struct sockaddr_storage addr = {0};
 		socklen_t len = sizeof(addr);
-		struct client_conn_peer peer;
+		struct acceptor_peer peer;
 		int fd = accept4(listener, (struct sockaddr *)&addr, &len,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 

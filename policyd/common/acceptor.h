@@ -5,13 +5,16 @@
 
 #include <event2/event.h>
 
-#include "worker/client-conn.h"
-
 struct acceptor;
 
+/** The other end of what was accepted. */
+struct acceptor_peer {
+	char address[64]; /**< IP address in text form */
+	unsigned int port;
+};
+
 /** @param fd non-blocking, owned by the callee */
-typedef void acceptor_func(int fd, const struct client_conn_peer *peer,
-			   void *ctx);
+typedef void acceptor_func(int fd, const struct acceptor_peer *peer, void *ctx);
 
 /** @param fds non-blocking; borrowed. Nothing is accepted before _start. */
 struct acceptor *acceptor_new(struct event_base *base, const int *fds,

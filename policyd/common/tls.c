@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tls-memory.h"
 #include "restante/str.h"
+#include "tls-memory.h"
 
 /* RFC 7301: names are length-prefixed */
 static const unsigned char alpn_name[] = "\010restante";

@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "dial.h"
 #include "common/event-pair.h"
 #include "common/log.h"
+#include "dial.h"
 
 #define FIRST_DELAY_MS 100
 #define MAX_DELAY_MS 5000

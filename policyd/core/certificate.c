@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "restante/str.h"
 #include "common/tls.h"
+#include "restante/str.h"
 
 /** @return octets appended, or -1 with errno */
 static ssize_t read_file(const char *path, char *buf, size_t size)

@@ -21,21 +21,20 @@
 
 #include "auth-conn.h"
 #include "certificate.h"
-#include "worker/drain.h"
+#include "common/log.h"
+#include "common/tls.h"
 #include "fallback.h"
 #include "index-service.h"
-#include "common/log.h"
 #include "notes.h"
 #include "policy-service.h"
 #include "privileges.h"
 #include "sessions.h"
-#include "common/tls.h"
 #include "workers.h"
 
 /** For a worker that hangs. One that works has closed the hold a little after
-    DRAIN_SETTLE_MS, and when nobody answers it after DRAIN_QUIET_MS. */
+    RST_IPC_SETTLE_MS, and when nobody answers it after RST_IPC_QUIET_MS. */
 #define TAKEOVER_MS 1000
-#define SETTLE_MS (DRAIN_SETTLE_MS + TAKEOVER_MS)
+#define SETTLE_MS (RST_IPC_SETTLE_MS + TAKEOVER_MS)
 /** What Postfix asks goes before everything else, and after each callback of
     anything else there is a look whether it does. On a busy machine a
     millisecond of work takes many: callbacks are kept short as well. */

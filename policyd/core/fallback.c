@@ -5,8 +5,8 @@
 #include <sys/queue.h>
 
 #include "common/clock.h"
-#include "hold-job.h"
 #include "common/log.h"
+#include "hold-job.h"
 #include "restante/timetable.h"
 
 /**

@@ -197,7 +197,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 /* ---- who comes */
 
-static void on_accepted(int fd, const struct client_conn_peer *peer, void *ctx)
+static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 {
 	static const struct timeval timeout = {.tv_sec = TIMEOUT_SECS};
 	struct index_service *service = ctx;

@@ -55,11 +55,7 @@ void worker_kill(struct worker *worker, const char *reason);
 /** For the log. */
 pid_t worker_pid(const struct worker *worker);
 
-/* For main(): the other end of what workers_new() starts. */
-
-/** What argv[1] is in a worker. */
+/** argv[1] of a worker, which main() then lets begin in worker/main.h. */
 #define WORKERS_ARGUMENT "--worker"
-/** @return exit status of the process */
-int workers_child_main(int argc, char *argv[]);
 
 #endif

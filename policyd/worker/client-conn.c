@@ -20,9 +20,9 @@
 #include "common/clock.h"
 #include "common/listen.h"
 #include "common/log.h"
+#include "common/tls.h"
 #include "records.h"
 #include "restante/provider.h"
-#include "common/tls.h"
 #include "unsent.h"
 
 /** Of what is queued in the bufferevent: above this we stop feeding. What is
@@ -51,7 +51,7 @@ struct client_conn {
 	struct bufferevent *bev; /* NULL: closed */
 	struct event *timer;
 	uint64_t session;
-	struct client_conn_peer peer;
+	struct acceptor_peer peer;
 	const struct client_conn_settings *settings;
 	struct client_conn_callbacks callbacks;
 	void *ctx;
@@ -599,7 +599,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 struct client_conn *client_conn_new(
 	struct event_base *base, struct bufferevent *bev, bool handshaking,
-	uint64_t session, const struct client_conn_peer *peer,
+	uint64_t session, const struct acceptor_peer *peer,
 	const struct client_conn_settings *settings, const char *mechanisms,
 	const struct client_conn_callbacks *callbacks, void *ctx)
 {

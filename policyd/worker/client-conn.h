@@ -9,6 +9,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 
+#include "common/acceptor.h"
 #include "drain.h"
 #include "restante/ipc.h"
 
@@ -32,11 +33,6 @@ struct client_conn_callbacks {
 	void (*ended)(struct client_conn *conn, void *ctx);
 };
 
-struct client_conn_peer {
-	char address[64]; /**< IP address in text form */
-	unsigned int port;
-};
-
 /**
  * @param bev         owned from here on
  * @param handshaking BEV_EVENT_CONNECTED is to come
@@ -45,7 +41,7 @@ struct client_conn_peer {
  */
 struct client_conn *client_conn_new(
 	struct event_base *base, struct bufferevent *bev, bool handshaking,
-	uint64_t session, const struct client_conn_peer *peer,
+	uint64_t session, const struct acceptor_peer *peer,
 	const struct client_conn_settings *settings, const char *mechanisms,
 	const struct client_conn_callbacks *callbacks, void *ctx);
 /** At once, and nobody is told: when the process ends. */

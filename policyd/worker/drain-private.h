@@ -4,8 +4,8 @@
 #ifndef POLICYD_WORKER_DRAIN_PRIVATE_H
 #define POLICYD_WORKER_DRAIN_PRIVATE_H
 
-#include "drain.h"
 #include "common/hold-conn.h"
+#include "drain.h"
 #include "lease.h"
 #include "restante/push.h"
 

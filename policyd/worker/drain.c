@@ -22,8 +22,8 @@ void drain_settings_init(struct drain_settings *settings)
 		.reopen_min_ms = 250,
 		.reopen_max_ms = 60 * 1000,
 		.commit_delay_ms = 100,
-		.quiet_ms = DRAIN_QUIET_MS,
-		.settle_ms = DRAIN_SETTLE_MS,
+		.quiet_ms = RST_IPC_QUIET_MS,
+		.settle_ms = RST_IPC_SETTLE_MS,
 		.close_ms = 5000,
 	};
 }

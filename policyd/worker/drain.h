@@ -13,13 +13,6 @@
 
 #include "restante/ipc.h"
 
-/**
- * A newer sign-in waits for what the older session's client owes, but no
- * longer than it is silent for DRAIN_QUIET_MS, nor than DRAIN_SETTLE_MS in all.
- */
-#define DRAIN_QUIET_MS 1000
-#define DRAIN_SETTLE_MS 5000
-
 struct drain_settings {
 	const char *hostname; /**< for EHLO; borrowed */
 	int64_t keepalive_ms;

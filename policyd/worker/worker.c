@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/acceptor.h"
 #include "client-conn.h"
+#include "common/acceptor.h"
 #include "common/clock.h"
 #include "common/ipc-conn.h"
 #include "common/log.h"
@@ -140,7 +140,7 @@ static void set_socket_options(const struct network *net, int fd)
 		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, reply_ms);
 }
 
-static void on_accepted(int fd, const struct client_conn_peer *peer, void *ctx)
+static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 {
 	static const struct client_conn_callbacks callbacks = {conn_to_core,
 							       conn_ended};

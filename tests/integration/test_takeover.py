@@ -13,7 +13,7 @@ from conftest import DOMAIN, maildir_messages, wait_for
 from peer import PLAIN, Peer
 
 # What a replaced session's client owes is waited for while it is not silent
-# for a second (DRAIN_QUIET_MS), and for five in all (DRAIN_SETTLE_MS).
+# for a second (RST_IPC_QUIET_MS), and for five in all (RST_IPC_SETTLE_MS).
 QUIET, SETTLE = 1, 5
 # Until the first message comes, where an old client owes answers; and where
 # there is nobody to be waited for.

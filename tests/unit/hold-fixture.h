@@ -19,12 +19,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "hold/look.h"
+#include "common/settings.h"
 #include "hold/hold.h"
+#include "hold/locked.h"
+#include "hold/look.h"
 #include "hold/message.h"
 #include "hold/save.h"
-#include "hold/locked.h"
-#include "common/settings.h"
 /* lib.h's and test-util.h's do the same */
 #undef N_ELEMENTS
 #include "test-util.h"

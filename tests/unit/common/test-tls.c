@@ -12,9 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/tls.h"
 #include "test-util.h"
 #include "tls-pem.h"
-#include "common/tls.h"
 
 static const struct {
 	int parts;

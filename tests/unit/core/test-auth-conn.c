@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/dial.h"
 #include "common/log.h"
+#include "core/dial.h"
 #include "test-util.h"
 
 #define HELLO                                                     \

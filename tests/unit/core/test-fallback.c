@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "core/hold-job.h"
 #include "common/log.h"
+#include "core/hold-job.h"
 #include "restante/timetable.h"
 #include "test-util.h"
 

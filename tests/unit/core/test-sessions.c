@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "core/hold-dial.h"
 #include "core/hold-job.h"
-#include "common/log.h"
 #include "test-util.h"
 
 #define AT_ONCE 4

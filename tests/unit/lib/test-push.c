@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The push machine against a scripted client; each script is also run with
    every octet of the client arriving alone. */
-#include "restante/push.h"
 #include "buf.h"
+#include "restante/push.h"
 #include "test-util.h"
 
 #include <malloc.h>

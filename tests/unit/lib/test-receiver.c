@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The receiver machine against a scripted server; each script is also run
    with every octet of the server arriving alone. */
-#include "restante/receiver.h"
 #include "buf.h"
+#include "restante/receiver.h"
 #include "test-util.h"
 
 #include <string.h>

@@ -3,9 +3,9 @@
  * Push against receiver, with a network in memory that cuts where it likes.
  * For the plain way the network hides XRESTANTE from policyd.
  */
+#include "buf.h"
 #include "restante/push.h"
 #include "restante/receiver.h"
-#include "buf.h"
 #include "test-util.h"
 
 #include <stdio.h>

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "hold/dates.h"
-#include "hold/crlf.h"
-#include "hold/attempts.h"
 #include "fallback/fallback.h"
+#include "hold/attempts.h"
+#include "hold/crlf.h"
+#include "hold/dates.h"
 #include "hold/tombstones.h"
 
 #define DAY 86400

@@ -3,8 +3,8 @@
 
 #include "str.h"
 
-#include "service/marks.h"
 #include "fallback/overflow.h"
+#include "service/marks.h"
 
 #define MESSAGES 3
 

@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "buf.h"
-#include "worker/client-conn.h"
 #include "common/log.h"
 #include "test-util.h"
+#include "worker/client-conn.h"
 
 #define SESSION 7
 #define PATIENCE_MS 2000
@@ -313,7 +313,7 @@ static void connect_client(const char *mechanisms)
 {
 	static const struct client_conn_callbacks callbacks = {to_core,
 							       on_ended};
-	const struct client_conn_peer peer = {"192.0.2.1", 4711};
+	const struct acceptor_peer peer = {"192.0.2.1", 4711};
 	struct bufferevent *bev;
 	int fd;
 
