@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/listen.h"
 #include "common/tls.h"
+#include "common/unix-socket.h"
 #include "core/certificate.h"
 #include "core/privileges.h"
 #include "restante/auth.h"
@@ -60,7 +61,7 @@ static const char *check_mend_connect(int error, const char *missing,
 static int check_dial(const char *path, int type)
 {
 	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
-	int fd = listen_unix_connect(path, type);
+	int fd = unix_socket_connect(path, type);
 
 	if (fd < 0)
 		return -1;

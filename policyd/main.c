@@ -17,6 +17,7 @@
 #include "common/listen.h"
 #include "common/log.h"
 #include "common/tls.h"
+#include "common/unix-socket.h"
 #include "core/certificate.h"
 #include "core/conf.h"
 #include "core/core.h"
@@ -179,7 +180,7 @@ static int open_index(const char *path)
 	if (path[0] == '\0')
 		return -1;
 	make_directory_of(path);
-	fd = listen_unix(path, SOCK_STREAM, INDEX_SOCKET_MODE);
+	fd = unix_socket_listen(path, SOCK_STREAM, INDEX_SOCKET_MODE);
 	if (fd < 0)
 		log_errno("index socket not opened, doveadm restante will look "
 			  "at all users",
@@ -201,14 +202,14 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	set_congestion(conf, listen_fds);
 	setup->policy_fd = setup->fdstore->listen_fd;
 	if (setup->policy_fd < 0)
-		setup->policy_fd = listen_unix(conf->policy_socket, SOCK_STREAM,
-					       POLICY_SOCKET_MODE);
+		setup->policy_fd = unix_socket_listen(
+			conf->policy_socket, SOCK_STREAM, POLICY_SOCKET_MODE);
 	if (setup->policy_fd < 0)
 		return refuse("policy_socket", conf->policy_socket,
 			      strerror(errno));
 	make_directory_of(conf->notify_socket);
-	setup->notify_fd = listen_unix(conf->notify_socket, SOCK_DGRAM,
-				       conf->notify_socket_mode);
+	setup->notify_fd = unix_socket_listen(conf->notify_socket, SOCK_DGRAM,
+					      conf->notify_socket_mode);
 	if (setup->notify_fd < 0)
 		return refuse("notify_socket", conf->notify_socket,
 			      strerror(errno));

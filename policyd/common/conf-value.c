@@ -9,8 +9,6 @@
 
 #define MAX_DURATION_MS (INT64_C(10) * 366 * 86400 * 1000)
 #define DIGITS "0123456789"
-/** The kernel's TCP_CA_NAME_MAX: octets of a name with its NUL. */
-#define CONGESTION_MAX 16
 
 struct unit {
 	const char *name;
@@ -88,7 +86,7 @@ bool conf_value_is_congestion(const char *text)
 {
 	size_t n = strlen(text);
 
-	return n < CONGESTION_MAX &&
+	return n < CONF_CONGESTION_MAX &&
 	       strspn(text, "abcdefghijklmnopqrstuvwxyz"
 			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ" DIGITS "-_.") == n;
 }

@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <netinet/in.h>
 
+/** The kernel's TCP_CA_NAME_MAX: octets of a congestion control's name, with
+    its NUL. */
+#define CONF_CONGESTION_MAX 16
+
 /** One address to listen on. */
 struct conf_listen {
 	char *text; /**< as it was written */
