@@ -1,43 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
  *   HANDSHAKE --CONNECTED--> SIGN_IN --250 to ATRN--> PUSH
+ *       |                       |                      |
+ *       '-----------------------+----------------------'
+ *                               v
+ *                            CLOSING --both done--> ended, freed
  *
- * and from everywhere to CLOSING, where the last words are sent and the last
- * acknowledgements brought to the hold; the session ends when both are done.
+ * HANDSHAKE  TLS; no machine yet
+ * SIGN_IN    rst_provider has the octets; the core answers its questions
+ * PUSH       the drain has the octets
+ * CLOSING    entered from everywhere, when the client left, broke a protocol,
+ *            was dismissed, or took too long. Two things end side by side: the
+ *            line (the last words leave, and the client closes, within
+ *            close_ms), and the drain (acknowledgements are brought to the
+ *            hold).
+ *
  * Every callback ends in pump(), which alone moves octets and changes phases.
  */
 #include "client-conn.h"
 
 #include <event2/buffer.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/listen.h"
 #include "common/log.h"
 #include "common/tls.h"
-#include "records.h"
+#include "line.h"
 #include "restante/provider.h"
-#include "unsent.h"
-
-/** Of what is queued in the bufferevent: above this we stop feeding. What is
-    there cannot be taken back when the session is replaced; what is still in
-    the push machine can. */
-#define MAX_OUTPUT (32 * 1024)
-/** and go on when so much is left */
-#define LOW_OUTPUT (16 * 1024)
-/** of what was read and nobody has taken yet: above this we stop reading */
-#define MAX_INPUT (64 * 1024)
 
 #define MAX_AUTH_FAILURES 3
 #define MAX_BAD_COMMANDS 10
-/** more than TCP sends at once to somebody new, 10 packets */
-#define MUCH (24 * 1024)
 
 enum phase {
 	PHASE_HANDSHAKE,
@@ -48,7 +42,7 @@ enum phase {
 
 struct client_conn {
 	struct event_base *base;
-	struct bufferevent *bev; /* NULL: closed */
+	struct line line;
 	struct event *timer;
 	uint64_t session;
 	struct acceptor_peer peer;
@@ -57,21 +51,17 @@ struct client_conn {
 	void *ctx;
 
 	enum phase phase;
-	struct rst_provider *provider;
-	struct drain *drain;
-	struct unsent unsent;
-	struct records records;
-	char *mechanisms; /* the provider's view */
-	char *user;
+	struct rst_provider *provider; /* SIGN_IN */
+	struct drain *drain;           /* from PUSH on */
+	char *mechanisms;              /* the provider's view */
+	char *user;                    /* NULL: not known yet */
 	int64_t opened_ms, now_ms;
-	int64_t close_ms; /* CLOSING: when it is closed whatever is left */
+	int64_t close_ms; /* CLOSING: when the line is closed at last */
 
 	bool connected; /* the handshake is done */
-	bool lost;      /* nothing more comes, and nothing can be sent */
-	bool closing;   /* asked for: to be CLOSING at the end of this turn */
-	bool shut;      /* we have said our last word */
-	bool known;     /* the core has heard of us */
-	bool much;      /* was to be sent, and settings->congestion is set */
+	bool lost;      /* the line is broken, or the client has closed it */
+	bool closing;   /* CLOSING comes at the end of this turn */
+	bool known;     /* the core has heard of this session */
 	bool pumping, again;
 	char reason[256]; /* why it ended; the first one counts */
 };
@@ -155,79 +145,56 @@ static void log_closed(struct client_conn *conn)
 
 /* ---- input and output */
 
-/* Both machines' way to take octets. */
-static ssize_t machine_recv(struct client_conn *conn, const char *buf,
-			    size_t len)
+/* Offers octets to the machine of this phase. */
+static ssize_t machine_recv(struct client_conn *conn, struct rst_str octets)
 {
 	if (conn->phase == PHASE_PUSH)
-		return drain_recv(conn->drain, buf, len, conn->now_ms);
-	return rst_provider_recv(conn->provider, buf, len, conn->now_ms);
+		return drain_recv(conn->drain, octets.p, octets.n,
+				  conn->now_ms);
+	return rst_provider_recv(conn->provider, octets.p, octets.n,
+				 conn->now_ms);
 }
 
 /* @return octets taken, or negative: the client broke the protocol */
 static ssize_t offer_input(struct client_conn *conn)
 {
-	struct evbuffer *input = bufferevent_get_input(conn->bev);
-	size_t len = evbuffer_get_length(input);
+	struct rst_str octets = line_input(&conn->line);
 	ssize_t taken;
 
-	if (len == 0)
+	if (octets.n == 0)
 		return 0;
-	if (len > MAX_INPUT)
-		len = MAX_INPUT;
-	taken = machine_recv(conn, (char *)evbuffer_pullup(input, (ssize_t)len),
-			     len);
+	taken = machine_recv(conn, octets);
 	if (taken > 0)
-		(void)evbuffer_drain(input, (size_t)taken);
+		line_take(&conn->line, (size_t)taken);
 	return taken;
 }
 
-static void restrain_input(struct client_conn *conn)
+static const char *machine_output(const struct client_conn *conn, size_t *len_r)
 {
-	size_t len = evbuffer_get_length(bufferevent_get_input(conn->bev));
-
-	if (len > MAX_INPUT)
-		(void)bufferevent_disable(conn->bev, EV_READ);
-	else if ((bufferevent_get_enabled(conn->bev) & EV_READ) == 0)
-		(void)bufferevent_enable(conn->bev, EV_READ);
+	if (conn->drain != NULL)
+		return drain_output(conn->drain, len_r);
+	if (conn->provider != NULL)
+		return rst_provider_output(conn->provider, len_r);
+	*len_r = 0;
+	return NULL;
 }
 
-static bool is_extended(const struct client_conn *conn)
-{
-	return conn->drain != NULL && drain_extended(conn->drain);
-}
-
-static int write_output(struct client_conn *conn, const char *data, size_t len)
-{
-	struct evbuffer *output = bufferevent_get_output(conn->bev);
-
-	if (conn->drain != NULL && !drain_extended(conn->drain))
-		return records_write_lines(output, data, len);
-	return records_write(&conn->records, output, data, len, conn->now_ms);
-}
-
-/* @return octets moved */
+/* @return octets moved from the machine to the line */
 static size_t flush_output(struct client_conn *conn)
 {
-	struct evbuffer *output = bufferevent_get_output(conn->bev);
-	size_t queued = evbuffer_get_length(output), len;
-	const char *data;
+	bool plain = conn->drain != NULL && !drain_extended(conn->drain);
+	size_t room = line_room(&conn->line), len;
+	const char *data = machine_output(conn, &len);
 
-	if (queued >= MAX_OUTPUT)
-		return 0;
-	if (conn->drain != NULL)
-		data = drain_output(conn->drain, &len);
-	else if (conn->provider != NULL)
-		data = rst_provider_output(conn->provider, &len);
-	else
-		return 0;
-	if (len == 0)
+	if (room == 0 || len == 0)
 		return 0;
 	/* a plain client has one message on its way, in lines */
-	if (len > MAX_OUTPUT - queued && is_extended(conn))
-		len = MAX_OUTPUT - queued;
-	if (write_output(conn, data, len) < 0)
-		abort(); /* out of memory */
+	if (len > room && conn->drain != NULL && !plain)
+		len = room;
+	if (plain)
+		line_write_lines(&conn->line, data, len);
+	else
+		line_write(&conn->line, data, len, conn->now_ms);
 	if (conn->drain != NULL)
 		drain_sent(conn->drain, len, conn->now_ms);
 	else
@@ -235,96 +202,46 @@ static size_t flush_output(struct client_conn *conn)
 	return len;
 }
 
-/* A letter or two come sooner without: of BBR, which does not know the line yet
-   then, packets after the second go slowly. */
-static void choose_congestion(struct client_conn *conn, evutil_socket_t fd)
-{
-	conn->much = true;
-	if (fd >= 0)
-		(void)listen_congestion(fd, conn->settings->congestion);
-}
-
-/* The octets may not have reached the kernel yet; but no more than
-   MAX_OUTPUT has not. */
-static void note_moved(struct client_conn *conn, size_t octets)
-{
-	evutil_socket_t fd = bufferevent_getfd(conn->bev);
-
-	if (!conn->much && conn->unsent.octets + octets >= MUCH)
-		choose_congestion(conn, fd);
-	if (unsent_moved(&conn->unsent, octets, conn->now_ms) && fd >= 0)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
-				 &conn->unsent.limit,
-				 sizeof(conn->unsent.limit));
-}
-
 /* ---- closing */
-
-static void close_client(struct client_conn *conn)
-{
-	bufferevent_free(conn->bev);
-	conn->bev = NULL;
-}
-
-/* What the kernel has not sent, or would send again, is dropped. */
-static void reset_client(struct client_conn *conn)
-{
-	static const struct linger at_once = {.l_onoff = 1};
-	evutil_socket_t fd = bufferevent_getfd(conn->bev);
-
-	if (fd >= 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once,
-				 sizeof(at_once));
-	conn->lost = true;
-}
 
 static void begin_closing(struct client_conn *conn)
 {
 	conn->phase = PHASE_CLOSING;
 	conn->close_ms = conn->now_ms + conn->settings->close_ms;
-	if (conn->drain != NULL && drain_aborted(conn->drain))
-		reset_client(conn);
+	if (conn->drain != NULL && drain_aborted(conn->drain)) {
+		line_reset(&conn->line);
+		conn->lost = true;
+	}
 	if (conn->lost)
-		close_client(conn);
+		line_close(&conn->line);
 	else
-		bufferevent_setwatermark(conn->bev, EV_WRITE, 0, 0);
+		line_finish(&conn->line);
 	if (conn->drain != NULL)
 		drain_end(conn->drain, conn->now_ms);
 }
 
-/* The connection is not closed before the client has closed it too: octets of
-   its that came to a closed socket would make the kernel take back what it
-   has not read yet. */
-static void finish_client(struct client_conn *conn)
+/* The line is closed when the client has closed it too, or in the end. */
+static void finish_line(struct client_conn *conn)
 {
-	struct evbuffer *input = bufferevent_get_input(conn->bev);
-	struct evbuffer *output = bufferevent_get_output(conn->bev);
-	evutil_socket_t fd = bufferevent_getfd(conn->bev);
-
-	(void)evbuffer_drain(input, evbuffer_get_length(input));
-	if (!conn->shut && flush_output(conn) == 0 &&
-	    evbuffer_get_length(output) == 0) {
-		conn->shut = true;
-		tls_goodbye(conn->bev);
-		if (fd < 0 || shutdown(fd, SHUT_WR) < 0)
-			conn->lost = true;
-		(void)bufferevent_enable(conn->bev, EV_READ);
-	}
+	line_take(&conn->line, SIZE_MAX);
+	if (!conn->line.shut && flush_output(conn) == 0 &&
+	    line_is_flushed(&conn->line) && !line_shut(&conn->line))
+		conn->lost = true;
 	if (conn->lost || conn->now_ms >= conn->close_ms)
-		close_client(conn);
+		line_close(&conn->line);
 }
 
 static void closing_turn(struct client_conn *conn)
 {
-	if (conn->bev != NULL)
-		finish_client(conn);
+	if (conn->line.bev != NULL)
+		finish_line(conn);
 	if (conn->drain != NULL)
 		drain_work(conn->drain, conn->now_ms);
 }
 
 static bool has_ended(const struct client_conn *conn)
 {
-	return conn->phase == PHASE_CLOSING && conn->bev == NULL &&
+	return conn->phase == PHASE_CLOSING && conn->line.bev == NULL &&
 	       (conn->drain == NULL || drain_ended(conn->drain));
 }
 
@@ -376,7 +293,7 @@ static void drain_wake(void *ctx)
 	pump(ctx);
 }
 
-/* What the provider did not take of the input is the push machine's. */
+/* Input that the provider did not take belongs to the push machine. */
 static void turn_round(struct client_conn *conn)
 {
 	static const struct drain_callbacks callbacks = {on_drain_to_core,
@@ -387,7 +304,7 @@ static void turn_round(struct client_conn *conn)
 	rst_provider_free(&conn->provider);
 	conn->drain = drain_new(conn->base, &conn->settings->drain, conn->user,
 				&callbacks, conn, conn->now_ms);
-	unsent_init(&conn->unsent, conn->now_ms);
+	line_measure(&conn->line, conn->now_ms);
 	conn->phase = PHASE_PUSH;
 	log_session(conn, LOG_INFO, "signed in", NULL, NULL);
 }
@@ -429,14 +346,14 @@ static void start_sign_in(struct client_conn *conn)
 	};
 
 	log_session(conn, LOG_INFO, "session opened", "tls",
-		    tls_version(conn->bev));
+		    tls_version(conn->line.bev));
 	conn->phase = PHASE_SIGN_IN;
 	if (conn->mechanisms[0] != '\0') {
 		conn->provider = rst_provider_new(&limits, conn->now_ms);
 		return;
 	}
 	(void)evbuffer_add_printf(
-		bufferevent_get_output(conn->bev),
+		bufferevent_get_output(conn->line.bev),
 		"421 4.3.0 %s Sign-in is not possible now\r\n",
 		limits.hostname);
 	set_reason(conn, "no mechanisms", "");
@@ -469,7 +386,7 @@ static void push_turn(struct client_conn *conn)
 		drain_work(conn->drain, conn->now_ms);
 		moved = conn->lost ? 0 : flush_output(conn);
 		if (moved > 0)
-			note_moved(conn, moved);
+			line_moved(&conn->line, moved, conn->now_ms);
 	} while (taken > 0 || moved > 0);
 	if (drain_over(conn->drain) != NULL) {
 		set_reason(conn, drain_over(conn->drain), "");
@@ -478,12 +395,12 @@ static void push_turn(struct client_conn *conn)
 		set_reason(conn, "protocol error", "");
 		conn->closing = true;
 	} else if (conn->lost) {
-		/* what it acknowledged before it left has been taken */
+		/* acknowledgements from before the loss were taken above */
 		conn->closing = true;
 	}
 }
 
-/* ---- the one place */
+/* ---- the order of things */
 
 static void set_timer(struct client_conn *conn)
 {
@@ -494,7 +411,7 @@ static void set_timer(struct client_conn *conn)
 		deadline = conn->opened_ms + conn->settings->sign_in_timeout_ms;
 	else if (conn->phase == PHASE_SIGN_IN)
 		deadline = rst_provider_deadline(conn->provider);
-	else if (conn->phase == PHASE_CLOSING && conn->bev != NULL)
+	else if (conn->phase == PHASE_CLOSING && conn->line.bev != NULL)
 		deadline = conn->close_ms;
 	if (conn->drain != NULL)
 		other = drain_deadline(conn->drain);
@@ -560,8 +477,8 @@ static void pump(struct client_conn *conn)
 		finish(conn);
 		return;
 	}
-	if (conn->bev != NULL && conn->phase != PHASE_CLOSING)
-		restrain_input(conn);
+	if (conn->line.bev != NULL && conn->phase != PHASE_CLOSING)
+		line_restrain(&conn->line);
 	set_timer(conn);
 }
 
@@ -606,7 +523,6 @@ struct client_conn *client_conn_new(
 	struct client_conn *conn = rst_calloc(1, sizeof(*conn));
 
 	conn->base = base;
-	conn->bev = bev;
 	conn->session = session;
 	conn->peer = *peer;
 	conn->settings = settings;
@@ -619,8 +535,8 @@ struct client_conn *client_conn_new(
 	if (conn->timer == NULL)
 		abort();
 	bufferevent_setcb(bev, on_io, on_io, on_event, conn);
-	bufferevent_setwatermark(bev, EV_WRITE, LOW_OUTPUT, 0);
-	(void)bufferevent_enable(bev, EV_READ | EV_WRITE);
+	line_init(&conn->line, bev, settings->congestion,
+		  settings->drain.reply_timeout_ms);
 	pump(conn);
 	return conn;
 }
@@ -632,8 +548,7 @@ void client_conn_free(struct client_conn **_conn)
 	*_conn = NULL;
 	if (conn == NULL)
 		return;
-	if (conn->bev != NULL)
-		bufferevent_free(conn->bev);
+	line_close(&conn->line);
 	event_free(conn->timer);
 	rst_provider_free(&conn->provider);
 	drain_free(&conn->drain);

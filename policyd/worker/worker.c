@@ -2,12 +2,8 @@
 #include "worker.h"
 
 #include <event2/event.h>
-#include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client-conn.h"
@@ -16,7 +12,6 @@
 #include "common/ipc-conn.h"
 #include "common/log.h"
 #include "common/tls.h"
-#include "unsent.h"
 
 /** A session's number is its slot in the table, below a serial number. */
 #define SLOT_BITS 20
@@ -121,25 +116,6 @@ static void make_room(struct network *net)
 		client_conn_drop(oldest);
 }
 
-static void set_option(int fd, int level, int name, int64_t value)
-{
-	int n = value > INT_MAX ? INT_MAX : (int)value;
-
-	/* where it does not work, the connection works less well */
-	(void)setsockopt(fd, level, name, &n, sizeof(n));
-}
-
-static void set_socket_options(const struct network *net, int fd)
-{
-	int64_t reply_ms = net->settings.drain.reply_timeout_ms;
-
-	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MIN);
-	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	if (reply_ms > 0)
-		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, reply_ms);
-}
-
 static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 {
 	static const struct client_conn_callbacks callbacks = {conn_to_core,
@@ -157,7 +133,6 @@ static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 		(void)close(fd);
 		return;
 	}
-	set_socket_options(net, fd);
 	bev = tls_accept(net->tls, net->base, fd);
 	if (bev == NULL) {
 		log_short(LOG_ERR, "connection not accepted", "remote",
