@@ -6,21 +6,21 @@
 
 #include "common/log.h"
 
-void drain_tell(struct drain *drain, struct lease *lease, int64_t now_ms)
+void drain_mark(struct drain *drain, struct lease *lease, int64_t now_ms)
 {
-	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold);
+	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold.conn);
 
 	if (lease->verdict == RST_VERDICT_OK)
 		rst_hold_dialler_ack(hold, lease->id);
 	else
 		rst_hold_dialler_fallback(hold, lease->id,
 					  rst_str(lease->reply));
-	lease->told = drain->generation;
-	if (drain->told++ == 0)
-		drain->told_ms = now_ms;
+	lease->marked = drain->hold.generation;
+	if (drain->hold.marks++ == 0)
+		drain->hold.marked_ms = now_ms;
 }
 
-void drain_wait_longer(struct drain *drain, struct lease *lease, int64_t now_ms)
+void drain_defer(struct drain *drain, struct lease *lease, int64_t now_ms)
 {
 	const struct drain_settings *settings = drain->settings;
 
@@ -29,8 +29,8 @@ void drain_wait_longer(struct drain *drain, struct lease *lease, int64_t now_ms)
 				  : drain_next_delay(lease->delay_ms,
 						     settings->retry_max_ms);
 	lease->retry_ms = now_ms + lease->delay_ms;
-	if (drain->retry_ms < 0 || lease->retry_ms < drain->retry_ms)
-		drain->retry_ms = lease->retry_ms;
+	if (drain->next.retry_ms < 0 || lease->retry_ms < drain->next.retry_ms)
+		drain->next.retry_ms = lease->retry_ms;
 }
 
 static void log_result(const struct drain *drain, const struct lease *lease,
@@ -69,13 +69,14 @@ static void decide(struct drain *drain, struct lease *lease,
 		free(lease->reply);
 		lease->reply = rst_str_dup(ev->text);
 	}
-	if (drain->state != HOLD_OPEN)
+	if (!drain_may_mark(drain))
 		return;
-	/* a connection opened since it was pushed is told when it lists the
-	   message; if it has not, somebody else has removed it */
-	if (lease->listed == drain->generation)
-		drain_tell(drain, lease, now_ms);
-	else if (!drain->listing)
+	/* On a connection that was opened since the push, the message is marked
+	   when it is listed. Where all was listed without it, it has been
+	   removed by something else. */
+	if (lease->listed == drain->hold.generation)
+		drain_mark(drain, lease, now_ms);
+	else if (drain->hold.state == HOLD_OPEN)
 		lease_remove(&drain->leases, lease);
 }
 
@@ -93,28 +94,40 @@ static void on_result(struct drain *drain, const struct rst_push_event *ev,
 	}
 	drain->counts.deferred++;
 	lease->state = LEASE_WAITING;
-	drain_wait_longer(drain, lease, now_ms);
+	drain_defer(drain, lease, now_ms);
+}
+
+static void on_ready(struct drain *drain, bool extended)
+{
+	if (drain->client.state == CLIENT_GREETING)
+		drain->client.state = CLIENT_PUSHING;
+	drain->client.extended = extended;
+	drain->next.wanted = true;
+}
+
+static void on_closed(struct drain *drain, struct rst_str text)
+{
+	if (drain->client.state < CLIENT_ABORTED)
+		drain->client.state = CLIENT_OVER;
+	(void)snprintf(drain->client.over_text, sizeof(drain->client.over_text),
+		       "%.*s", (int)text.n, text.p);
 }
 
 bool drain_take_push_event(struct drain *drain, int64_t now_ms)
 {
 	struct rst_push_event ev;
 
-	if (!rst_push_next(drain->push, &ev))
+	if (!rst_push_next(drain->client.push, &ev))
 		return false;
 	switch (ev.type) {
 	case RST_PUSH_READY:
-		drain->ready = true;
-		drain->extended = ev.extended;
-		drain->wanted = true;
+		on_ready(drain, ev.extended);
 		break;
 	case RST_PUSH_RESULT:
 		on_result(drain, &ev, now_ms);
 		break;
 	case RST_PUSH_CLOSED:
-		drain->over = true;
-		(void)snprintf(drain->over_text, sizeof(drain->over_text),
-			       "%.*s", (int)ev.text.n, ev.text.p);
+		on_closed(drain, ev.text);
 		break;
 	}
 	return true;

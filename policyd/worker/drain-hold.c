@@ -3,7 +3,7 @@
 
 #include "common/log.h"
 
-/** messages that we remember, on the way, waiting, or not yet removed */
+/** Messages on their way, deferred, or not yet removed from the hold. */
 #define MAX_LEASES 4096
 
 static void log_hold(const struct drain *drain, int level, const char *message,
@@ -24,30 +24,31 @@ static void log_hold(const struct drain *drain, int level, const char *message,
 
 void drain_open_hold(struct drain *drain)
 {
-	drain->wanted = false;
-	drain->state = HOLD_ASKED;
+	drain->next.wanted = false;
+	drain->hold.state = HOLD_ASKED;
 	drain_to_core(drain, RST_IPC_HOLD_OPEN);
 }
 
 void drain_open_later(struct drain *drain, int64_t now_ms)
 {
-	drain->wanted = true;
-	drain->open_ms = now_ms + drain->reopen_delay_ms;
-	drain->reopen_delay_ms = drain_next_delay(
-		drain->reopen_delay_ms, drain->settings->reopen_max_ms);
+	drain->next.wanted = true;
+	drain->next.open_ms = now_ms + drain->next.delay_ms;
+	drain->next.delay_ms = drain_next_delay(drain->next.delay_ms,
+						drain->settings->reopen_max_ms);
 }
 
-/* The messages that wait by themselves are looked through only here. */
+/* Only here, once a connection, are all deferred messages looked through. */
 static void find_retry(struct drain *drain)
 {
 	const struct lease *lease;
 
-	drain->retry_ms = -1;
+	drain->next.retry_ms = -1;
 	TAILQ_FOREACH(lease, &drain->leases.list, next)
 	{
 		if (lease->delay_ms > 0 && lease->state != LEASE_FLYING &&
-		    (drain->retry_ms < 0 || lease->retry_ms < drain->retry_ms))
-			drain->retry_ms = lease->retry_ms;
+		    (drain->next.retry_ms < 0 ||
+		     lease->retry_ms < drain->next.retry_ms))
+			drain->next.retry_ms = lease->retry_ms;
 	}
 }
 
@@ -56,44 +57,43 @@ void drain_close_hold(struct drain *drain, int64_t due)
 	struct rst_ipc msg = {.type = RST_IPC_HOLD_CLOSED,
 			      .n = {due >= 0 ? 1 : 0, due}};
 
-	hold_conn_free(&drain->hold);
-	drain->state = HOLD_NONE;
-	drain->wanted = drain->wanted || drain->more;
-	drain->more = false;
-	drain->listing = false;
-	drain->waiting = false;
-	drain->committing = false;
-	drain->told = 0;
+	hold_conn_free(&drain->hold.conn);
+	drain->hold.state = HOLD_NONE;
+	drain->hold.message_state = MESSAGE_SKIPPED;
+	drain->next.wanted = drain->next.wanted || drain->hold.more;
+	drain->hold.more = false;
+	drain->hold.committing = false;
+	drain->hold.marks = 0;
 	find_retry(drain);
 	drain->callbacks.to_core(&msg, drain->ctx);
 }
 
-/* Everything was said and heard. */
-static void hold_finished(struct drain *drain, int64_t due, int64_t now_ms)
+/* BYE was answered: no mark was lost. */
+static void on_bye(struct drain *drain, int64_t due, int64_t now_ms)
 {
-	drain->reopen_delay_ms = drain->settings->reopen_min_ms;
+	drain->next.delay_ms = drain->settings->reopen_min_ms;
 	drain_close_hold(drain, due);
-	if (drain->skipped && !drain->ended) {
-		/* at once where there is room again, else as for 4xx */
-		drain->wanted = true;
-		drain->open_ms =
-			drain->removed ? now_ms
-				       : now_ms + drain->settings->retry_min_ms;
+	if (drain->hold.skipped && drain->client.state < CLIENT_GONE) {
+		/* at once where leases are free again, else as for 4xx */
+		drain->next.wanted = true;
+		drain->next.open_ms = now_ms;
+		if (!drain->hold.removed)
+			drain->next.open_ms += drain->settings->retry_min_ms;
 	}
 }
 
 void drain_hold_lost(struct drain *drain, const char *reason, int64_t now_ms)
 {
-	if (drain->state != HOLD_ENDING || !drain->ended)
+	if (drain->hold.state != HOLD_ENDING ||
+	    drain->client.state < CLIENT_GONE)
 		log_hold(drain, LOG_WARNING, "hold connection lost",
 			 RST_STR(""), rst_str(reason));
-	if (drain->feeding) {
-		drain->feeding = false;
-		rst_push_abort(drain->push, "held mail cannot be read now");
-	}
+	if (drain->hold.message_state == MESSAGE_FEEDING)
+		rst_push_abort(drain->client.push,
+			       "held mail cannot be read now");
 	drain_close_hold(drain, -1);
-	/* what it was told may not have been heard */
-	drain->generation++;
+	/* its marks may not have been heard */
+	drain->hold.generation++;
 	drain_open_later(drain, now_ms);
 }
 
@@ -107,11 +107,11 @@ static void on_refused(struct drain *drain, const struct rst_hold_event *ev,
 	log_hold(drain, busy ? LOG_INFO : LOG_WARNING, "hold not opened",
 		 ev->code, ev->text);
 	drain_close_hold(drain, -1);
-	drain->generation++;
+	drain->hold.generation++;
 	if (!nothing)
 		drain_open_later(drain, now_ms);
 	else
-		drain->open_ms = now_ms + drain->settings->reopen_max_ms;
+		drain->next.open_ms = now_ms + drain->settings->reopen_max_ms;
 }
 
 /* ---- what the hold says */
@@ -119,28 +119,26 @@ static void on_refused(struct drain *drain, const struct rst_hold_event *ev,
 static void on_opened(struct drain *drain, const struct rst_hold_event *ev,
 		      int64_t now_ms)
 {
-	drain->state = HOLD_OPEN;
-	drain->listing = true;
-	drain->announced = ev->messages;
-	drain->given = 0;
-	if (!drain->over)
-		rst_push_summary(drain->push, ev->messages, ev->octets);
-	rst_hold_dialler_drain(hold_conn_machine(drain->hold), now_ms);
+	drain->hold.state = HOLD_LISTING;
+	drain->hold.announced = ev->messages;
+	drain->hold.given = 0;
+	rst_push_summary(drain->client.push, ev->messages, ev->octets);
+	rst_hold_dialler_drain(hold_conn_machine(drain->hold.conn), now_ms);
 }
 
-/* Is this one to be pushed (again)? Its octets come in any case. */
+/* Is the message to be pushed (again)? The hold sends its octets in any case.
+ */
 static bool wants_push(struct drain *drain, const struct lease *lease,
 		       int64_t now_ms)
 {
-	if (drain->state != HOLD_OPEN || drain->ended || drain->over ||
-	    drain->leaving)
+	if (!drain_may_mark(drain) || !drain_may_push(drain))
 		return false;
 	if (lease != NULL)
 		return lease->state == LEASE_WAITING &&
 		       now_ms >= lease->retry_ms;
 	if (drain->leases.count < MAX_LEASES)
 		return true;
-	drain->skipped = true;
+	drain->hold.skipped = true;
 	return false;
 }
 
@@ -149,25 +147,24 @@ static void on_message(struct drain *drain, const struct rst_hold_event *ev,
 {
 	struct lease *lease = lease_find(&drain->leases, ev->id);
 
-	drain->feeding = false;
+	drain->hold.message_state = MESSAGE_SKIPPED;
 	if (lease != NULL) {
-		lease->listed = drain->generation;
-		if (drain->state == HOLD_OPEN &&
-		    lease->state == LEASE_DECIDED &&
-		    lease->told != drain->generation &&
+		lease->listed = drain->hold.generation;
+		if (drain_may_mark(drain) && lease->state == LEASE_DECIDED &&
+		    lease->marked != drain->hold.generation &&
 		    now_ms >= lease->retry_ms)
-			drain_tell(drain, lease, now_ms);
+			drain_mark(drain, lease, now_ms);
 	}
 	if (wants_push(drain, lease, now_ms)) {
-		drain->message = *ev;
-		drain->waiting = true;
+		drain->hold.message = *ev;
+		drain->hold.message_state = MESSAGE_WAITING;
 	}
 }
 
-/* @return whether the message that waits could be started */
+/* @return whether the message that waits was started */
 static bool start_message(struct drain *drain, int64_t now_ms)
 {
-	const struct rst_hold_event *ev = &drain->message;
+	const struct rst_hold_event *ev = &drain->hold.message;
 	const struct rst_push_message msg = {
 		.id = ev->id,
 		.mail_from = ev->mail_from,
@@ -176,7 +173,7 @@ static bool start_message(struct drain *drain, int64_t now_ms)
 	};
 	struct lease *lease;
 
-	if (!rst_push_ready(drain->push))
+	if (!rst_push_ready(drain->client.push))
 		return false;
 	lease = lease_find(&drain->leases, ev->id);
 	if (lease == NULL)
@@ -184,10 +181,12 @@ static bool start_message(struct drain *drain, int64_t now_ms)
 	lease->state = LEASE_FLYING;
 	lease->size = ev->size;
 	lease->started_ms = now_ms;
-	lease->listed = drain->generation;
-	drain->given++;
-	drain->waiting = false;
-	drain->feeding = rst_push_message(drain->push, &msg, now_ms) == 0;
+	lease->listed = drain->hold.generation;
+	drain->hold.given++;
+	drain->hold.message_state =
+		rst_push_message(drain->client.push, &msg, now_ms) == 0
+			? MESSAGE_FEEDING
+			: MESSAGE_SKIPPED;
 	return true;
 }
 
@@ -196,49 +195,45 @@ static void on_octets(struct drain *drain, struct rst_str octets,
 {
 	size_t taken;
 
-	if (!drain->feeding)
+	if (drain->hold.message_state != MESSAGE_FEEDING)
 		return;
-	taken = rst_push_octets(drain->push, octets.p, octets.n, now_ms);
+	taken = rst_push_octets(drain->client.push, octets.p, octets.n, now_ms);
 	if (taken < octets.n)
 		/* never: no more than its room was offered */
-		rst_push_abort(drain->push, "octets of a message were lost");
+		rst_push_abort(drain->client.push,
+			       "octets of a message were lost");
 }
 
 /*
- * What we remember and a whole list does not have has most likely been removed:
- * by an ACK that the last connection still heard, or by its fallback time. But
- * a message that cannot be read just now is not listed either, and will come
- * again: only GONE lets the client forget.
+ * A lease whose message is not in the whole list is removed: most likely the
+ * message has left the hold, by an ACK that the last connection still heard or
+ * by its fallback time. But a message that cannot be read just now is not
+ * listed either, and will come again: only GONE lets the client forget an id.
  */
 static void on_listed(struct drain *drain)
 {
 	struct lease *lease, *next;
 
-	drain->listing = false;
+	if (drain->hold.state == HOLD_LISTING)
+		drain->hold.state = HOLD_OPEN;
 	for (lease = TAILQ_FIRST(&drain->leases.list); lease != NULL;
 	     lease = next) {
 		next = TAILQ_NEXT(lease, next);
 		if (lease->state != LEASE_FLYING &&
-		    lease->listed != drain->generation)
+		    lease->listed != drain->hold.generation)
 			lease_remove(&drain->leases, lease);
 	}
-}
-
-/* The hold does not have it any more: nobody will ask about it again. */
-static void forget(struct drain *drain, struct lease *lease)
-{
-	if (!drain->over)
-		rst_push_forget(drain->push, lease->id);
-	lease_remove(&drain->leases, lease);
 }
 
 static void on_gone(struct drain *drain, struct rst_str id)
 {
 	struct lease *lease = lease_find(&drain->leases, id);
 
-	drain->removed = true;
-	if (lease != NULL)
-		forget(drain, lease);
+	drain->hold.removed = true;
+	if (lease == NULL)
+		return;
+	rst_push_forget(drain->client.push, lease->id);
+	lease_remove(&drain->leases, lease);
 }
 
 static void on_kept(struct drain *drain, const struct rst_hold_event *ev,
@@ -253,7 +248,7 @@ static void on_kept(struct drain *drain, const struct rst_hold_event *ev,
 	rst_logline_str(&line, "reason", ev->text);
 	log_line(LOG_WARNING, &line);
 	if (lease != NULL)
-		drain_wait_longer(drain, lease, now_ms);
+		drain_defer(drain, lease, now_ms);
 }
 
 static void on_hold_event(struct drain *drain, const struct rst_hold_event *ev,
@@ -273,10 +268,11 @@ static void on_hold_event(struct drain *drain, const struct rst_hold_event *ev,
 		on_octets(drain, ev->octets_view, now_ms);
 		break;
 	case RST_HOLD_MESSAGE_END:
-		drain->feeding = false;
+		drain->hold.message_state = MESSAGE_SKIPPED;
 		break;
 	case RST_HOLD_DRAINED:
-		if (drain->listing)
+		/* in OPEN it answers MORE, which lists only new messages */
+		if (drain->hold.state != HOLD_OPEN)
 			on_listed(drain);
 		break;
 	case RST_HOLD_GONE:
@@ -286,10 +282,10 @@ static void on_hold_event(struct drain *drain, const struct rst_hold_event *ev,
 		on_kept(drain, ev, now_ms);
 		break;
 	case RST_HOLD_COMMITTED:
-		drain->committing = false;
+		drain->hold.committing = false;
 		break;
 	case RST_HOLD_CLOSED:
-		hold_finished(drain, ev->due, now_ms);
+		on_bye(drain, ev->due, now_ms);
 		break;
 	case RST_HOLD_RELEASED:
 	case RST_HOLD_USER:
@@ -305,12 +301,14 @@ bool drain_take_hold_event(struct drain *drain, int64_t now_ms)
 	size_t room;
 	int ret;
 
-	if (drain->hold == NULL)
+	if (drain->hold.conn == NULL)
 		return false;
-	if (drain->waiting)
+	if (drain->hold.message_state == MESSAGE_WAITING)
 		return start_message(drain, now_ms);
-	room = drain->feeding ? rst_push_room(drain->push) : SIZE_MAX;
-	ret = hold_conn_next(drain->hold, room, &ev, now_ms);
+	room = drain->hold.message_state == MESSAGE_FEEDING
+		       ? rst_push_room(drain->client.push)
+		       : SIZE_MAX;
+	ret = hold_conn_next(drain->hold.conn, room, &ev, now_ms);
 	if (ret < 0) {
 		drain_hold_lost(drain, "closed or not understood", now_ms);
 		return true;

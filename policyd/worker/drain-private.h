@@ -1,6 +1,35 @@
 /* SPDX-License-Identifier: MIT */
-/** What drain.c (when what is done), drain-client.c (what the client decides)
-    and drain-hold.c (what the hold says) share. */
+/**
+ * What drain.c (when what is done), drain-client.c (what the client decides)
+ * and drain-hold.c (what the hold says) share.
+ *
+ * A drain is two conversations, each with a state. With the client:
+ *
+ *   GREETING --EHLO answered--> PUSHING --plain, nothing left--> QUITTING
+ *       |                          |                                 |
+ *       '----------drain_dismiss()-+---------------------------------'
+ *                                  v
+ *                               LEAVING --silent for too long--> ABORTED
+ *
+ *   any of these --rst_push has ended--> OVER      (ABORTED stays)
+ *   any of all   --drain_end()--> GONE --settings->close_ms--> GIVEN_UP
+ *
+ * With the hold, as often as there is something to do:
+ *
+ *   NONE --HOLD_OPEN to the core--> ASKED --descriptor comes--> OPENING
+ *    ^                                                             |
+ *    |                                                     OPENED: say DRAIN
+ *    |                                                             v
+ *    '--BYE-- ENDING <--nothing left: say BYE-- OPEN <--DRAINED-- LISTING
+ *
+ *   ASKED --HOLD_FAILED--> NONE
+ *   OPENING and later --lost or refused--> NONE
+ *
+ * Messages come in LISTING, and in OPEN after MORE; marks (ACK, FALLBACK) and
+ * COMMITs go in both. When the client is GONE, BYE is said in LISTING too, as
+ * soon as every decision is marked, and OPENING is left without a word if there
+ * is none to be marked.
+ */
 #ifndef POLICYD_WORKER_DRAIN_PRIVATE_H
 #define POLICYD_WORKER_DRAIN_PRIVATE_H
 
@@ -9,72 +38,86 @@
 #include "lease.h"
 #include "restante/push.h"
 
-/*
- * The hold connection:
- *
- *   NONE     nothing open, maybe `wanted`
- *   ASKED    HOLD_OPEN was said to the core
- *   OPENING  the descriptor is here, OPENED is not
- *   OPEN     DRAIN was said: messages come, ACKs and COMMITs go
- *   ENDING   BYE was said
- *
- * Every one that gets as far as OPENING has a number of its own
- * (`generation`): what was said to an earlier one may not have been heard, and
- * is said again when the message is listed again. So a message leaves the hold
- * only by an ACK that follows the client's 2xx, and is pushed again only when
- * there was none.
- */
-enum hold_state {
-	HOLD_NONE,
-	HOLD_ASKED,
-	HOLD_OPENING,
-	HOLD_OPEN,
-	HOLD_ENDING,
+/** The conversation with the client, in the order in which it may go on. */
+enum drain_client {
+	CLIENT_GREETING, /**< EHLO is not answered yet */
+	CLIENT_PUSHING,  /**< messages go to it */
+	CLIENT_QUITTING, /**< QUIT was said, to a plain client */
+	CLIENT_LEAVING,  /**< dismissed: may answer what is on its way */
+	CLIENT_ABORTED,  /**< over: dismissed, and it did not answer */
+	CLIENT_OVER,     /**< over: `over_text` says why */
+	CLIENT_GONE,     /**< its answers are brought to the hold */
+	CLIENT_GIVEN_UP, /**< no time is left for that */
+};
+
+/** The connection to the hold. */
+enum drain_hold {
+	HOLD_NONE,    /**< nothing is open */
+	HOLD_ASKED,   /**< HOLD_OPEN was said to the core */
+	HOLD_OPENING, /**< the descriptor is here, OPENED is not */
+	HOLD_LISTING, /**< DRAIN was said, its DRAINED has not come */
+	HOLD_OPEN,    /**< every message was listed */
+	HOLD_ENDING,  /**< BYE was said */
+};
+
+/** The message that the hold is sending. */
+enum drain_message {
+	MESSAGE_SKIPPED, /**< none, or its octets go nowhere */
+	MESSAGE_WAITING, /**< the client cannot take it yet: nothing is read */
+	MESSAGE_FEEDING, /**< its octets go to the client */
 };
 
 struct drain {
+	/* from drain_new() */
 	struct event_base *base;
 	const struct drain_settings *settings;
 	const char *user;
 	struct drain_callbacks callbacks;
 	void *ctx;
 
-	struct rst_push *push;
-	bool ready;    /* EHLO was answered */
-	bool extended; /* and this is how it goes */
-	bool quitting;
-	bool leaving;                     /* dismissed: no more messages */
-	bool aborted;                     /* and without its answers */
-	int64_t heard_ms;                 /* when the client said anything */
-	int64_t moved_ms;                 /* when anything left for it */
-	int64_t quiet_since_ms, leave_ms; /* how long it may go on */
-	bool over;
-	char over_text[256];
+	struct {
+		enum drain_client state;
+		bool extended; /* valid from PUSHING on */
+		struct rst_push *push;
+		int64_t heard_ms;       /* when octets last came from it */
+		int64_t moved_ms;       /* when octets last left for it */
+		int64_t quiet_since_ms; /* LEAVING: when it last answered */
+		int64_t leave_ms;    /* LEAVING: when ABORTED at the latest */
+		int64_t end_ms;      /* GONE: when GIVEN_UP */
+		char over_text[256]; /* why rst_push has ended */
+	} client;
 
-	enum hold_state state;
-	struct hold_conn *hold;
-	uint64_t generation;
-	bool listing; /* the answer to DRAIN still comes, not to MORE */
-	bool more;    /* something may have come since DRAIN or MORE */
-	bool skipped; /* a message was passed over: there was no lease */
-	bool removed; /* something was GONE on this connection */
-	bool waiting; /* a MESSAGE waits until the client can take it */
-	bool feeding; /* its octets go to the client; else nowhere */
-	bool committing;
-	uint64_t announced; /* messages that OK has counted, */
-	uint64_t given;     /* and that came to the client's turn */
-	unsigned int told;  /* ACKs and FALLBACKs since the last COMMIT */
-	int64_t told_ms;    /* when the first of these was said */
-	struct rst_hold_event message; /* that waits */
+	struct {
+		enum drain_hold state;
+		struct hold_conn *conn; /* from OPENING on */
+		/* Number of the connection, and a new one after it was lost:
+		   marks on an earlier one may not have been heard, so they are
+		   said again when the message is listed again. So a message
+		   leaves the hold only by an ACK that follows the client's 2xx,
+		   and is pushed again only when there was none. */
+		uint64_t generation;
+		enum drain_message message_state;
+		struct rst_hold_event message; /* WAITING */
+		bool more;    /* mail came since DRAIN or MORE was said */
+		bool skipped; /* a message was passed over: no lease was left */
+		bool removed; /* a message was GONE */
+		uint64_t announced; /* messages that OPENED has counted, ... */
+		uint64_t given;     /* ... and that were pushed */
+		unsigned int marks; /* since the last COMMIT */
+		int64_t marked_ms;  /* when the first of them was said */
+		bool committing;    /* a COMMIT is not answered yet */
+	} hold;
 
-	bool wanted; /* a hold is to be opened, but not before open_ms */
-	int64_t open_ms;
-	int64_t reopen_delay_ms;
-	int64_t retry_ms; /* earliest of the leases'; -1: none */
+	/* the next connection to the hold */
+	struct {
+		bool wanted;
+		int64_t open_ms;  /* not before */
+		int64_t delay_ms; /* after the next failure */
+		/* when the first deferred message is to be tried again; -1:
+		   none is deferred */
+		int64_t retry_ms;
+	} next;
 
-	bool ended;
-	bool given_up; /* end_ms has passed */
-	int64_t end_ms;
 	struct leases leases;
 	struct drain_counts counts;
 };
@@ -90,22 +133,36 @@ static inline void drain_to_core(struct drain *drain, enum rst_ipc_type type)
 	drain->callbacks.to_core(&(struct rst_ipc){.type = type}, drain->ctx);
 }
 
+/** May messages be pushed to the client? */
+static inline bool drain_may_push(const struct drain *drain)
+{
+	return drain->client.state == CLIENT_PUSHING ||
+	       drain->client.state == CLIENT_QUITTING;
+}
+
+/** Does the hold take marks? */
+static inline bool drain_may_mark(const struct drain *drain)
+{
+	return drain->hold.state == HOLD_LISTING ||
+	       drain->hold.state == HOLD_OPEN;
+}
+
 /* drain-client.c */
 
-/** Ask the hold for the removal of what was decided; what becomes of it comes
-    as GONE or KEPT. */
-void drain_tell(struct drain *drain, struct lease *lease, int64_t now_ms);
-/** Not now: try it again after a delay that grows. */
-void drain_wait_longer(struct drain *drain, struct lease *lease,
-		       int64_t now_ms);
-/** @return whether there was one */
+/** Says ACK or FALLBACK to the hold, as the client has decided. The outcome
+    comes as GONE or KEPT after a COMMIT. */
+void drain_mark(struct drain *drain, struct lease *lease, int64_t now_ms);
+/** Puts the message off, by a delay that grows. */
+void drain_defer(struct drain *drain, struct lease *lease, int64_t now_ms);
+/** @return whether there was an event */
 bool drain_take_push_event(struct drain *drain, int64_t now_ms);
 
 /* drain-hold.c */
 
 void drain_open_hold(struct drain *drain);
+/** Opens the hold again, after a delay that grows. */
 void drain_open_later(struct drain *drain, int64_t now_ms);
-/** @param due what BYE said; -1: nothing */
+/** @param due as BYE said it; -1: not known */
 void drain_close_hold(struct drain *drain, int64_t due);
 void drain_hold_lost(struct drain *drain, const char *reason, int64_t now_ms);
 /** @return whether anything was done */

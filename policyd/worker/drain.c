@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/** octets that the push machine queues for us to take */
+/** Octets that the push machine queues until drain_sent(). */
 #define MAX_OUTPUT (64 * 1024)
-/** Messages on the way: at 100 ms of round trip, 2560 a second. */
+/** Messages on their way: 2560 a second at 100 ms of round trip. */
 #define MAX_UNANSWERED 256
-/** acknowledgements that are worth a COMMIT at once */
+/** So many marks get a COMMIT at once, without commit_delay_ms. */
 #define COMMIT_COUNT 200
 
 void drain_settings_init(struct drain_settings *settings)
@@ -47,10 +47,10 @@ struct drain *drain_new(struct event_base *base,
 	drain->user = user;
 	drain->callbacks = *callbacks;
 	drain->ctx = ctx;
-	drain->push = rst_push_new(&limits, now_ms);
-	drain->reopen_delay_ms = settings->reopen_min_ms;
-	drain->retry_ms = -1;
-	drain->heard_ms = now_ms;
+	drain->client.push = rst_push_new(&limits, now_ms);
+	drain->client.heard_ms = now_ms;
+	drain->next.delay_ms = settings->reopen_min_ms;
+	drain->next.retry_ms = -1;
 	leases_init(&drain->leases);
 	return drain;
 }
@@ -62,23 +62,23 @@ void drain_free(struct drain **_drain)
 	*_drain = NULL;
 	if (drain == NULL)
 		return;
-	hold_conn_free(&drain->hold);
-	rst_push_free(&drain->push);
+	hold_conn_free(&drain->hold.conn);
+	rst_push_free(&drain->client.push);
 	leases_clear(&drain->leases);
 	free(drain);
 }
 
 /* ---- what comes next */
 
-/* Decided, and this connection to the hold does not know yet. */
-static bool has_untold(const struct drain *drain)
+/* Was anything decided that is not marked on this connection to the hold? */
+static bool has_unmarked(const struct drain *drain)
 {
 	const struct lease *lease;
 
 	TAILQ_FOREACH(lease, &drain->leases.list, next)
 	{
 		if (lease->state == LEASE_DECIDED && lease->delay_ms == 0 &&
-		    lease->told != drain->generation)
+		    lease->marked != drain->hold.generation)
 			return true;
 	}
 	return false;
@@ -86,55 +86,50 @@ static bool has_untold(const struct drain *drain)
 
 static void say_bye(struct drain *drain, int64_t now_ms)
 {
-	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold);
+	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold.conn);
 
-	if (drain->told > 0)
+	if (drain->hold.marks > 0)
 		rst_hold_dialler_commit(hold, now_ms);
-	drain->told = 0;
+	drain->hold.marks = 0;
 	rst_hold_dialler_bye(hold, now_ms);
-	drain->state = HOLD_ENDING;
+	drain->hold.state = HOLD_ENDING;
 }
 
 static void commit_if_due(struct drain *drain, bool idle, int64_t now_ms)
 {
-	if (drain->told == 0 || drain->committing)
+	if (drain->hold.marks == 0 || drain->hold.committing)
 		return;
-	if (!idle && drain->told < COMMIT_COUNT &&
-	    now_ms < drain->told_ms + drain->settings->commit_delay_ms)
+	if (!idle && drain->hold.marks < COMMIT_COUNT &&
+	    now_ms < drain->hold.marked_ms + drain->settings->commit_delay_ms)
 		return;
-	rst_hold_dialler_commit(hold_conn_machine(drain->hold), now_ms);
-	drain->committing = true;
-	drain->told = 0;
+	rst_hold_dialler_commit(hold_conn_machine(drain->hold.conn), now_ms);
+	drain->hold.committing = true;
+	drain->hold.marks = 0;
 }
 
-/* What was announced counts some that are not given out; who waits for them
-   is told. */
+/* The summary has announced messages that were not pushed: the client is not to
+   wait for them. */
 static void correct_summary(struct drain *drain)
 {
-	if (drain->given < drain->announced && !drain->skipped &&
-	    !drain->over && !drain->leaving)
-		rst_push_summary(drain->push, 0, 0);
+	if (drain->hold.given < drain->hold.announced && !drain->hold.skipped)
+		rst_push_summary(drain->client.push, 0, 0);
 }
 
-static void settle_open(struct drain *drain, int64_t now_ms)
+/* LISTING or OPEN, and the client is there. */
+static void advance_open(struct drain *drain, int64_t now_ms)
 {
-	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold);
+	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold.conn);
 	bool idle;
 
-	if (drain->ended) {
-		if (!drain->listing || !has_untold(drain))
-			say_bye(drain, now_ms);
-		return;
-	}
-	if (drain->more && !drain->leaving &&
+	if (drain->hold.more && drain_may_push(drain) &&
 	    !rst_hold_dialler_draining(hold)) {
-		drain->more = false;
+		drain->hold.more = false;
 		rst_hold_dialler_more(hold, now_ms);
 	}
 	idle = !rst_hold_dialler_draining(hold) &&
-	       rst_push_unanswered(drain->push) == 0;
+	       rst_push_unanswered(drain->client.push) == 0;
 	commit_if_due(drain, idle, now_ms);
-	if (idle && !drain->committing) {
+	if (idle && !drain->hold.committing) {
 		correct_summary(drain);
 		say_bye(drain, now_ms);
 	}
@@ -142,59 +137,71 @@ static void settle_open(struct drain *drain, int64_t now_ms)
 
 static bool open_due(const struct drain *drain, int64_t now_ms)
 {
-	if (drain->ended)
-		return has_untold(drain) && now_ms >= drain->open_ms;
-	return drain->ready && !drain->over && !drain->leaving &&
-	       now_ms >= drain->open_ms &&
-	       (drain->wanted ||
-		(drain->retry_ms >= 0 && now_ms >= drain->retry_ms));
+	if (now_ms < drain->next.open_ms)
+		return false;
+	if (drain->client.state >= CLIENT_GONE)
+		return has_unmarked(drain);
+	return drain_may_push(drain) &&
+	       (drain->next.wanted ||
+		(drain->next.retry_ms >= 0 && now_ms >= drain->next.retry_ms));
 }
 
-static void settle_none(struct drain *drain, int64_t now_ms)
+static void advance_none(struct drain *drain, int64_t now_ms)
 {
 	if (open_due(drain, now_ms)) {
 		drain_open_hold(drain);
 		return;
 	}
-	/* plain ODMR ends when nothing is left; what waits stays held */
-	if (drain->ready && !drain->extended && !drain->wanted &&
-	    !drain->over && !drain->quitting &&
-	    rst_push_unanswered(drain->push) == 0) {
-		drain->quitting = true;
-		rst_push_quit(drain->push, now_ms);
+	/* plain ODMR ends when nothing is left; deferred mail stays held */
+	if (drain->client.state == CLIENT_PUSHING && !drain->client.extended &&
+	    !drain->next.wanted &&
+	    rst_push_unanswered(drain->client.push) == 0) {
+		drain->client.state = CLIENT_QUITTING;
+		rst_push_quit(drain->client.push, now_ms);
 	}
 }
 
 static void check_time(struct drain *drain, int64_t now_ms)
 {
-	int64_t deadline;
+	int64_t deadline = -1;
 
-	if (drain->ended && now_ms >= drain->end_ms)
-		drain->given_up = true;
-	if (drain->hold == NULL)
+	if (drain->client.state == CLIENT_GONE &&
+	    now_ms >= drain->client.end_ms)
+		drain->client.state = CLIENT_GIVEN_UP;
+	if (drain->hold.conn == NULL)
 		return;
-	deadline = drain->waiting ? -1 : hold_conn_deadline(drain->hold);
-	if (drain->given_up)
+	if (drain->hold.message_state != MESSAGE_WAITING)
+		deadline = hold_conn_deadline(drain->hold.conn);
+	if (drain->client.state == CLIENT_GIVEN_UP)
 		drain_close_hold(drain, -1);
 	else if (deadline >= 0 && now_ms >= deadline)
 		drain_hold_lost(drain, "no answer in time", now_ms);
 }
 
-static void settle(struct drain *drain, int64_t now_ms)
+static void advance(struct drain *drain, int64_t now_ms)
 {
-	check_time(drain, now_ms);
-	if (drain_ended(drain))
-		return;
-	switch (drain->state) {
+	bool gone = drain->client.state >= CLIENT_GONE;
+
+	switch (drain->hold.state) {
 	case HOLD_NONE:
-		settle_none(drain, now_ms);
+		advance_none(drain, now_ms);
 		break;
 	case HOLD_OPENING:
-		if (drain->ended && !has_untold(drain))
+		if (gone && !has_unmarked(drain))
 			drain_close_hold(drain, -1);
 		break;
+	case HOLD_LISTING:
+		/* a message must be listed before it can be marked */
+		if (!gone)
+			advance_open(drain, now_ms);
+		else if (!has_unmarked(drain))
+			say_bye(drain, now_ms);
+		break;
 	case HOLD_OPEN:
-		settle_open(drain, now_ms);
+		if (!gone)
+			advance_open(drain, now_ms);
+		else
+			say_bye(drain, now_ms);
 		break;
 	case HOLD_ASKED:
 	case HOLD_ENDING:
@@ -204,40 +211,44 @@ static void settle(struct drain *drain, int64_t now_ms)
 
 static int64_t leave_deadline(const struct drain *drain)
 {
-	int64_t quiet = drain->quiet_since_ms + drain->settings->quiet_ms;
+	int64_t quiet_ms =
+		drain->client.quiet_since_ms + drain->settings->quiet_ms;
 
-	return quiet < drain->leave_ms ? quiet : drain->leave_ms;
+	return quiet_ms < drain->client.leave_ms ? quiet_ms
+						 : drain->client.leave_ms;
 }
 
-static bool leave_if_due(struct drain *drain, int64_t now_ms)
+static bool abort_if_due(struct drain *drain, int64_t now_ms)
 {
-	if (!drain->leaving || drain->over || drain->aborted ||
+	if (drain->client.state != CLIENT_LEAVING ||
 	    now_ms < leave_deadline(drain))
 		return false;
-	drain->aborted = true;
-	rst_push_abort(drain->push, "client did not answer in time");
+	drain->client.state = CLIENT_ABORTED;
+	rst_push_abort(drain->client.push, "client did not answer in time");
 	return true;
 }
 
 void drain_work(struct drain *drain, int64_t now_ms)
 {
-	int64_t deadline = rst_push_deadline(drain->push);
+	int64_t deadline = rst_push_deadline(drain->client.push);
 	bool moved;
 
 	if (deadline >= 0 && now_ms >= deadline)
-		rst_push_tick(drain->push, now_ms);
+		rst_push_tick(drain->client.push, now_ms);
 	do {
 		moved = false;
 		while (drain_take_push_event(drain, now_ms))
 			moved = true;
 		if (drain_take_hold_event(drain, now_ms))
 			moved = true;
-		if (leave_if_due(drain, now_ms))
+		if (abort_if_due(drain, now_ms))
 			moved = true;
 	} while (moved);
-	settle(drain, now_ms);
-	if (drain->hold != NULL)
-		hold_conn_flush(drain->hold);
+	check_time(drain, now_ms);
+	if (!drain_ended(drain))
+		advance(drain, now_ms);
+	if (drain->hold.conn != NULL)
+		hold_conn_flush(drain->hold.conn);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -249,74 +260,96 @@ static int64_t earlier(int64_t a, int64_t b)
 
 static int64_t open_deadline(const struct drain *drain)
 {
-	if (drain->ended)
-		return has_untold(drain) ? drain->open_ms : -1;
-	if (!drain->ready || drain->over || drain->leaving)
+	int64_t open_ms = drain->next.open_ms;
+	int64_t retry_ms = drain->next.retry_ms;
+
+	if (drain->client.state >= CLIENT_GONE)
+		return has_unmarked(drain) ? open_ms : -1;
+	if (!drain_may_push(drain))
 		return -1;
-	if (drain->wanted || drain->retry_ms < 0)
-		return drain->wanted ? drain->open_ms : -1;
-	return drain->retry_ms > drain->open_ms ? drain->retry_ms
-						: drain->open_ms;
+	if (drain->next.wanted)
+		return open_ms;
+	return retry_ms >= 0 && retry_ms < open_ms ? open_ms : retry_ms;
 }
 
-int64_t drain_deadline(const struct drain *drain)
+static int64_t client_deadline(const struct drain *drain)
 {
-	int64_t deadline =
-		drain->ended ? drain->end_ms : rst_push_deadline(drain->push);
+	int64_t deadline = rst_push_deadline(drain->client.push);
 
-	if (drain->leaving && !drain->over && !drain->ended)
-		deadline = earlier(deadline, leave_deadline(drain));
-	if (drain->state == HOLD_NONE)
-		deadline = earlier(deadline, open_deadline(drain));
-	if (drain->hold != NULL && !drain->waiting)
-		deadline = earlier(deadline, hold_conn_deadline(drain->hold));
-	if (drain->state == HOLD_OPEN && drain->told > 0 && !drain->committing)
+	if (drain->client.state >= CLIENT_GONE)
+		return drain->client.end_ms;
+	if (drain->client.state == CLIENT_LEAVING)
+		return earlier(deadline, leave_deadline(drain));
+	return deadline;
+}
+
+static int64_t hold_deadline(const struct drain *drain)
+{
+	int64_t deadline = -1;
+
+	if (drain->hold.state == HOLD_NONE)
+		return open_deadline(drain);
+	if (drain->hold.conn != NULL &&
+	    drain->hold.message_state != MESSAGE_WAITING)
+		deadline = hold_conn_deadline(drain->hold.conn);
+	if (drain_may_mark(drain) && drain->hold.marks > 0 &&
+	    !drain->hold.committing)
 		deadline = earlier(deadline,
-				   drain->told_ms +
+				   drain->hold.marked_ms +
 					   drain->settings->commit_delay_ms);
 	return deadline;
 }
 
-/* ---- what the caller tells */
+int64_t drain_deadline(const struct drain *drain)
+{
+	return earlier(client_deadline(drain), hold_deadline(drain));
+}
+
+/* ---- the client's side */
 
 ssize_t drain_recv(struct drain *drain, const char *buf, size_t len,
 		   int64_t now_ms)
 {
-	ssize_t taken = rst_push_recv(drain->push, buf, len, now_ms);
+	ssize_t taken = rst_push_recv(drain->client.push, buf, len, now_ms);
 
 	if (taken > 0)
-		drain->heard_ms = drain->quiet_since_ms = now_ms;
+		drain->client.heard_ms = drain->client.quiet_since_ms = now_ms;
 	return taken;
 }
 
 const char *drain_output(const struct drain *drain, size_t *len_r)
 {
-	return rst_push_output(drain->push, len_r);
+	return rst_push_output(drain->client.push, len_r);
 }
 
 void drain_sent(struct drain *drain, size_t n, int64_t now_ms)
 {
-	drain->moved_ms = now_ms;
-	rst_push_sent(drain->push, n);
+	drain->client.moved_ms = now_ms;
+	rst_push_sent(drain->client.push, n);
 }
 
 bool drain_extended(const struct drain *drain)
 {
-	return drain->extended;
+	return drain->client.extended;
 }
 
 const char *drain_over(const struct drain *drain)
 {
-	return drain->over ? drain->over_text : NULL;
+	return drain->client.state == CLIENT_OVER ||
+			       drain->client.state == CLIENT_ABORTED
+		       ? drain->client.over_text
+		       : NULL;
 }
 
-/* A half-open connection is most often known to nobody but the client, which
-   comes back: it is not to wait for itself. */
+/* A half-open connection is most often known to nobody but its client, which
+   signs in again: that client is not to wait for itself. */
 static bool is_silent(const struct drain *drain, int64_t now_ms)
 {
-	return rst_push_unanswered(drain->push) > 0 &&
-	       now_ms - drain->heard_ms >= drain->settings->settle_ms &&
-	       now_ms - drain->moved_ms >= drain->settings->settle_ms;
+	int64_t limit_ms = drain->settings->settle_ms;
+
+	return rst_push_unanswered(drain->client.push) > 0 &&
+	       now_ms - drain->client.heard_ms >= limit_ms &&
+	       now_ms - drain->client.moved_ms >= limit_ms;
 }
 
 void drain_dismiss(struct drain *drain, const char *text, int64_t max_ms,
@@ -324,30 +357,51 @@ void drain_dismiss(struct drain *drain, const char *text, int64_t max_ms,
 {
 	bool silent = is_silent(drain, now_ms);
 
-	if (drain->leaving)
+	if (drain->client.state >= CLIENT_LEAVING)
 		return;
-	drain->leaving = true;
-	drain->waiting = false;
-	rst_push_leave(drain->push, text);
-	drain->quiet_since_ms = now_ms;
-	drain->leave_ms = silent ? now_ms : now_ms + max_ms;
-	if (!silent && rst_push_unanswered(drain->push) > 0)
+	drain->client.state = CLIENT_LEAVING;
+	if (drain->hold.message_state == MESSAGE_WAITING)
+		drain->hold.message_state = MESSAGE_SKIPPED;
+	rst_push_leave(drain->client.push, text);
+	drain->client.quiet_since_ms = now_ms;
+	drain->client.leave_ms = silent ? now_ms : now_ms + max_ms;
+	if (!silent && rst_push_unanswered(drain->client.push) > 0)
 		drain_to_core(drain, RST_IPC_SETTLING);
 }
 
 bool drain_aborted(const struct drain *drain)
 {
-	return drain->aborted;
+	return drain->client.state == CLIENT_ABORTED;
 }
+
+void drain_end(struct drain *drain, int64_t now_ms)
+{
+	if (drain->client.state >= CLIENT_GONE)
+		return;
+	drain->client.state = CLIENT_GONE;
+	drain->client.end_ms = now_ms + drain->settings->close_ms;
+	/* no time to be patient with a hold that was lost just now */
+	drain->next.open_ms = now_ms;
+	drain->hold.message_state = MESSAGE_SKIPPED;
+}
+
+bool drain_ended(const struct drain *drain)
+{
+	return drain->client.state >= CLIENT_GONE && drain->hold.conn == NULL &&
+	       (drain->client.state == CLIENT_GIVEN_UP || !has_unmarked(drain));
+}
+
+/* ---- the core's side */
 
 void drain_held(struct drain *drain)
 {
-	if (drain->ended || drain->state == HOLD_ASKED)
-		return; /* a drain to come has it */
-	if (drain->state == HOLD_NONE)
-		drain->wanted = true;
+	if (drain->client.state >= CLIENT_GONE ||
+	    drain->hold.state == HOLD_ASKED)
+		return; /* the next DRAIN lists the message */
+	if (drain->hold.state == HOLD_NONE)
+		drain->next.wanted = true;
 	else
-		drain->more = true;
+		drain->hold.more = true;
 }
 
 static void wake(void *ctx)
@@ -359,44 +413,26 @@ static void wake(void *ctx)
 
 void drain_hold(struct drain *drain, int fd, int64_t now_ms)
 {
-	if (drain->state != HOLD_ASKED || drain_ended(drain)) {
+	if (drain->hold.state != HOLD_ASKED || drain_ended(drain)) {
 		(void)close(fd);
 		return;
 	}
-	drain->state = HOLD_OPENING;
-	drain->generation++;
-	drain->more = false;
-	drain->skipped = false;
-	drain->removed = false;
-	drain->hold = hold_conn_new(drain->base, fd,
-				    drain->settings->hold_reply_timeout_ms,
-				    now_ms, wake, drain);
+	drain->hold.state = HOLD_OPENING;
+	drain->hold.generation++;
+	drain->hold.more = false;
+	drain->hold.skipped = false;
+	drain->hold.removed = false;
+	drain->hold.conn = hold_conn_new(drain->base, fd,
+					 drain->settings->hold_reply_timeout_ms,
+					 now_ms, wake, drain);
 }
 
 void drain_hold_failed(struct drain *drain, int64_t now_ms)
 {
-	if (drain->state != HOLD_ASKED)
+	if (drain->hold.state != HOLD_ASKED)
 		return;
-	drain->state = HOLD_NONE;
+	drain->hold.state = HOLD_NONE;
 	drain_open_later(drain, now_ms);
-}
-
-void drain_end(struct drain *drain, int64_t now_ms)
-{
-	if (drain->ended)
-		return;
-	drain->ended = true;
-	drain->end_ms = now_ms + drain->settings->close_ms;
-	/* no time to be patient with a hold that was lost just now */
-	drain->open_ms = now_ms;
-	drain->waiting = false;
-	drain->feeding = false;
-}
-
-bool drain_ended(const struct drain *drain)
-{
-	return drain->ended && drain->hold == NULL &&
-	       (drain->given_up || !has_untold(drain));
 }
 
 struct drain_counts drain_counts(const struct drain *drain)
@@ -404,7 +440,7 @@ struct drain_counts drain_counts(const struct drain *drain)
 	struct drain_counts counts = drain->counts;
 	const struct lease *lease;
 
-	counts.unsettled = rst_push_unanswered(drain->push);
+	counts.unsettled = rst_push_unanswered(drain->client.push);
 	TAILQ_FOREACH(lease, &drain->leases.list, next)
 	{
 		if (lease->state == LEASE_DECIDED &&

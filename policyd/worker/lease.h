@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What one session knows about the held messages that it has pushed: in
- * memory only, and gone with the session. The hold is the truth.
+ * The messages that one session has pushed, and what the client decided. In
+ * memory only, and gone with the session: the hold is the truth.
  */
 #ifndef POLICYD_WORKER_LEASE_H
 #define POLICYD_WORKER_LEASE_H
@@ -12,8 +12,8 @@
 #include "restante/str.h"
 
 enum lease_state {
-	LEASE_FLYING,  /**< with the client, who has not decided */
-	LEASE_DECIDED, /**< by 2xx or 5xx; the hold is to be told */
+	LEASE_FLYING,  /**< pushed; the client has not decided */
+	LEASE_DECIDED, /**< by 2xx or 5xx; to be marked at the hold */
 	LEASE_WAITING, /**< 4xx: to be pushed again at retry_ms */
 };
 
@@ -25,12 +25,13 @@ struct lease {
 	char *reply;              /**< REFUSED: what the client said */
 	uint64_t size;
 	int64_t started_ms;
-	/** not before this time: WAITING to be pushed, DECIDED to be told once
-	    more, after the hold could not act on it */
+	/** WAITING: not pushed before this time; DECIDED: not marked before it,
+	    as the hold could not act on the last mark */
 	int64_t retry_ms;
 	int64_t delay_ms; /**< before the last retry */
-	/* which hold connection listed it, and which was told about it */
-	uint64_t listed, told;
+	/* generations of the hold connection: where the message was last listed
+	   and last marked */
+	uint64_t listed, marked;
 };
 
 struct leases {
