@@ -30,7 +30,7 @@ int worker_main(int argc, char *argv[])
 	int *fds, ipc_fd, ret = EX_USAGE;
 
 	if (count == 0)
-		return EX_USAGE; /* started by hand */
+		return EX_USAGE; /* not started by the core */
 	log_open("worker", strcmp(argv[2], "stderr") == 0);
 	fds = rst_calloc(count, sizeof(*fds));
 	ipc_fd = descriptor(argv[3]);

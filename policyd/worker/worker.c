@@ -13,28 +13,28 @@
 #include "common/log.h"
 #include "common/tls.h"
 
-/** A session's number is its slot in the table, below a serial number. */
+/** A session's number: a serial number, and below it the slot in the table. */
 #define SLOT_BITS 20
 #define SLOT_MASK ((1U << SLOT_BITS) - 1)
-/** The core kills after five seconds: be done before. What is on its way is
-    waited for until then, for a second at most. */
+/** The core kills a worker that has not ended five seconds after SHUTDOWN.
+    Clients may answer for SETTLE_MS, lines and holds are closed after CLOSE_MS,
+    and the process ends after STOP_MS. */
 #define SETTLE_MS 1000
 #define CLOSE_MS 3500
 #define STOP_MS 4500
 #define LOG_INTERVAL_MS 60000
 
-struct network {
+struct worker {
 	struct event_base *base;
-	struct ipc_conn *core;     /* NULL: it has gone */
-	struct acceptor *acceptor; /* NULL: nobody comes in any more */
+	struct ipc_conn *core;     /* NULL: the core has gone */
+	struct acceptor *acceptor; /* NULL: nothing is accepted any more */
 	const int *listen_fds;
 	unsigned int listen_count;
 	struct tls_server *tls;
 	struct event *terminated, *stop_timer;
 
 	struct client_conn_settings settings;
-	/* the settings' views; NULL before CONFIG */
-	char *hostname, *congestion;
+	char *hostname, *congestion; /* as in settings; NULL before CONFIG */
 	char *mechanisms;
 
 	struct client_conn **conns; /* by slot */
@@ -50,63 +50,64 @@ struct network {
 
 static void conn_to_core(const struct rst_ipc *msg, void *ctx)
 {
-	struct network *net = ctx;
+	struct worker *worker = ctx;
 
-	if (net->core != NULL)
-		ipc_conn_send(net->core, msg, -1);
+	if (worker->core != NULL)
+		ipc_conn_send(worker->core, msg, -1);
 }
 
 static void conn_ended(struct client_conn *conn, void *ctx)
 {
-	struct network *net = ctx;
+	struct worker *worker = ctx;
 	unsigned int slot = (unsigned int)client_conn_session(conn) & SLOT_MASK;
 
-	net->conns[slot] = NULL;
-	net->free_slots[net->max - net->count] = slot;
-	net->count--;
-	if (net->stopping && net->count == 0)
-		(void)event_base_loopexit(net->base, NULL);
+	worker->conns[slot] = NULL;
+	worker->free_slots[worker->max - worker->count] = slot;
+	worker->count--;
+	if (worker->stopping && worker->count == 0)
+		(void)event_base_loopexit(worker->base, NULL);
 }
 
-static struct client_conn *find_conn(struct network *net, uint64_t session)
+static struct client_conn *find_conn(struct worker *worker, uint64_t session)
 {
 	unsigned int slot = (unsigned int)session & SLOT_MASK;
 	struct client_conn *conn;
 
-	if (slot >= net->max)
+	if (slot >= worker->max)
 		return NULL;
-	conn = net->conns[slot];
+	conn = worker->conns[slot];
 	return conn != NULL && client_conn_session(conn) == session ? conn
 								    : NULL;
 }
 
-static void log_full(struct network *net)
+static void log_full(struct worker *worker)
 {
 	struct rst_logline line;
 	int64_t now_ms = clock_ms();
 
-	if (net->full_logged && now_ms - net->full_logged_ms < LOG_INTERVAL_MS)
+	if (worker->full_logged &&
+	    now_ms - worker->full_logged_ms < LOG_INTERVAL_MS)
 		return;
-	net->full_logged = true;
-	net->full_logged_ms = now_ms;
+	worker->full_logged = true;
+	worker->full_logged_ms = now_ms;
 	rst_logline_begin(&line, "connections closed: as many as are allowed");
-	rst_logline_u64(&line, "max", net->max);
+	rst_logline_u64(&line, "max", worker->max);
 	log_line(LOG_WARNING, &line);
 }
 
 /*
- * Whoever opens connections and never signs in would keep everybody else out.
- * So the oldest of those makes room: it had the longest time.
+ * Connections that never sign in would keep every client out. So the oldest of
+ * those that have not been turned round makes room: it had the longest time.
  */
-static void make_room(struct network *net)
+static void make_room(struct worker *worker)
 {
 	struct client_conn *oldest = NULL;
 	unsigned int slot;
 
-	for (slot = 0; slot < net->max; slot++) {
-		struct client_conn *conn = net->conns[slot];
+	for (slot = 0; slot < worker->max; slot++) {
+		struct client_conn *conn = worker->conns[slot];
 
-		/* the serial number stands above the slot's */
+		/* the smaller number is the older session */
 		if (conn != NULL && client_conn_is_stranger(conn) &&
 		    (oldest == NULL ||
 		     client_conn_session(conn) < client_conn_session(oldest)))
@@ -120,72 +121,73 @@ static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 {
 	static const struct client_conn_callbacks callbacks = {conn_to_core,
 							       conn_ended};
-	struct network *net = ctx;
+	struct worker *worker = ctx;
 	struct bufferevent *bev;
 	unsigned int slot;
 	uint64_t session;
 
-	if (net->count == net->max) {
-		log_full(net);
-		make_room(net);
+	if (worker->count == worker->max) {
+		log_full(worker);
+		make_room(worker);
 	}
-	if (net->count == net->max) {
+	if (worker->count == worker->max) {
 		(void)close(fd);
 		return;
 	}
-	bev = tls_accept(net->tls, net->base, fd);
+	bev = tls_accept(worker->tls, worker->base, fd);
 	if (bev == NULL) {
 		log_short(LOG_ERR, "connection not accepted", "remote",
 			  peer->address);
 		return;
 	}
-	net->count++;
-	slot = net->free_slots[net->max - net->count];
-	session = ++net->serial << SLOT_BITS | slot;
-	net->conns[slot] = client_conn_new(net->base, bev, true, session, peer,
-					   &net->settings, net->mechanisms,
-					   &callbacks, net);
+	worker->count++;
+	slot = worker->free_slots[worker->max - worker->count];
+	session = ++worker->serial << SLOT_BITS | slot;
+	worker->conns[slot] = client_conn_new(
+		worker->base, bev, true, session, peer, &worker->settings,
+		worker->mechanisms, &callbacks, worker);
 }
 
 /* ---- the end */
 
-/* At once: whoever is started in our place wants the addresses. */
-static void stop_listening(struct network *net)
+/* At once: a daemon that is started in our place binds the same addresses. */
+static void stop_listening(struct worker *worker)
 {
 	unsigned int i;
 
-	acceptor_free(&net->acceptor);
-	for (i = 0; i < net->listen_count; i++)
-		(void)close(net->listen_fds[i]);
-	net->listen_count = 0;
+	acceptor_free(&worker->acceptor);
+	for (i = 0; i < worker->listen_count; i++)
+		(void)close(worker->listen_fds[i]);
+	worker->listen_count = 0;
 }
 
-static void stop(struct network *net, const char *text)
+static void stop(struct worker *worker, const char *text)
 {
 	struct timeval tv = clock_timeval(STOP_MS);
 	unsigned int slot;
 
-	if (net->stopping)
+	if (worker->stopping)
 		return;
-	net->stopping = true;
-	stop_listening(net);
-	for (slot = 0; slot < net->max; slot++) {
-		if (net->conns[slot] != NULL)
-			client_conn_dismiss(net->conns[slot], text, SETTLE_MS);
+	worker->stopping = true;
+	stop_listening(worker);
+	for (slot = 0; slot < worker->max; slot++) {
+		if (worker->conns[slot] != NULL)
+			client_conn_dismiss(worker->conns[slot], text,
+					    SETTLE_MS);
 	}
-	if (net->count == 0)
-		(void)event_base_loopexit(net->base, NULL);
+	if (worker->count == 0)
+		(void)event_base_loopexit(worker->base, NULL);
 	else
-		(void)evtimer_add(net->stop_timer, &tv);
+		(void)evtimer_add(worker->stop_timer, &tv);
 }
 
 static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
 {
-	struct network *net = arg;
+	struct worker *worker = arg;
 
 	(void)fd;
 	(void)what;
-	(void)event_base_loopexit(net->base, NULL);
+	(void)event_base_loopexit(worker->base, NULL);
 }
 
 static void on_terminated(evutil_socket_t fd, short what, void *arg)
@@ -197,41 +199,43 @@ static void on_terminated(evutil_socket_t fd, short what, void *arg)
 
 /* ---- from the core */
 
-static void start_if_ready(struct network *net)
+static void start_if_ready(struct worker *worker)
 {
-	if (net->hostname != NULL && net->tls != NULL && !net->stopping)
-		acceptor_start(net->acceptor);
+	if (worker->hostname != NULL && worker->tls != NULL &&
+	    !worker->stopping)
+		acceptor_start(worker->acceptor);
 }
 
-static void on_config(struct network *net, const struct rst_ipc *msg)
+static void on_config(struct worker *worker, const struct rst_ipc *msg)
 {
 	unsigned int i;
 
-	if (net->hostname != NULL || msg->n[0] < 0 || msg->n[1] <= 0 ||
+	if (worker->hostname != NULL || msg->n[0] < 0 || msg->n[1] <= 0 ||
 	    msg->n[2] <= 0 || msg->n[3] < 1 || msg->n[4] < 1) {
 		log_short(LOG_ERR, "configuration not understood", NULL, NULL);
-		stop(net, "Service is shutting down");
+		stop(worker, "Service is shutting down");
 		return;
 	}
-	net->hostname = rst_str_dup(msg->a);
-	net->settings.drain.hostname = net->hostname;
-	net->congestion = rst_str_dup(msg->b);
-	net->settings.congestion = net->congestion;
-	net->settings.drain.keepalive_ms = msg->n[0];
-	net->settings.drain.reply_timeout_ms = msg->n[1];
-	net->settings.sign_in_timeout_ms = msg->n[2];
-	net->settings.drain.retry_min_ms = msg->n[4];
-	if (net->settings.drain.retry_max_ms < msg->n[4])
-		net->settings.drain.retry_max_ms = msg->n[4];
-	net->max = msg->n[3] > SLOT_MASK ? SLOT_MASK : (unsigned int)msg->n[3];
-	net->conns = rst_calloc(net->max, sizeof(struct client_conn *));
-	net->free_slots = rst_calloc(net->max, sizeof(unsigned int));
-	for (i = 0; i < net->max; i++)
-		net->free_slots[i] = i;
-	start_if_ready(net);
+	worker->hostname = rst_str_dup(msg->a);
+	worker->settings.drain.hostname = worker->hostname;
+	worker->congestion = rst_str_dup(msg->b);
+	worker->settings.congestion = worker->congestion;
+	worker->settings.drain.keepalive_ms = msg->n[0];
+	worker->settings.drain.reply_timeout_ms = msg->n[1];
+	worker->settings.sign_in_timeout_ms = msg->n[2];
+	worker->settings.drain.retry_min_ms = msg->n[4];
+	if (worker->settings.drain.retry_max_ms < msg->n[4])
+		worker->settings.drain.retry_max_ms = msg->n[4];
+	worker->max =
+		msg->n[3] > SLOT_MASK ? SLOT_MASK : (unsigned int)msg->n[3];
+	worker->conns = rst_calloc(worker->max, sizeof(struct client_conn *));
+	worker->free_slots = rst_calloc(worker->max, sizeof(unsigned int));
+	for (i = 0; i < worker->max; i++)
+		worker->free_slots[i] = i;
+	start_if_ready(worker);
 }
 
-static void on_tls(struct network *net, const struct rst_ipc *msg, int fd)
+static void on_tls(struct worker *worker, const struct rst_ipc *msg, int fd)
 {
 	char error[256];
 	struct tls_server *tls =
@@ -239,18 +243,18 @@ static void on_tls(struct network *net, const struct rst_ipc *msg, int fd)
 
 	(void)close(fd);
 	if (tls == NULL) {
-		/* the one that we have, if any, is better than none */
+		/* an old certificate, if there is one, is better than none */
 		log_short(LOG_ERR, "certificate not loaded", "reason", error);
 		return;
 	}
-	tls_server_free(&net->tls);
-	net->tls = tls;
-	start_if_ready(net);
+	tls_server_free(&worker->tls);
+	worker->tls = tls;
+	start_if_ready(worker);
 }
 
-static void to_conn(struct network *net, const struct rst_ipc *msg, int fd)
+static void to_conn(struct worker *worker, const struct rst_ipc *msg, int fd)
 {
-	struct client_conn *conn = find_conn(net, msg->session);
+	struct client_conn *conn = find_conn(worker, msg->session);
 
 	if (conn != NULL)
 		client_conn_from_core(conn, msg, fd);
@@ -260,95 +264,96 @@ static void to_conn(struct network *net, const struct rst_ipc *msg, int fd)
 
 static void on_message(const struct rst_ipc *msg, int fd, void *ctx)
 {
-	struct network *net = ctx;
+	struct worker *worker = ctx;
 
 	switch (msg->type) {
 	case RST_IPC_CONFIG:
-		on_config(net, msg);
+		on_config(worker, msg);
 		break;
 	case RST_IPC_TLS:
-		on_tls(net, msg, fd);
+		on_tls(worker, msg, fd);
 		break;
 	case RST_IPC_MECHANISMS:
-		free(net->mechanisms);
-		net->mechanisms = rst_str_dup(msg->a);
+		free(worker->mechanisms);
+		worker->mechanisms = rst_str_dup(msg->a);
 		break;
 	case RST_IPC_SHUTDOWN:
-		stop(net, "Service is shutting down");
+		stop(worker, "Service is shutting down");
 		break;
 	case RST_IPC_PING:
-		conn_to_core(&(struct rst_ipc){.type = RST_IPC_PONG}, net);
+		conn_to_core(&(struct rst_ipc){.type = RST_IPC_PONG}, worker);
 		break;
 	default:
-		to_conn(net, msg, fd);
+		to_conn(worker, msg, fd);
 		break;
 	}
 }
 
 static void on_core_gone(void *ctx)
 {
-	struct network *net = ctx;
+	struct worker *worker = ctx;
 
-	/* the holds that are open can still be told what was acknowledged */
-	ipc_conn_free(&net->core);
-	stop(net, "Service is restarting");
+	/* acknowledgements can still be brought to the holds that are open */
+	ipc_conn_free(&worker->core);
+	stop(worker, "Service is restarting");
 }
 
-/* ---- */
+/* ---- start and end of the process */
 
-static void network_init(struct network *net, int ipc_fd, const int *listen_fds,
-			 unsigned int count)
+static void worker_init(struct worker *worker, int ipc_fd,
+			const int *listen_fds, unsigned int count)
 {
-	net->base = event_base_new();
-	if (net->base == NULL)
+	worker->base = event_base_new();
+	if (worker->base == NULL)
 		abort();
-	client_conn_settings_init(&net->settings);
-	net->settings.close_ms = CLOSE_MS;
-	net->settings.drain.close_ms = CLOSE_MS;
-	net->mechanisms = rst_strdup("");
-	net->listen_fds = listen_fds;
-	net->listen_count = count;
-	net->acceptor =
-		acceptor_new(net->base, listen_fds, count, on_accepted, net);
-	net->terminated = evsignal_new(net->base, SIGTERM, on_terminated, net);
-	net->stop_timer = evtimer_new(net->base, on_stop_timer, net);
-	if (net->terminated == NULL || net->stop_timer == NULL ||
-	    event_add(net->terminated, NULL) < 0)
+	client_conn_settings_init(&worker->settings);
+	worker->settings.close_ms = CLOSE_MS;
+	worker->settings.drain.close_ms = CLOSE_MS;
+	worker->mechanisms = rst_strdup("");
+	worker->listen_fds = listen_fds;
+	worker->listen_count = count;
+	worker->acceptor = acceptor_new(worker->base, listen_fds, count,
+					on_accepted, worker);
+	worker->terminated =
+		evsignal_new(worker->base, SIGTERM, on_terminated, worker);
+	worker->stop_timer = evtimer_new(worker->base, on_stop_timer, worker);
+	if (worker->terminated == NULL || worker->stop_timer == NULL ||
+	    event_add(worker->terminated, NULL) < 0)
 		abort();
-	net->core = ipc_conn_new(net->base, ipc_fd, RST_IPC_TO_WORKER,
-				 on_message, on_core_gone, net);
+	worker->core = ipc_conn_new(worker->base, ipc_fd, RST_IPC_TO_WORKER,
+				    on_message, on_core_gone, worker);
 }
 
-static void network_deinit(struct network *net)
+static void worker_deinit(struct worker *worker)
 {
 	unsigned int slot;
 
-	for (slot = 0; slot < net->max; slot++)
-		client_conn_free(&net->conns[slot]);
-	acceptor_free(&net->acceptor);
-	ipc_conn_free(&net->core);
-	tls_server_free(&net->tls);
-	event_free(net->terminated);
-	event_free(net->stop_timer);
-	event_base_free(net->base);
-	free(net->conns);
-	free(net->free_slots);
-	free(net->hostname);
-	free(net->congestion);
-	free(net->mechanisms);
+	for (slot = 0; slot < worker->max; slot++)
+		client_conn_free(&worker->conns[slot]);
+	acceptor_free(&worker->acceptor);
+	ipc_conn_free(&worker->core);
+	tls_server_free(&worker->tls);
+	event_free(worker->terminated);
+	event_free(worker->stop_timer);
+	event_base_free(worker->base);
+	free(worker->conns);
+	free(worker->free_slots);
+	free(worker->hostname);
+	free(worker->congestion);
+	free(worker->mechanisms);
 }
 
 int worker_run(int ipc_fd, const int *listen_fds, unsigned int count)
 {
-	struct network net = {0};
+	struct worker worker = {0};
 	int ret;
 
 	(void)signal(SIGPIPE, SIG_IGN);
-	/* at the terminal these are the core's, which then tells us */
+	/* sent to all by a terminal; the core sends SHUTDOWN where it ends */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
-	network_init(&net, ipc_fd, listen_fds, count);
-	ret = event_base_dispatch(net.base);
-	network_deinit(&net);
+	worker_init(&worker, ipc_fd, listen_fds, count);
+	ret = event_base_dispatch(worker.base);
+	worker_deinit(&worker);
 	return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
