@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * First come the checks of what the daemon does as it was started, perhaps as
+ * root; then privileges are dropped, as the daemon does, and the rest is tried
+ * as the configured user. Only so is it seen whether Dovecot's sockets let that
+ * user in.
+ */
 #include "check.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
+#include <libgen.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,22 +37,23 @@
 
 static unsigned int errors;
 
-static void check_ok(const char *setting, const char *value, const char *note)
+static void report_ok(const char *setting, const char *value, const char *note)
 {
 	(void)printf("ok %s %s%s%s\n", setting, value, note == NULL ? "" : ": ",
 		     note == NULL ? "" : note);
 }
 
-static void check_error(const char *setting, const char *value,
-			const char *problem, const char *mend)
+static void report_error(const char *setting, const char *value,
+			 const char *problem, const char *mend)
 {
 	(void)printf("error %s %s: %s%s%s\n", setting, value, problem,
 		     mend == NULL ? "" : "; ", mend == NULL ? "" : mend);
 	errors++;
 }
 
-static const char *check_mend_connect(int error, const char *missing,
-				      const char *denied, const char *refused)
+/* What the operator can do when connect() fails. */
+static const char *mend_connect(int error, const char *missing,
+				const char *denied, const char *refused)
 {
 	switch (error) {
 	case ENOENT:
@@ -58,7 +66,8 @@ static const char *check_mend_connect(int error, const char *missing,
 	}
 }
 
-static int check_dial(const char *path, int type)
+/* Connects to PATH. Reads and writes time out. */
+static int dial(const char *path, int type)
 {
 	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
 	int fd = unix_socket_connect(path, type);
@@ -70,26 +79,28 @@ static int check_dial(const char *path, int type)
 	return fd;
 }
 
+/* ---- names and certificate */
+
 static void check_hostname(const struct conf *conf)
 {
-	check_ok("hostname", conf->hostname,
-		 strchr(conf->hostname, '.') == NULL
-			 ? "not a name in full; clients must know it by this"
-			 : NULL);
+	report_ok("hostname", conf->hostname,
+		  strchr(conf->hostname, '.') == NULL
+			  ? "not a name in full; clients must know it by this"
+			  : NULL);
 }
 
 static void check_user(const struct conf *conf)
 {
 	if (geteuid() != 0)
-		check_ok("user", conf->user, "not used: not started as root");
+		report_ok("user", conf->user, "not used: not started as root");
 	else if (getpwnam(conf->user) == NULL)
-		check_error("user", conf->user, "there is no such account",
-			    "adduser --system --group restante");
+		report_error("user", conf->user, "there is no such account",
+			     "adduser --system --group restante");
 	else
-		check_ok("user", conf->user, NULL);
+		report_ok("user", conf->user, NULL);
 }
 
-/** @return whether the files could be read */
+/* @return whether the files could be read */
 static bool check_tls(const struct conf *conf)
 {
 	char error[512] = "";
@@ -98,23 +109,23 @@ static bool check_tls(const struct conf *conf)
 	bool is_key = access(conf->tls_certificate, R_OK) == 0;
 
 	if (pem == NULL)
-		check_error(is_key ? "tls_key" : "tls_certificate",
-			    is_key ? conf->tls_key : conf->tls_certificate,
-			    error, "name a PEM file that can be read");
+		report_error(is_key ? "tls_key" : "tls_certificate",
+			     is_key ? conf->tls_key : conf->tls_certificate,
+			     error, "name a PEM file that can be read");
 	else if (!certificate_loads(pem, len, error, sizeof(error)))
-		check_error("tls_certificate", conf->tls_certificate, error,
-			    "it must be PEM, certificate first, and the key "
-			    "its own");
+		report_error("tls_certificate", conf->tls_certificate, error,
+			     "it must be PEM, certificate first, and the key "
+			     "its own");
 	else if (!tls_check(pem, len, conf->hostname, error, sizeof(error)))
-		check_error("tls_certificate", conf->tls_certificate, error,
-			    "get one that clients accept for `hostname'");
+		report_error("tls_certificate", conf->tls_certificate, error,
+			     "get one that clients accept for `hostname'");
 	else
-		check_ok("tls_certificate", conf->tls_certificate, NULL);
+		report_ok("tls_certificate", conf->tls_certificate, NULL);
 	certificate_free(&pem, len);
 	return len > 0;
 }
 
-/* As the user that it will have become: SIGHUP reads the files again. */
+/* SIGHUP reads the files again, as the user that the daemon has become. */
 static void check_reload(const struct conf *conf)
 {
 	char error[512] = "";
@@ -124,13 +135,16 @@ static void check_reload(const struct conf *conf)
 	privileges_read_begin();
 	pem = certificate_read(conf, &len, error, sizeof(error));
 	privileges_read_end();
-	check_ok("tls_key", conf->tls_key,
-		 pem != NULL ? NULL
-			     : "readable by root only: a new certificate will "
-			       "need a restart, a reload will not do");
+	report_ok("tls_key", conf->tls_key,
+		  pem != NULL ? NULL
+			      : "readable by root only: a new certificate will "
+				"need a restart, a reload will not do");
 	certificate_free(&pem, len);
 }
 
+/* ---- TCP */
+
+/* Does a server accept connections at this address? */
 static bool answers(const struct conf_listen *l)
 {
 	struct conf_listen to = *l;
@@ -168,18 +182,18 @@ static void check_listen(const struct conf_listen *l, bool running)
 
 	if (fd >= 0) {
 		(void)close(fd);
-		check_ok("listen", l->text, NULL);
+		report_ok("listen", l->text, NULL);
 	} else if (errno == EADDRINUSE && running && answers(l)) {
-		check_ok("listen", l->text, "taken, the daemon is running");
+		report_ok("listen", l->text, "taken, the daemon is running");
 	} else {
 		int error = errno;
 
-		check_error("listen", l->text, strerror(error),
-			    mend_listen(error));
+		report_error("listen", l->text, strerror(error),
+			     mend_listen(error));
 	}
 }
 
-/* It is not to be had everywhere, and things work without it. */
+/* Not every kernel has it, and the daemon works without it: no error. */
 static void check_congestion(const struct conf *conf)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -188,28 +202,20 @@ static void check_congestion(const struct conf *conf)
 		fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	check_ok("congestion", conf->congestion,
-		 listen_congestion(fd, conf->congestion));
+	report_ok("congestion", conf->congestion,
+		  listen_congestion(fd, conf->congestion));
 	(void)close(fd);
 }
 
-/** The directory that path is in. */
-static char *directory_of(const char *path)
-{
-	char *dir = rst_strdup(path), *slash = strrchr(dir, '/');
-
-	slash[slash == dir ? 1 : 0] = '\0';
-	return dir;
-}
-
-static bool write_all(int fd, const char *data, size_t n)
+static bool send_all(int fd, const char *data, size_t n)
 {
 	return send(fd, data, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
 
 /* ---- Postfix */
 
-/* Ask as Postfix does. @return NULL: the answer is right */
+/* Asks as Postfix does. @return NULL: the answer is right; else what is wrong
+ */
 static const char *ask_policy(int fd)
 {
 	static const char request[] =
@@ -220,7 +226,7 @@ static const char *ask_policy(int fd)
 	char answer[sizeof(want)];
 	ssize_t n;
 
-	if (!write_all(fd, request, sizeof(request) - 1))
+	if (!send_all(fd, request, sizeof(request) - 1))
 		return "does not take a request";
 	/* an answer comes in one write */
 	n = recv(fd, answer, sizeof(answer), 0);
@@ -239,7 +245,7 @@ static void child_search_as(const struct passwd *pw, const char *dir)
 		      : 1);
 }
 
-/* Only root can find out by becoming it. */
+/* Root finds out by becoming Postfix's user in a child. */
 static bool postfix_can_search(const char *dir)
 {
 	const struct passwd *pw = getpwnam(POSTFIX_USER);
@@ -256,81 +262,89 @@ static bool postfix_can_search(const char *dir)
 
 static void check_policy_directory(const char *path)
 {
-	char *dir = directory_of(path);
+	char *copy = rst_strdup(path);
+	const char *dir = dirname(copy);
 
 	if (access(dir, F_OK) < 0)
-		check_error("policy_socket", path, strerror(errno),
-			    "the directory must exist; below Postfix's "
-			    "queue_directory `private' does");
+		report_error("policy_socket", path, strerror(errno),
+			     "the directory must exist; below Postfix's "
+			     "queue_directory `private' does");
 	else if (!postfix_can_search(dir))
-		check_error("policy_socket", path,
-			    "Postfix may not search the directory",
-			    "chmod a+x it and those above");
+		report_error("policy_socket", path,
+			     "Postfix may not search the directory",
+			     "chmod a+x it and those above");
 	else if (access(dir, W_OK) < 0)
-		check_error("policy_socket", path,
-			    "no file can be made in the directory",
-			    "start as root, or choose another");
+		report_error("policy_socket", path,
+			     "no file can be made in the directory",
+			     "start as root, or choose another");
 	else if (strncmp(path, POSTFIX_QUEUE, strlen(POSTFIX_QUEUE)) != 0)
-		check_ok("policy_socket", path,
-			 "the daemon is not running; not below " POSTFIX_QUEUE
-			 ": an smtpd with chroot will not see it");
+		report_ok("policy_socket", path,
+			  "the daemon is not running; not below " POSTFIX_QUEUE
+			  ": an smtpd with chroot will not see it");
 	else
-		check_ok("policy_socket", path, "the daemon is not running");
-	free(dir);
+		report_ok("policy_socket", path, "the daemon is not running");
+	free(copy);
 }
 
 static bool check_policy_socket(const struct conf *conf)
 {
 	const char *path = conf->policy_socket, *problem;
-	int fd = check_dial(path, SOCK_STREAM);
+	int fd = dial(path, SOCK_STREAM);
 
 	if (fd < 0 && (errno == ENOENT || errno == ECONNREFUSED)) {
 		check_policy_directory(path);
 		return false;
 	}
 	if (fd < 0) {
-		check_error("policy_socket", path, strerror(errno),
-			    "run this check as root");
+		report_error("policy_socket", path, strerror(errno),
+			     "run this check as root");
 		return false;
 	}
 	problem = ask_policy(fd);
 	(void)close(fd);
 	if (problem == NULL)
-		check_ok("policy_socket", path, "answers");
+		report_ok("policy_socket", path, "answers");
 	else
-		check_error("policy_socket", path, problem,
-			    "is it another program's?");
+		report_error("policy_socket", path, problem,
+			     "is it another program's?");
 	return problem == NULL;
 }
 
 /* ---- plugin and operators */
 
-/* One that the daemon makes. */
+/* The daemon makes the directory too, where only that is missing. */
+static bool can_create(const char *path)
+{
+	char *copy = rst_strdup(path), *dir = dirname(copy);
+	bool ok = access(dir, W_OK) == 0 ||
+		  (errno == ENOENT && access(dirname(dir), W_OK) == 0);
+
+	free(copy);
+	return ok;
+}
+
+/* A socket that the daemon makes. */
 static void check_own_socket(const char *setting, const char *path, int type,
 			     const char *mend, bool running)
 {
-	int fd = check_dial(path, type);
-	char *dir = directory_of(path), *above = directory_of(dir);
+	int fd = dial(path, type);
 
 	if (fd >= 0)
-		check_ok(setting, path, "somebody listens");
+		report_ok(setting, path, "somebody listens");
 	else if (errno != ENOENT && errno != ECONNREFUSED)
-		check_error(setting, path, strerror(errno), mend);
+		report_error(setting, path, strerror(errno), mend);
 	else if (running)
-		check_error(setting, path,
-			    "the running daemon does not listen there",
-			    "restart it");
-	else if (access(dir, W_OK) < 0 &&
-		 (errno != ENOENT || access(above, W_OK) < 0))
-		check_error(setting, path,
-			    "no file can be made in the directory",
-			    "start as root, or choose another");
+		report_error(setting, path,
+			     "the running daemon does not listen there",
+			     "restart it");
+	else if (!can_create(path))
+		report_error(setting, path,
+			     "no file can be made in the directory",
+			     "start as root, or choose another");
 	else
-		check_ok(setting, path, "the daemon is not running");
+		report_ok(setting, path, "the daemon is not running");
 	if (fd >= 0)
 		(void)close(fd);
-	free(dir);
-	free(above);
 }
 
 static void check_own_sockets(const struct conf *conf, bool running)
@@ -346,7 +360,7 @@ static void check_own_sockets(const struct conf *conf, bool running)
 
 /* ---- Dovecot's auth */
 
-/** @return NULL: ready, `auth` has the mechanisms */
+/* @return NULL: `auth` has the mechanisms; else what is wrong */
 static const char *auth_handshake(struct rst_auth *auth, int fd)
 {
 	struct rst_auth_event ev;
@@ -357,7 +371,7 @@ static const char *auth_handshake(struct rst_auth *auth, int fd)
 	for (;;) {
 		const char *out = rst_auth_output(auth, &len);
 
-		if (len > 0 && !write_all(fd, out, len))
+		if (len > 0 && !send_all(fd, out, len))
 			return "does not take the handshake";
 		rst_auth_sent(auth, len);
 		n = recv(fd, in + used, sizeof(in) - used, 0);
@@ -382,13 +396,13 @@ static void check_auth_socket(const struct conf *conf)
 					       .request_timeout_ms = 60000,
 					       .max_requests = 1};
 	const char *path = conf->auth_socket, *problem;
-	int fd = check_dial(path, SOCK_STREAM);
+	int fd = dial(path, SOCK_STREAM);
 	struct rst_auth *auth;
 
 	if (fd < 0) {
-		check_error(
+		report_error(
 			"auth_socket", path, strerror(errno),
-			check_mend_connect(
+			mend_connect(
 				errno,
 				"give Dovecot's service auth a unix_listener "
 				"of this name",
@@ -399,20 +413,22 @@ static void check_auth_socket(const struct conf *conf)
 	auth = rst_auth_new(&limits, clock_ms());
 	problem = auth_handshake(auth, fd);
 	if (problem != NULL)
-		check_error("auth_socket", path, problem,
-			    "it must be a plain unix_listener of service auth");
+		report_error(
+			"auth_socket", path, problem,
+			"it must be a plain unix_listener of service auth");
 	else if (rst_auth_mechanisms(auth)[0] == '\0')
-		check_error("auth_socket", path, "offers no usable mechanism",
-			    "set Dovecot's auth_mechanisms, to plain at least");
+		report_error(
+			"auth_socket", path, "offers no usable mechanism",
+			"set Dovecot's auth_mechanisms, to plain at least");
 	else
-		check_ok("auth_socket", path, rst_auth_mechanisms(auth));
+		report_ok("auth_socket", path, rst_auth_mechanisms(auth));
 	rst_auth_free(&auth);
 	(void)close(fd);
 }
 
 /* ---- Dovecot's restante-hold */
 
-/** @return NULL: ev_r is set */
+/* @return NULL: ev_r is set; else what is wrong */
 static const char *first_answer(struct rst_hold_dialler *hold, int fd,
 				struct rst_hold_event *ev_r)
 {
@@ -450,18 +466,18 @@ static void check_scan(const struct conf *conf, int fd)
 
 	problem = first_answer(hold, fd, &ev);
 	if (problem != NULL) {
-		check_error("hold_socket", path, problem,
-			    "see Dovecot's log for service restante-hold");
+		report_error("hold_socket", path, problem,
+			     "see Dovecot's log for service restante-hold");
 	} else if (ev.type == RST_HOLD_REFUSED) {
 		(void)snprintf(text, sizeof(text),
 			       "cannot go through the users: %.*s",
 			       (int)ev.text.n, ev.text.p);
-		check_error("hold_socket", path, text,
-			    "the userdb must be able to iterate: "
-			    "`doveadm user \"*\"' must list all, sql and "
-			    "ldap need iterate_query or iterate_filter");
+		report_error("hold_socket", path, text,
+			     "the userdb must be able to iterate: "
+			     "`doveadm user \"*\"' must list all, sql and "
+			     "ldap need iterate_query or iterate_filter");
 	} else {
-		check_ok("hold_socket", path, NULL);
+		report_ok("hold_socket", path, NULL);
 	}
 	rst_hold_dialler_free(&hold);
 }
@@ -469,14 +485,14 @@ static void check_scan(const struct conf *conf, int fd)
 static void check_hold_socket(const struct conf *conf)
 {
 	const char *path = conf->hold_socket;
-	int fd = check_dial(path, SOCK_STREAM);
+	int fd = dial(path, SOCK_STREAM);
 	char *preamble;
 	size_t len;
 
 	if (fd < 0) {
-		check_error(
+		report_error(
 			"hold_socket", path, strerror(errno),
-			check_mend_connect(
+			mend_connect(
 				errno,
 				"configure Dovecot's service restante-hold, "
 				"with a unix_listener of this name",
@@ -485,11 +501,11 @@ static void check_hold_socket(const struct conf *conf)
 		return;
 	}
 	preamble = rst_hold_scan_preamble(&len);
-	if (write_all(fd, preamble, len))
+	if (send_all(fd, preamble, len))
 		check_scan(conf, fd);
 	else
-		check_error("hold_socket", path, "takes no input",
-			    "see Dovecot's log for service restante-hold");
+		report_error("hold_socket", path, "takes no input",
+			     "see Dovecot's log for service restante-hold");
 	free(preamble);
 	(void)close(fd);
 }
@@ -511,10 +527,10 @@ int check_run(const struct conf *conf)
 		check_listen(&conf->listen[i], running);
 	check_congestion(conf);
 	check_own_sockets(conf, running);
-	/* what comes now is dialled after privileges were dropped */
+	/* the daemon connects to these after it has dropped privileges */
 	if (getpwnam(conf->user) != NULL &&
 	    !privileges_drop(conf->user, error, sizeof(error)))
-		check_error("user", conf->user, error, NULL);
+		report_error("user", conf->user, error, NULL);
 	if (tls_read)
 		check_reload(conf);
 	check_auth_socket(conf);

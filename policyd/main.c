@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,12 +28,12 @@
 #include "worker/main.h"
 
 #define PROGRAM "restante-policyd"
-/** smtpd comes as the user "postfix"; what keeps others out is the directory
-    "private", and an answer tells them nothing anyhow. */
+/** Postfix's smtpd connects as the user "postfix". The directory "private"
+   keeps other users out, and an answer would tell them nothing anyhow. */
 #define POLICY_SOCKET_MODE 0666
-/** it names users: root's, or whose we are started as */
+/** Its answers name users: only for root, or for the user that started us. */
 #define INDEX_SOCKET_MODE 0600
-/** beside one for each client: holds that are open, listeners, the core */
+/** Descriptors beside one for each client: open holds, listeners, the core. */
 #define OTHER_DESCRIPTORS 256
 
 struct options {
@@ -46,7 +47,7 @@ static int usage(void)
 	return EX_USAGE;
 }
 
-/** @return -1: go on; else the exit status */
+/* @return -1: go on; else the exit status */
 static int read_options(int argc, char *argv[], struct options *options)
 {
 	int c;
@@ -82,14 +83,14 @@ static void print_error(const char *line, void *ctx)
 		(void)fprintf(stderr, PROGRAM ": %s\n", line);
 }
 
-/* A setting that does not work, found while starting. */
+/* The daemon does not start with this setting. */
 static int refuse(const char *setting, const char *value, const char *error)
 {
 	(void)fprintf(stderr, PROGRAM ": %s %s: %s\n", setting, value, error);
 	return EX_CONFIG;
 }
 
-/* Descriptors 0 to 2 are taken, so that no socket becomes "stderr". */
+/* Takes descriptors 0 to 2, so that no socket becomes "stderr". */
 static void fill_standard_fds(void)
 {
 	int fd;
@@ -132,19 +133,17 @@ static void raise_descriptor_limit(const struct conf *conf)
 	log_descriptors(conf, limit.rlim_cur);
 }
 
-/* /run is empty after a boot. What else is missing there is not ours. */
+/* /run is empty after a boot. Directories above PATH's are the operator's. */
 static void make_directory_of(const char *path)
 {
-	char *dir = rst_strdup(path), *slash = strrchr(dir, '/');
+	char *copy = rst_strdup(path);
 
-	*slash = '\0';
-	if (dir[0] != '\0')
-		(void)mkdir(dir, 0755);
-	free(dir);
+	(void)mkdir(dirname(copy), 0755);
+	free(copy);
 }
 
-/* The workers of a daemon that was killed let go of the address as soon as they
-   notice: give them a moment. */
+/* The workers of a daemon that was killed close their listeners as soon as they
+   notice that it has gone: they get two seconds. */
 static int listen_tcp_soon(const struct conf_listen *l)
 {
 	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
@@ -155,7 +154,8 @@ static int listen_tcp_soon(const struct conf_listen *l)
 	return fd;
 }
 
-/* Here, where we may still be root: what is accepted is as its listener. */
+/* On the listeners, while we may still be root: the connections that a listener
+   accepts have its congestion control. */
 static void set_congestion(const struct conf *conf, const int *listen_fds)
 {
 	struct rst_logline line;
@@ -172,7 +172,7 @@ static void set_congestion(const struct conf *conf, const int *listen_fds)
 	log_line(LOG_NOTICE, &line);
 }
 
-/* Operators can do without it, so no mail waits for it. */
+/* No error: mail works without the index, and so do operators. */
 static int open_index(const char *path)
 {
 	int fd;
@@ -217,8 +217,8 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	return EX_OK;
 }
 
-/* A certificate that clients will not like is no reason not to start:
-   Postfix is answered, and what is overdue goes to the mailbox. */
+/* A certificate that clients will reject is no reason not to start: Postfix is
+   answered all the same, and overdue mail goes to the mailbox. */
 static int read_certificate(const struct conf *conf, char **pem_r,
 			    size_t *len_r)
 {
@@ -244,7 +244,7 @@ static bool daemonise(void)
 	case 0:
 		break;
 	default:
-		/* the sockets are open: whoever comes now is served */
+		/* the sockets are open: connections from now on are served */
 		_exit(EX_OK);
 	}
 	(void)setsid();
