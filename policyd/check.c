@@ -51,21 +51,6 @@ static void report_error(const char *setting, const char *value,
 	errors++;
 }
 
-/* What the operator can do when connect() fails. */
-static const char *mend_connect(int error, const char *missing,
-				const char *denied, const char *refused)
-{
-	switch (error) {
-	case ENOENT:
-		return missing;
-	case EACCES:
-	case EPERM:
-		return denied;
-	default:
-		return refused;
-	}
-}
-
 /* Connects to PATH. Reads and writes time out. */
 static int dial(const char *path, int type)
 {
@@ -77,6 +62,11 @@ static int dial(const char *path, int type)
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	return fd;
+}
+
+static bool send_all(int fd, const char *data, size_t n)
+{
+	return send(fd, data, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
 
 /* ---- names and certificate */
@@ -207,15 +197,9 @@ static void check_congestion(const struct conf *conf)
 	(void)close(fd);
 }
 
-static bool send_all(int fd, const char *data, size_t n)
-{
-	return send(fd, data, n, MSG_NOSIGNAL) == (ssize_t)n;
-}
-
 /* ---- Postfix */
 
-/* Asks as Postfix does. @return NULL: the answer is right; else what is wrong
- */
+/* Asks as Postfix does. @return NULL, or what is wrong with the answer */
 static const char *ask_policy(int fd)
 {
 	static const char request[] =
@@ -358,7 +342,24 @@ static void check_own_sockets(const struct conf *conf, bool running)
 			 "run this check as root", running);
 }
 
-/* ---- Dovecot's auth */
+/* ---- Dovecot */
+
+/* @return -1: reported. `missing`: the remedy where there is no such socket */
+static int dial_dovecot(const char *setting, const char *path,
+			const char *missing)
+{
+	int fd = dial(path, SOCK_STREAM), error = errno;
+	const char *mend = "is Dovecot running?";
+
+	if (fd >= 0)
+		return fd;
+	if (error == ENOENT)
+		mend = missing;
+	else if (error == EACCES || error == EPERM)
+		mend = "set `user' of its unix_listener to ours";
+	report_error(setting, path, strerror(error), mend);
+	return -1;
+}
 
 /* @return NULL: `auth` has the mechanisms; else what is wrong */
 static const char *auth_handshake(struct rst_auth *auth, int fd)
@@ -396,20 +397,13 @@ static void check_auth_socket(const struct conf *conf)
 					       .request_timeout_ms = 60000,
 					       .max_requests = 1};
 	const char *path = conf->auth_socket, *problem;
-	int fd = dial(path, SOCK_STREAM);
+	int fd = dial_dovecot("auth_socket", path,
+			      "give Dovecot's service auth a unix_listener of "
+			      "this name");
 	struct rst_auth *auth;
 
-	if (fd < 0) {
-		report_error(
-			"auth_socket", path, strerror(errno),
-			mend_connect(
-				errno,
-				"give Dovecot's service auth a unix_listener "
-				"of this name",
-				"set `user' of its unix_listener to ours",
-				"is Dovecot running?"));
+	if (fd < 0)
 		return;
-	}
 	auth = rst_auth_new(&limits, clock_ms());
 	problem = auth_handshake(auth, fd);
 	if (problem != NULL)
@@ -425,8 +419,6 @@ static void check_auth_socket(const struct conf *conf)
 	rst_auth_free(&auth);
 	(void)close(fd);
 }
-
-/* ---- Dovecot's restante-hold */
 
 /* @return NULL: ev_r is set; else what is wrong */
 static const char *first_answer(struct rst_hold_dialler *hold, int fd,
@@ -485,21 +477,14 @@ static void check_scan(const struct conf *conf, int fd)
 static void check_hold_socket(const struct conf *conf)
 {
 	const char *path = conf->hold_socket;
-	int fd = dial(path, SOCK_STREAM);
+	int fd = dial_dovecot("hold_socket", path,
+			      "configure Dovecot's service restante-hold, with "
+			      "a unix_listener of this name");
 	char *preamble;
 	size_t len;
 
-	if (fd < 0) {
-		report_error(
-			"hold_socket", path, strerror(errno),
-			mend_connect(
-				errno,
-				"configure Dovecot's service restante-hold, "
-				"with a unix_listener of this name",
-				"set `user' of its unix_listener to ours",
-				"is Dovecot running?"));
+	if (fd < 0)
 		return;
-	}
 	preamble = rst_hold_scan_preamble(&len);
 	if (send_all(fd, preamble, len))
 		check_scan(conf, fd);
