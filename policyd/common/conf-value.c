@@ -120,7 +120,7 @@ bool conf_value_is_hostname(const char *text)
 	return true;
 }
 
-/** Cut "host:port" in two; host without its brackets. */
+/* Cuts "host:port" in two; the host loses its brackets. */
 static bool split_port(const char *text, char *host, size_t host_size,
 		       in_port_t *port_r)
 {
@@ -135,7 +135,7 @@ static bool split_port(const char *text, char *host, size_t host_size,
 		text++;
 		n -= 2;
 	} else if (memchr(text, ':', n) != NULL) {
-		return false; /* IPv6 wants brackets */
+		return false; /* an IPv6 address needs brackets */
 	}
 	if (n == 0 || n >= host_size)
 		return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** Reading the values of the configuration file. Nothing here does I/O. */
+/** Reads the values of the configuration file. Nothing here does I/O. */
 #ifndef POLICYD_COMMON_CONF_VALUE_H
 #define POLICYD_COMMON_CONF_VALUE_H
 
@@ -14,19 +14,19 @@
 
 /** One address to listen on. */
 struct conf_listen {
-	char *text; /**< as it was written */
+	char *text; /**< as it stands in the file */
 	union {
 		struct sockaddr sa;
 		struct sockaddr_in in4;
 		struct sockaddr_in6 in6;
 	} addr;
 	socklen_t addr_len;
-	/** "*": IPv6 and IPv4 by one socket, or IPv4 alone where the kernel
-	    knows no IPv6 */
+	/** "*": one socket for IPv6 and IPv4, or for IPv4 alone where the
+	    kernel knows no IPv6 */
 	bool any;
 };
 
-/* Each: whether text was understood; else *value_r is as it was. */
+/* All return whether text is valid; if it is not, *value_r is unchanged. */
 
 /** Decimal digits, within min..max. */
 bool conf_value_number(const char *text, uint64_t min, uint64_t max,
@@ -38,12 +38,11 @@ bool conf_value_duration(const char *text, int64_t *ms_r);
 bool conf_value_size(const char *text, uint64_t *octets_r);
 /** Octal permission bits, 0 to 0777. */
 bool conf_value_mode(const char *text, unsigned int *mode_r);
-/** A name as it stands in the DNS, ASCII, without a dot at its end. */
+/** A host name as in the DNS, in ASCII, without a dot at its end. */
 bool conf_value_is_hostname(const char *text);
-/** The name of a congestion control, as the kernel has them; or empty. */
+/** A possible name of a congestion control of the kernel; or "". */
 bool conf_value_is_congestion(const char *text);
-/** "192.0.2.1:8463", "[2001:db8::1]:8463" or "*:8463". listen_r->text is
-    left alone. */
+/** "192.0.2.1:8463", "[2001:db8::1]:8463" or "*:8463". listen_r->text stays. */
 bool conf_value_listen(const char *text, struct conf_listen *listen_r);
 
 #endif

@@ -11,7 +11,7 @@ struct event_pair {
 	struct event *readable, *writable;
 };
 
-/** Both stay until they are removed; only readable is added now. */
+/** Makes two persistent events. Only `readable` is added. */
 static inline void event_pair_init(struct event_pair *pair,
 				   struct event_base *base, int fd,
 				   event_callback_fn on_readable,

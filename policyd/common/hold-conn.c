@@ -155,8 +155,9 @@ void hold_conn_flush(struct hold_conn *conn)
 	if (n < 0 && errno == EAGAIN)
 		(void)event_add(conn->events.writable, NULL);
 	else
-		/* done; or broken, which the reading side finds when it has
-		   taken what the service still said */
+		/* all is written; or the connection is broken, which the
+		   reading side finds after it has taken the service's last
+		   words */
 		(void)event_del(conn->events.writable);
 }
 

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ *   OPEN --peer gone, protocol error, queue full--> BROKEN --from the loop-->
+ *   TOLD (`closed` was called)
+ *
+ * Nothing is read, written or queued from BROKEN on. The connection may be
+ * freed in every state, also inside a callback: it is then DEAD until
+ * on_readable() returns, which releases it.
+ */
 #include "ipc-conn.h"
 
 #include <errno.h>
@@ -11,9 +19,9 @@
 #include "event-pair.h"
 #include "log.h"
 
-/** messages that may wait for a peer that does not read */
+/** Messages that may wait for a peer that does not read. */
 #define MAX_QUEUED 4096
-/** messages taken before others get their turn */
+/** Messages taken before other connections get their turn. */
 #define MAX_AT_ONCE 16
 
 struct packet {
@@ -29,10 +37,10 @@ struct ipc_conn {
 	struct event_pair events;
 	STAILQ_HEAD(, packet) queue;
 	unsigned int queued;
-	bool broken;      /* the closed callback is due, or was called */
-	bool told;        /* it was called */
+	bool broken;      /* `closed` is due, or was called */
+	bool told;        /* `closed` was called */
 	bool dispatching; /* inside on_readable() */
-	bool dead;        /* freed inside a callback: release after it */
+	bool dead;        /* freed inside a callback: to be released after it */
 	ipc_conn_message_func *message;
 	ipc_conn_closed_func *closed;
 	void *ctx;
@@ -64,7 +72,7 @@ static void release(struct ipc_conn *conn)
 	free(conn);
 }
 
-/* The closed callback is never called from inside ipc_conn_send(): its
+/* `closed` is called from the loop, never from inside ipc_conn_send(), whose
    caller does not expect to be freed there. */
 static void give_up(struct ipc_conn *conn)
 {
@@ -81,9 +89,9 @@ static void protocol_error(struct ipc_conn *conn, const char *what)
 	give_up(conn);
 }
 
-/**
- * Take the descriptors out of a received message. Whatever comes along is in
- * our table from here on, so all of them are looked at.
+/*
+ * Takes the descriptors out of a received message. The kernel has put all of
+ * them into our table, so each is either kept or closed.
  *
  * @return number of descriptors; the first is *fd_r, others are closed
  */
@@ -131,7 +139,7 @@ static void dispatch(struct ipc_conn *conn, size_t n, int fd,
 	}
 }
 
-/** @return whether there may be more */
+/* @return whether there may be more messages */
 static bool receive(struct ipc_conn *conn)
 {
 	union {
@@ -161,7 +169,7 @@ static bool receive(struct ipc_conn *conn)
 		give_up(conn);
 	} else if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
 		close_fd(fd);
-		/* our own table was full, or the peer sent too much */
+		/* our descriptor table was full, or the peer sent too much */
 		protocol_error(conn, "cut short");
 	} else {
 		dispatch(conn, (size_t)n, fd, fd_count);
@@ -189,7 +197,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		release(conn);
 }
 
-/** @return 1 sent, 0 the socket is full, -1 it is broken */
+/* @return 1: sent; 0: the socket is full; -1: it is broken */
 static int transmit(struct ipc_conn *conn, const char *data, size_t n, int fd)
 {
 	union {

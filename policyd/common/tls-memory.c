@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stretch of addresses, cut into equal slots. Free slots are in one of two
- * stacks: warm ones have memory, cold ones have given it back to the kernel.
- * Where there is no slot, or where it is not worth one, it is malloc()'s.
+ * A range of addresses, cut into equal slots. A slot is fresh until its first
+ * use. Free slots lie on one of two stacks: warm ones still have memory, cold
+ * ones have given it back to the kernel. Blocks that are too small or too large
+ * for a slot, and all blocks when no slot is free, are malloc()'s.
  */
 #include "tls-memory.h"
 
@@ -12,18 +13,18 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/** What a slot is worth: a record of OpenSSL's, or the buffer of a handshake
-    (16 KiB, grown by a third). */
-#define WORTH_IT (16 * 1024)
+/** Smaller blocks stay in the heap. A slot is for a record of OpenSSL's, or for
+    the buffer of a handshake (16 KiB, grown by a third). */
+#define SLOT_MIN (16 * 1024)
 #define SLOT_SIZE (24 * 1024)
-/** Handshakes at once in one process, beyond which it is as without us. */
+/** Blocks in use at once in one process; the heap has those beyond. */
 #define SLOTS 4096
-/** Of those that are free: so many need not ask the kernel. */
+/** Free slots that keep their memory: using them again asks no kernel. */
 #define WARM 16
 
 static struct {
-	char *start;        /* NULL: not yet */
-	unsigned int fresh; /* slots that were never used, at the end */
+	char *start;        /* NULL: not set up yet */
+	unsigned int fresh; /* slots never used, at the end of the range */
 	unsigned int warm_count, cold_count;
 	uint16_t warm[WARM], cold[SLOTS];
 } blocks;
@@ -38,7 +39,7 @@ static bool is_slot(const void *p)
 
 static void set_up(void)
 {
-	/* addresses only: memory comes as it is used */
+	/* addresses only: a page gets memory when it is used */
 	void *start =
 		mmap(NULL, (size_t)SLOTS * SLOT_SIZE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -46,7 +47,7 @@ static void set_up(void)
 	if (start == MAP_FAILED)
 		return;
 	blocks.start = start;
-	/* a huge page would be in use for the sake of one slot */
+	/* a huge page would stay in use for the sake of one slot */
 	(void)madvise(start, (size_t)SLOTS * SLOT_SIZE, MADV_NOHUGEPAGE);
 	blocks.fresh = SLOTS;
 }
@@ -84,7 +85,7 @@ void *tls_memory_malloc(size_t n)
 {
 	void *p = NULL;
 
-	if (n >= WORTH_IT && n <= SLOT_SIZE)
+	if (n >= SLOT_MIN && n <= SLOT_SIZE)
 		p = take_slot();
 	return p != NULL ? p : malloc(n);
 }

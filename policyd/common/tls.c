@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The order that must hold in a worker: tls_init() before anything else
+ * allocates in OpenSSL and before the process is confined; tls_server_new() as
+ * often as the certificate changes, while connections of an older one live on
+ * (each SSL holds a reference to its SSL_CTX); tls_goodbye() before shutdown().
+ *
+ * OpenSSL keeps one error queue for all connections of a thread. A function in
+ * which OpenSSL can fail leaves it empty, or libevent would take the error for
+ * that of the connection that it serves next.
+ */
 #include "tls.h"
 
 #include <errno.h>
@@ -15,7 +25,7 @@
 #include "restante/str.h"
 #include "tls-memory.h"
 
-/* RFC 7301: names are length-prefixed */
+/* RFC 7301: a name is preceded by its length */
 static const unsigned char alpn_name[] = "\010restante";
 
 struct tls_server {
@@ -47,14 +57,16 @@ void tls_init(void)
 {
 	unsigned char octet;
 
-	/* refused when OpenSSL has memory already: then it goes on with that */
+	/* refused when OpenSSL has allocated already: then it goes on as before
+	 */
 	(void)CRYPTO_set_mem_functions(tls_malloc, tls_realloc, tls_free);
 	SSL_CTX_free(SSL_CTX_new(TLS_server_method()));
 	(void)RAND_bytes(&octet, 1);
 	ERR_clear_error();
 }
 
-/* One line, and OpenSSL's reason for it; its error queue is empty after. */
+/* Writes one line, with OpenSSL's reason if there is one, and empties OpenSSL's
+   error queue. */
 static void set_error(char *error, size_t size, const char *what)
 {
 	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
@@ -66,7 +78,7 @@ static void set_error(char *error, size_t size, const char *what)
 
 static int no_passphrase(char *buf, int size, int writing, void *ctx)
 {
-	/* the default asks at the terminal */
+	/* OpenSSL's default asks at the terminal */
 	(void)buf;
 	(void)size;
 	(void)writing;
@@ -74,8 +86,8 @@ static int no_passphrase(char *buf, int size, int writing, void *ctx)
 	return -1;
 }
 
-/* Others share port 443 with us by the name that the client offers. One who
-   offers none of ours, or nothing, is served all the same. */
+/* Port 443 may be shared with other servers by the name that the client offers.
+   A client that offers another name, or none, is served all the same. */
 static int choose_alpn(SSL *ssl, const unsigned char **out,
 		       unsigned char *out_len, const unsigned char *in,
 		       unsigned int in_len, void *arg)
@@ -97,25 +109,25 @@ static void set_options(SSL_CTX *ctx)
 	static const unsigned char id[] = "restante";
 
 	(void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	/* IGNORE_UNEXPECTED_EOF: a client that closes without a close_notify
-	   is the ordinary case on bad lines, and libevent 2.1.12 cannot tell
-	   it from an error on OpenSSL 3 */
+	/* IGNORE_UNEXPECTED_EOF: clients on bad lines close without a
+	   close_notify as a rule, and with OpenSSL 3 libevent 2.1.12 cannot
+	   tell that from an error */
 	(void)SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE |
 					       SSL_OP_NO_RENEGOTIATION |
 					       SSL_OP_NO_COMPRESSION |
 					       SSL_OP_IGNORE_UNEXPECTED_EOF);
-	/* most connections are idle most of the time */
+	/* most connections are idle most of the time: they need no buffers */
 	(void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-	/* tickets are kept by the clients, a cache would be kept by us */
+	/* clients keep tickets, but we would have to keep a cache */
 	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	(void)SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1);
 	(void)SSL_CTX_set_num_tickets(ctx, 1);
-	/* early data can be replayed, and sign-in would be in it */
+	/* early data can be replayed, and sign-in would be part of it */
 	(void)SSL_CTX_set_max_early_data(ctx, 0);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 }
 
-/* The first certificate is ours, those after it lead to the CA. */
+/* The first certificate is the server's own, those after it lead to the CA. */
 static bool use_chain(SSL_CTX *ctx, BIO *bio, char *error, size_t size)
 {
 	X509 *cert = PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, NULL);
@@ -169,7 +181,7 @@ static bool use_key(SSL_CTX *ctx, BIO *bio, char *error, size_t size)
 
 typedef bool use_func(SSL_CTX *ctx, BIO *bio, char *error, size_t size);
 
-/* Each kind is read from the start: the order in the file is free. */
+/* Each kind is read from the start, so the order in the file is free. */
 static bool use_pem(SSL_CTX *ctx, const char *pem, size_t len, use_func *use,
 		    char *error, size_t size)
 {
@@ -209,7 +221,7 @@ static SSL_CTX *context_new(const char *pem, size_t len, char *error,
 	return ctx;
 }
 
-/** @return octets read, or -1 */
+/* @return octets read, or -1 */
 static ssize_t read_all(int fd, char *buf, size_t size)
 {
 	size_t used = 0;
@@ -230,7 +242,7 @@ static ssize_t read_all(int fd, char *buf, size_t size)
 
 static void set_ticket_keys(SSL_CTX *ctx, struct rst_str keys)
 {
-	/* where it does not work, clients do whole handshakes */
+	/* where it does not work, clients do full handshakes */
 	if (keys.n == TLS_TICKET_KEYS)
 		(void)SSL_CTX_set_tlsext_ticket_keys(ctx, (void *)keys.p,
 						     TLS_TICKET_KEYS);
@@ -279,7 +291,9 @@ struct bufferevent *tls_accept(struct tls_server *server,
 	struct bufferevent *bev = NULL;
 
 	if (ssl != NULL) {
-		/* no deferred callbacks: known use after free in libevent */
+		/* no deferred callbacks: libevent 2.1 has a use after free
+		 * there
+		 */
 		bev = bufferevent_openssl_socket_new(base, fd, ssl,
 						     BUFFEREVENT_SSL_ACCEPTING,
 						     BEV_OPT_CLOSE_ON_FREE);
@@ -320,7 +334,7 @@ void tls_goodbye(struct bufferevent *bev)
 	if (ssl == NULL || SSL_in_init(ssl))
 		return;
 	(void)SSL_shutdown(ssl);
-	/* what it left here would be taken for another connection's */
+	/* else libevent would take it for another connection's error */
 	ERR_clear_error();
 }
 

@@ -63,7 +63,7 @@ struct client_conn {
 	bool closing;   /* CLOSING comes at the end of this turn */
 	bool known;     /* the core has heard of this session */
 	bool pumping, again;
-	char reason[256]; /* why it ended; the first one counts */
+	char reason[256]; /* why the session ended; the first reason counts */
 };
 
 static void pump(struct client_conn *conn);
@@ -103,34 +103,36 @@ static void to_core_text(struct client_conn *conn, enum rst_ipc_type type,
 
 /* ---- log */
 
-static void log_session(struct client_conn *conn, int level,
+static void begin_logline(const struct client_conn *conn,
+			  struct rst_logline *line, const char *message)
+{
+	rst_logline_begin(line, message);
+	rst_logline_u64(line, "session", conn->session);
+	rst_logline_cstr(line, "remote", conn->peer.address);
+	if (conn->user != NULL)
+		rst_logline_cstr(line, "user", conn->user);
+}
+
+static void log_session(const struct client_conn *conn, int level,
 			const char *message, const char *key, const char *value)
 {
 	struct rst_logline line;
 
-	rst_logline_begin(&line, message);
-	rst_logline_u64(&line, "session", conn->session);
-	rst_logline_cstr(&line, "remote", conn->peer.address);
-	if (conn->user != NULL)
-		rst_logline_cstr(&line, "user", conn->user);
+	begin_logline(conn, &line, message);
 	if (key != NULL)
 		rst_logline_cstr(&line, key, value);
 	log_line(level, &line);
 }
 
-static void log_closed(struct client_conn *conn)
+static void log_closed(const struct client_conn *conn)
 {
 	struct drain_counts counts = {0};
 	struct rst_logline line;
 
 	if (conn->drain != NULL)
 		counts = drain_counts(conn->drain);
-	rst_logline_begin(&line, conn->connected ? "session closed"
-						 : "connection closed");
-	rst_logline_u64(&line, "session", conn->session);
-	rst_logline_cstr(&line, "remote", conn->peer.address);
-	if (conn->user != NULL)
-		rst_logline_cstr(&line, "user", conn->user);
+	begin_logline(conn, &line,
+		      conn->connected ? "session closed" : "connection closed");
 	rst_logline_cstr(&line, "reason", conn->reason);
 	if (conn->user != NULL) {
 		rst_logline_u64(&line, "pushed", counts.pushed);
@@ -188,7 +190,8 @@ static size_t flush_output(struct client_conn *conn)
 
 	if (room == 0 || len == 0)
 		return 0;
-	/* a plain client has one message on its way, in lines */
+	/* a plain client has one message on its way at most, so it is written
+	   whole */
 	if (len > room && conn->drain != NULL && !plain)
 		len = room;
 	if (plain)
@@ -220,7 +223,7 @@ static void begin_closing(struct client_conn *conn)
 		drain_end(conn->drain, conn->now_ms);
 }
 
-/* The line is closed when the client has closed it too, or in the end. */
+/* The line is closed when the client has closed it too, or after close_ms. */
 static void finish_line(struct client_conn *conn)
 {
 	line_take(&conn->line, SIZE_MAX);

@@ -18,15 +18,15 @@
 #elif defined(__riscv) && __riscv_xlen == 64
 #	define ARCH AUDIT_ARCH_RISCV64
 #else
-#	define ARCH 0 /* not tried there */
+#	define ARCH 0 /* not tried on others */
 #endif
 
-/** The other ABI of x86-64 has numbers from here on. */
+/** Numbers of the system calls of x86-64's other ABI, x32, begin here. */
 #define X32_FIRST 0x40000000
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Older machines have calls that newer ones do without. */
+/* The calls below #ifdef exist on older architectures only. */
 static const unsigned int refused[] = {
 	SYS_socket,
 	SYS_connect,
@@ -82,7 +82,7 @@ static const unsigned int refused[] = {
 #endif
 };
 
-/* Allowed to oneself: abort() needs it. */
+/* Allowed when the target is this process: abort() needs it. */
 static const unsigned int to_oneself[] = {SYS_kill, SYS_tgkill};
 
 #define LOAD(field)                                             \
@@ -97,7 +97,8 @@ static const unsigned int to_oneself[] = {SYS_kill, SYS_tgkill};
 #define RETURN(value) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, value)
 #define REFUSE RETURN(SECCOMP_RET_ERRNO | EPERM)
 
-/* An error, and no death: what a library tries in vain does no harm. */
+/* A refused call fails with EPERM and does not kill the process: libraries try
+   some of these and go on without. */
 static bool filter_calls(void)
 {
 	struct sock_filter
@@ -117,7 +118,7 @@ static bool filter_calls(void)
 		code[n++] = REFUSE;
 	}
 	for (i = 0; i < N_ELEMENTS(to_oneself); i++) {
-		/* the first argument's lower half: the machines above are
+		/* the lower half of the first argument: the machines above are
 		   little endian */
 		code[n++] = IF_EQUAL(to_oneself[i], 0, 4);
 		code[n++] = LOAD(args[0]);
@@ -132,7 +133,7 @@ static bool filter_calls(void)
 
 bool confine(void)
 {
-	/* what the C library reads once, for the log */
+	/* for the log: the C library reads the time zone's file once */
 	tzset();
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

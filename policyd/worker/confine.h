@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/** What a worker gives up before it hears anything from the Internet. */
+/** The rights that a worker gives up before it reads anything from the
+    Internet. */
 #ifndef POLICYD_WORKER_CONFINE_H
 #define POLICYD_WORKER_CONFINE_H
 
 #include <stdbool.h>
 
 /**
- * From here on this process can neither open nor connect anything new, nor
- * start a program, nor signal another process, nor look into one; and none of
- * the same user can look into it. What it has open it keeps.
+ * Confines this process: it can neither open a file nor make or connect a
+ * socket, nor start a program, nor signal or trace another process; and no
+ * process of the same user can trace it. Descriptors that are open stay.
  *
- * A worker has the user's rights, and that user may open restante-hold's
- * socket, behind which is everybody's mail: what the core decides would count
- * for little if a worker that was taken over could dial there by itself.
+ * Reason: a worker runs as policyd's user, and that user may connect to
+ * restante-hold's socket, behind which is every user's mail. The core's
+ * decisions would count for little if a worker that was taken over could dial
+ * the service by itself.
  *
- * @return false: the kernel, or a machine that we do not know, will not have
- *         it (errno)
+ * @return false: the kernel refuses it, or the machine's calls are not known to
+ *         us (errno)
  */
 bool confine(void);
 

@@ -126,8 +126,7 @@ static void on_opened(struct drain *drain, const struct rst_hold_event *ev,
 	rst_hold_dialler_drain(hold_conn_machine(drain->hold.conn), now_ms);
 }
 
-/* Is the message to be pushed (again)? The hold sends its octets in any case.
- */
+/* Is the message to be pushed (again)? Its octets come in any case. */
 static bool wants_push(struct drain *drain, const struct lease *lease,
 		       int64_t now_ms)
 {
@@ -271,7 +270,8 @@ static void on_hold_event(struct drain *drain, const struct rst_hold_event *ev,
 		drain->hold.message_state = MESSAGE_SKIPPED;
 		break;
 	case RST_HOLD_DRAINED:
-		/* in OPEN it answers MORE, which lists only new messages */
+		/* in OPEN this is the END of MORE, which lists only new
+		   messages */
 		if (drain->hold.state != HOLD_OPEN)
 			on_listed(drain);
 		break;

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * When what is done. Callers report what has happened and then call
+ * drain_work(): it takes the events of both conversations until none is left,
+ * looks at the clock, and only then advances the connection to the hold by one
+ * step. The states are drawn in drain-private.h.
+ */
 #include "drain-private.h"
 
 #include <stdio.h>
@@ -115,7 +121,7 @@ static void correct_summary(struct drain *drain)
 		rst_push_summary(drain->client.push, 0, 0);
 }
 
-/* LISTING or OPEN, and the client is there. */
+/* In LISTING and OPEN, while the client is not GONE. */
 static void advance_open(struct drain *drain, int64_t now_ms)
 {
 	struct rst_hold_dialler *hold = hold_conn_machine(drain->hold.conn);
@@ -397,7 +403,7 @@ void drain_held(struct drain *drain)
 {
 	if (drain->client.state >= CLIENT_GONE ||
 	    drain->hold.state == HOLD_ASKED)
-		return; /* the next DRAIN lists the message */
+		return; /* not ours any more; or DRAIN will list the message */
 	if (drain->hold.state == HOLD_NONE)
 		drain->next.wanted = true;
 	else

@@ -12,6 +12,12 @@
 #include "common/listen.h"
 #include "common/tls.h"
 
+/** A small record: with what TLS adds, two packets on most lines. */
+#define RECORD 2800
+/** Octets that leave in small records, after the start or a pause ... */
+#define RECORD_OCTETS (64 * 1024)
+/** ... of so long. */
+#define PAUSE_MS 1000
 /** The kernel holds unsent what the line carries in this time ... */
 #define UNSENT_MS 100
 /** ... as measured over at least this time. */
@@ -116,11 +122,11 @@ static void add_record(struct line *line, const char *data, size_t len)
 
 void line_write(struct line *line, const char *data, size_t len, int64_t now_ms)
 {
-	if (now_ms - line->records.last_ms >= LINE_PAUSE_MS)
+	if (now_ms - line->records.last_ms >= PAUSE_MS)
 		line->records.octets = 0;
 	line->records.last_ms = now_ms;
-	while (len > 0 && line->records.octets < LINE_RECORD_OCTETS) {
-		size_t n = len < LINE_RECORD ? len : LINE_RECORD;
+	while (len > 0 && line->records.octets < RECORD_OCTETS) {
+		size_t n = len < RECORD ? len : RECORD;
 
 		add_record(line, data, n);
 		line->records.octets += n;

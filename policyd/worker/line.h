@@ -4,7 +4,7 @@
  * The session above decides what is said; this module bounds what is queued on
  * either side, cuts TLS records, paces TCP, and closes in the right order.
  *
- * Four limits, from the session down to the network:
+ * Four measures, from the session down to the network:
  *
  * - At most LINE_OUTPUT_MAX octets are queued in the bufferevent. A session
  *   that is replaced cannot take these back; it can take back what is still in
@@ -38,12 +38,6 @@
 #define LINE_OUTPUT_MAX (32 * 1024)
 /** Octets read that the session has not taken; above this none are read. */
 #define LINE_INPUT_MAX (64 * 1024)
-/** A small record: with what TLS adds, two packets on most lines. */
-#define LINE_RECORD 2800
-/** Octets that leave in small records, after the start or a pause ... */
-#define LINE_RECORD_OCTETS (64 * 1024)
-/** ... of so long. */
-#define LINE_PAUSE_MS 1000
 /** The kernel's limit of unsent octets, at first and at least; at most. */
 #define LINE_UNSENT_MIN (32 * 1024)
 #define LINE_UNSENT_MAX (512 * 1024)

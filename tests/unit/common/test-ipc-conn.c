@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Both ends of the pair between roles, and peers that break the rules. */
+/* Both ends of the pair between core and worker, and peers that break the
+   protocol. */
 #include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@ struct end {
 	struct ipc_conn *conn;
 	unsigned int messages;
 	unsigned int closed;
-	int fd; /* the last that came */
+	int fd; /* the last descriptor received */
 	uint64_t session;
 	bool free_in_message, free_in_closed;
 };
@@ -176,7 +177,8 @@ START_TEST(test_peer_gone)
 }
 END_TEST
 
-/* Told once; the connection may be kept, and takes nothing more. */
+/* `closed` is called once. The connection may be kept, and takes nothing more.
+ */
 START_TEST(test_peer_gone_kept)
 {
 	int fd = open_file();
@@ -269,7 +271,7 @@ START_TEST(test_raw)
 	ck_assert_msg(worker.messages == (raws[_i].good ? 1 : 0), "%s",
 		      raws[_i].name);
 	ck_assert_uint_eq(worker.closed, raws[_i].good ? 0 : 1);
-	/* no descriptor is left lying about */
+	/* no descriptor has leaked */
 	ck_assert_uint_eq(count_fds(), before + (worker.fd >= 0 ? 1 : 0));
 }
 END_TEST
@@ -290,7 +292,7 @@ START_TEST(test_peer_does_not_read)
 	turns(1);
 	ck_assert_uint_eq(worker.closed, 1);
 	ck_assert_ptr_null(worker.conn);
-	/* what waited was closed, and the connection itself */
+	/* queued descriptors are closed, and the connection too */
 	ck_assert_uint_eq(count_fds(), before - 1);
 }
 END_TEST

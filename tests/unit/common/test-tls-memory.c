@@ -74,8 +74,8 @@ START_TEST(test_many_are_apart)
 }
 END_TEST
 
-/* What is kept between large blocks that come and go: malloc() alone holds on
-   to 70 MB here. */
+/* Small blocks that stay, between large ones that come and go: malloc() alone
+   keeps 70 MB here. */
 START_TEST(test_crowd_leaves_nothing)
 {
 	enum {
@@ -101,7 +101,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("blocks");
+	Suite *suite = suite_create("tls-memory");
 	TCase *tc = tcase_create("all");
 
 	tcase_add_test(tc, test_octets_stay);

@@ -20,7 +20,7 @@ static const struct {
 	int parts;
 	long from, until;
 	const char *hostname;
-	const char *error; /* how it starts; NULL: none */
+	const char *error; /* how the text begins; NULL: no error */
 } checks[] = {
 	{CERT | KEY, -HOUR, HOUR, "mx.example", NULL},
 	{CERT | KEY, -HOUR, HOUR, "MX.Example", NULL},
@@ -135,7 +135,7 @@ static void stage_close(struct stage *s)
 	event_base_free(s->base);
 }
 
-/* @return whether it came about */
+/* @return whether the handshake succeeded */
 static bool handshake(struct stage *s)
 {
 	int i, ret, error;
@@ -236,7 +236,7 @@ static void stage_of_keys(struct stage *s, char octet, int version)
 	(void)SSL_set_max_proto_version(s->client, version);
 }
 
-/* Of two servers with the same keys one takes what the other has issued. */
+/* A server takes the tickets of another with the same keys. */
 START_TEST(test_resumption)
 {
 	SSL_SESSION *session;
@@ -288,7 +288,7 @@ START_TEST(test_goodbye)
 }
 END_TEST
 
-/* A client that is simply gone is an end, and no error. */
+/* A client that closes without close_notify is an end, and no error. */
 START_TEST(test_cut)
 {
 	struct stage s;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One session of policyd between three scripted peers: the client, the core
- * and the user's hold. A script says and expects, in order; whoever is
- * expected to say something has two seconds, and no test waits that long.
+ * and the user's hold. A script says and expects, in order. The session has two
+ * seconds for each answer that a script expects, and no test waits that long.
  */
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -41,7 +41,8 @@ struct stage {
 	struct client_conn *conn;
 	int conn_fd;
 	struct peer client, hold;
-	struct heard heard[64]; /* by the core, and not expected yet */
+	struct heard heard[64]; /* messages to the core that no script has
+				   expected yet */
 	unsigned int heard_count;
 	bool ended;
 };
@@ -204,7 +205,7 @@ static void hold_says(const char *text)
 	peer_say(&stage.hold, text, strlen(text));
 }
 
-/* Where it is in what the peer got and did not look at yet; or NULL. */
+/* Finds `text` in what the peer got and did not look at yet; or NULL. */
 static const char *find(const struct peer *peer, const char *text)
 {
 	struct rst_str in = rst_buf_view(&peer->in);
@@ -212,7 +213,7 @@ static const char *find(const struct peer *peer, const char *text)
 	return in.n == 0 ? NULL : memmem(in.p, in.n, text, strlen(text));
 }
 
-/* Wait for `want`; it and all before it are then gone. */
+/* Waits for `want`, and takes it and all octets before it. */
 static void expect(struct peer *peer, const char *who, const char *want)
 {
 	unsigned int left = PATIENCE_MS;
@@ -244,7 +245,7 @@ static bool has_said(const struct peer *peer, const char *text)
 	return find(peer, text) != NULL;
 }
 
-/* @return what came, until the next call */
+/* @return the message, valid until the next call */
 static const struct heard *core_hears(enum rst_ipc_type type)
 {
 	static struct heard last;
@@ -262,7 +263,7 @@ static const struct heard *core_hears(enum rst_ipc_type type)
 	return &last;
 }
 
-/* And what is left there, if that is known. */
+/* HOLD_CLOSED, with the time of the next fallback if that is known. */
 static void core_hears_closed(int64_t known, int64_t due)
 {
 	const struct heard *heard = core_hears(RST_IPC_HOLD_CLOSED);
@@ -349,7 +350,7 @@ static void turn_round(const char *ehlo_reply)
 	const struct heard *heard;
 
 	sign_in();
-	/* what follows ATRN at once is for after the turnaround */
+	/* octets behind ATRN are already for the push machine */
 	client_says("ATRN\r\n220 laptop\r\n");
 	heard = core_hears(RST_IPC_ATRN);
 	ck_assert_str_eq(heard->a, "");
@@ -469,7 +470,7 @@ START_TEST(test_client_vanishes)
 	turns(5);
 	ck_assert(!has_said(&stage.hold, "id2"));
 	ck_assert_uint_eq(stage.heard_count, 0);
-	/* what comes of the drain is dropped */
+	/* the messages that DRAIN still brings are dropped */
 	hold_says(MSG("3") "END\t3\nGONE\tid1\nDONE\nBYE\n");
 	core_hears_closed(0, 0);
 	(void)core_hears(RST_IPC_CLOSED);
@@ -506,8 +507,8 @@ START_TEST(test_hold_vanishes_in_body)
 }
 END_TEST
 
-/* Between messages the client notices nothing; what it says meanwhile is told
-   to the next connection, and no message is pushed twice. */
+/* Between messages the client notices nothing. Its answers meanwhile are marked
+   on the next connection, and no message is pushed twice. */
 START_TEST(test_hold_vanishes)
 {
 	begin_push();
@@ -535,7 +536,7 @@ START_TEST(test_hold_vanishes)
 }
 END_TEST
 
-/* It had heard the ACK after all. */
+/* The hold had heard the ACK after all. */
 START_TEST(test_hold_vanishes_after_ack)
 {
 	begin_push();
@@ -594,7 +595,7 @@ START_TEST(test_deferred)
 	hold_says("BYE\n");
 	(void)core_hears(RST_IPC_HOLD_CLOSED);
 	ck_assert_uint_eq(stage.heard_count, 0);
-	/* by itself, some time later */
+	/* the session asks by itself, some time later */
 	(void)core_hears(RST_IPC_HOLD_OPEN);
 	open_hold();
 	hold_says(MSG("1") "END\t1\n");
@@ -618,7 +619,7 @@ START_TEST(test_refused)
 	hold_hears("BYE\n");
 	hold_says("BYE\n");
 	(void)core_hears(RST_IPC_HOLD_CLOSED);
-	/* what was kept is said again, and not pushed again */
+	/* a KEPT message is marked again, and not pushed again */
 	(void)core_hears(RST_IPC_HOLD_OPEN);
 	open_hold();
 	hold_says(MSG("2") "END\t1\n");
@@ -627,7 +628,7 @@ START_TEST(test_refused)
 }
 END_TEST
 
-/* Whatever else is 250: only the answer to the whole message counts. */
+/* Only the 250 for the whole message counts, whatever else is 250. */
 START_TEST(test_nothing_acked_early)
 {
 	begin_push();
@@ -646,7 +647,7 @@ START_TEST(test_nothing_acked_early)
 }
 END_TEST
 
-/* Two messages are with the client, who has answered for the first. */
+/* The client has two messages, and has answered for the first. */
 static void dismiss_amid(void)
 {
 	begin_push();
@@ -674,7 +675,7 @@ START_TEST(test_dismissed)
 }
 END_TEST
 
-/* What is on its way may be decided about; nothing more is begun. */
+/* Messages on their way may still be answered; no other is begun. */
 START_TEST(test_dismissed_in_time)
 {
 	stage.settings.drain.quiet_ms = PATIENCE_MS;
@@ -695,7 +696,7 @@ START_TEST(test_dismissed_in_time)
 }
 END_TEST
 
-/* Nobody has to be waited for. */
+/* No answer is owed: the session does not wait. */
 START_TEST(test_dismissed_idle)
 {
 	stage.settings.drain.quiet_ms = PATIENCE_MS;
@@ -711,7 +712,7 @@ START_TEST(test_dismissed_idle)
 }
 END_TEST
 
-/* A client that has owed answers for long is not waited for either. */
+/* The session does not wait for a client that was silent for long already. */
 START_TEST(test_dismissed_silent)
 {
 	stage.settings.drain.quiet_ms = PATIENCE_MS;
@@ -729,7 +730,7 @@ START_TEST(test_dismissed_silent)
 }
 END_TEST
 
-/* It may be slow, but there is a time for all of it. */
+/* A client may be slow, but not for longer than settle_ms in all. */
 START_TEST(test_dismissed_slow)
 {
 	stage.settings.drain.quiet_ms = PATIENCE_MS;
@@ -744,8 +745,8 @@ START_TEST(test_dismissed_slow)
 }
 END_TEST
 
-/* Of many that the client does not read, those that wait in our own queues do
-   not get there any more; those that do still count. */
+/* Of many messages that the client does not read, those in the push machine are
+   taken back; those that have left still count. */
 START_TEST(test_dismissed_takes_back)
 {
 	static char text[MANY * 8300];
@@ -788,7 +789,7 @@ START_TEST(test_dismissed_signing_in)
 	sign_in();
 	core_says(RST_IPC_DISMISS, 0, RST_VERDICT_OK, "Shutting down");
 	client_hears("421 4.3.2 Shutting down\r\n");
-	/* it does not read on: bounded */
+	/* the client does not close: close_ms bounds it */
 	(void)core_hears(RST_IPC_CLOSED);
 	ck_assert(stage.client.gone);
 }
@@ -838,7 +839,7 @@ START_TEST(test_sign_in_refused)
 }
 END_TEST
 
-/* All that a client ever has to say is there before it is signed in. */
+/* The client says all that it ever has to say before it is signed in. */
 START_TEST(test_said_ahead)
 {
 	const struct heard *heard;
@@ -937,7 +938,7 @@ static void push_many(int count)
 		client_says("250 a\r\n250 b\r\n250 c\r\n");
 }
 
-/* In a long drain acknowledgements do not wait for its end. */
+/* In a long drain acknowledgements are committed before its end. */
 START_TEST(test_commit_by_count)
 {
 	stage.settings.drain.commit_delay_ms = 60 * 1000;
@@ -946,7 +947,7 @@ START_TEST(test_commit_by_count)
 	hold_hears("ACK\tm0\n");
 	hold_hears("COMMIT\n");
 	turns(5);
-	/* one at a time */
+	/* one COMMIT at a time */
 	ck_assert(!has_said(&stage.hold, "COMMIT"));
 	hold_says("DONE\n");
 	turns(5);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* In a process of its own, which tells by its exit status. */
+/* Each check runs in a process of its own; the exit status is its result. */
 #include "worker/confine.h"
 
 #include <errno.h>

@@ -140,7 +140,7 @@ static void client_says(struct client *client, const char *text)
 	ck_assert_int_gt(SSL_write(client->ssl, text, (int)strlen(text)), 0);
 }
 
-/* Read until `want` has come. */
+/* Reads until `want` has come. */
 static void client_hears(struct client *client, const char *want)
 {
 	char buf[8192];
@@ -310,7 +310,7 @@ START_TEST(test_ping)
 }
 END_TEST
 
-/* The client is told, and waited for; nobody else is let in. */
+/* The worker tells the client, waits for it, and accepts no other. */
 START_TEST(test_shutdown)
 {
 	struct client client;
@@ -344,7 +344,8 @@ START_TEST(test_core_gone)
 }
 END_TEST
 
-/* Who has not signed in makes room, the oldest first; who has, never. */
+/* Connections that have not signed in make room, the oldest first; signed-in
+   ones never do. */
 START_TEST(test_too_many)
 {
 	struct client clients[MAX_CONNECTIONS], more;
@@ -375,8 +376,8 @@ START_TEST(test_too_many)
 }
 END_TEST
 
-/* A reload that went wrong leaves the certificate that there was; and before
-   the first one nobody is served. */
+/* A reload that fails leaves the old certificate; before the first certificate
+   no client is served. */
 START_TEST(test_certificate)
 {
 	struct client client;
@@ -406,7 +407,7 @@ static int64_t worker_cpu(void)
 	return (int64_t)used.tv_sec * 1000000 + used.tv_nsec / 1000;
 }
 
-/* Out of descriptors: it waits, it does not spin, and it goes on. */
+/* Without descriptors the worker waits without spinning, and then goes on. */
 START_TEST(test_no_descriptors)
 {
 	struct rlimit limit, few;
@@ -418,11 +419,11 @@ START_TEST(test_no_descriptors)
 	configure();
 	first = client_connects();
 	client_hears(&first, "220 ");
-	/* what it has, and none more */
+	/* those that it has, and no other */
 	few.rlim_cur = 4;
 	ck_assert_int_eq(prlimit(stage.pid, RLIMIT_NOFILE, &few, NULL), 0);
 	second = client_dials();
-	(void)usleep(200 * 1000); /* it has seen, and said it */
+	(void)usleep(200 * 1000); /* it has failed to accept, and logged it */
 	before = worker_cpu();
 	(void)usleep(300 * 1000);
 	ck_assert_int_lt(worker_cpu() - before, 100 * 1000);
