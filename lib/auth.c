@@ -219,13 +219,10 @@ static int handshake_version(struct rst_auth *a, struct rst_str rest)
 
 static bool mechanism_offered(const struct rst_auth *a, struct rst_str name)
 {
-	struct rst_str rest = rst_str(a->mechanisms), one;
+	struct rst_str found;
 
-	while (rst_str_split(&rest, ' ', &one)) {
-		if (rst_str_eq(one, name))
-			return true;
-	}
-	return false;
+	/* all names are upper case: rst_auth_mechanism_valid() */
+	return rst_str_find_word(rst_str(a->mechanisms), name, &found);
 }
 
 /* MECH <TAB> name <TAB> flag <TAB> flag ... */

@@ -58,18 +58,14 @@ static void fail(struct rst_customer *c, enum rst_customer_outcome outcome,
 {
 	va_list args;
 	size_t n;
-	char *p;
 
 	n = (size_t)snprintf(c->error, sizeof(c->error),
 			     "%s: ", step_names[c->step]);
 	va_start(args, format);
 	(void)vsnprintf(c->error + n, sizeof(c->error) - n, format, args);
 	va_end(args);
-	/* what a server says goes to a terminal */
-	for (p = c->error; *p != '\0'; p++) {
-		if (*p < 32 || *p > 126)
-			*p = '?';
-	}
+	/* the server's words go to a terminal */
+	rst_printable(c->error);
 	c->outcome = outcome;
 	c->step = ENDED;
 }
@@ -104,25 +100,13 @@ static void say_ehlo(struct rst_customer *c)
 	rst_buf_printf(&c->out, "EHLO %s\r\n", c->hostname);
 }
 
-/* Is word among the blank separated ones? */
-static bool has_word(struct rst_str words, struct rst_str word)
-{
-	struct rst_str part;
-
-	while (rst_str_split(&words, ' ', &part)) {
-		if (rst_str_case_eq(part, word))
-			return true;
-	}
-	return false;
-}
-
 struct offer {
 	bool auth, plain, atrn;
 };
 
 static struct offer read_offer(const struct rst_smtp_reply *reply)
 {
-	struct rst_str lines = reply->lines, line, keyword;
+	struct rst_str lines = reply->lines, line, keyword, plain;
 	struct offer offer = {false, false, false};
 
 	/* the first line is only a greeting */
@@ -136,7 +120,7 @@ static struct offer read_offer(const struct rst_smtp_reply *reply)
 		if (!rst_str_case_eq(keyword, RST_STR("AUTH")))
 			continue;
 		offer.auth = true;
-		if (has_word(line, RST_STR("PLAIN")))
+		if (rst_str_find_word(line, RST_STR("PLAIN"), &plain))
 			offer.plain = true;
 	}
 	return offer;

@@ -150,18 +150,6 @@ static void cmd_helo(struct rst_provider *p, struct rst_str args)
 	rst_buf_printf(&p->out, "250 %s\r\n", p->limits.hostname);
 }
 
-static bool find_mechanism(const struct rst_provider *p, struct rst_str name,
-			   struct rst_str *mechanism_r)
-{
-	struct rst_str rest = rst_str(p->limits.mechanisms);
-
-	while (rst_str_split(&rest, ' ', mechanism_r)) {
-		if (mechanism_r->n > 0 && rst_str_case_eq(*mechanism_r, name))
-			return true;
-	}
-	return false;
-}
-
 /*
  * The data must be base64 in its one canonical spelling: then decoding it and
  * encoding it anew would give the same octets, and nothing else can travel in
@@ -192,7 +180,8 @@ static void start_auth(struct rst_provider *p, struct rst_str args)
 		args.p++;
 		args.n--;
 	}
-	if (!find_mechanism(p, name, &mechanism)) {
+	if (!rst_str_find_word(rst_str(p->limits.mechanisms), name,
+			       &mechanism)) {
 		reply_bad(p, "504 5.5.4 Mechanism not supported");
 		return;
 	}

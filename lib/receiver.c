@@ -134,19 +134,16 @@ static void flush_replies(struct rst_receiver *r)
 	}
 }
 
-/* One line of printable octets, whatever the caller was told. */
+/* One line of printable ASCII, whatever the caller was told. */
 static char *reply_text(const char *text)
 {
 	struct rst_str s = rst_str(text);
-	char *copy, *c;
+	char *copy;
 
 	if (s.n > TEXT_MAX)
 		s.n = TEXT_MAX;
 	copy = rst_str_dup(s);
-	for (c = copy; *c != '\0'; c++) {
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	}
+	rst_printable(copy);
 	return copy;
 }
 

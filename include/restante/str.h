@@ -33,6 +33,14 @@ bool rst_str_case_starts(struct rst_str s, struct rst_str prefix);
 bool rst_str_split(struct rst_str *rest, char sep, struct rst_str *part_r);
 /** Decimal digits only, at least one. @return false when not, or too large */
 bool rst_str_to_u64(struct rst_str s, uint64_t *value_r);
+/**
+ * Find a word among words that blanks separate. ASCII case does not matter.
+ * @param found_r the word as it stands there
+ */
+bool rst_str_find_word(struct rst_str words, struct rst_str word,
+		       struct rst_str *found_r);
+/** Replace every octet that is not printable ASCII by '?'. */
+void rst_printable(char *s);
 /** A terminated copy, to be freed with free(). */
 char *rst_str_dup(struct rst_str s);
 
