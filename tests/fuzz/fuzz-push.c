@@ -5,8 +5,8 @@
  * commands leave; messages of all sizes are pushed for as long as it lasts.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
- *	tests/fuzz/fuzz-push.c lib/push.c lib/push-reply.c lib/push-notice.c
- *	lib/smtp.c lib/buf.c lib/str.c
+ *	tests/fuzz/fuzz-push.c lib/push.c lib/push-notice.c lib/push-output.c
+ *	lib/push-reply.c lib/smtp.c lib/buf.c lib/str.c
  */
 #include "restante/push.h"
 #include "buf.h"
