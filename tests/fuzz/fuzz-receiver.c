@@ -6,7 +6,7 @@
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
  *	tests/fuzz/fuzz-receiver.c lib/receiver.c lib/receiver-command.c
- *	lib/smtp.c lib/buf.c lib/str.c
+ *	lib/receiver-transaction.c lib/smtp.c lib/buf.c lib/str.c
  */
 #include "restante/receiver.h"
 #include "buf.h"
