@@ -16,6 +16,7 @@
 
 #include "log.h"
 #include "resolve.h"
+#include "restante/clock.h"
 
 /* A peer that went away without a word is noticed after two minutes of
    silence, or of our replies not being acknowledged. */
@@ -193,8 +194,8 @@ static void set_name(struct dial *dial, const struct resolved *to)
 
 static void try_next(struct dial *dial)
 {
-	int64_t ms = dial->settings.address_timeout_ms;
-	const struct timeval timeout = {ms / 1000, ms % 1000 * 1000};
+	const struct timeval timeout =
+		clock_timeval(dial->settings.address_timeout_ms);
 	const struct resolved *to;
 
 	while (dial->next < dial->count) {

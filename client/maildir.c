@@ -10,11 +10,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "path.h"
+#include "restante/clock.h"
 
 #define MARK ",restante="
 #define HOST_MAX 64
@@ -221,11 +221,10 @@ void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
 		  struct rst_str id, int64_t secs)
 {
 	static unsigned int count;
-	struct timespec now;
+	int64_t now_us = clock_wall_us();
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	(void)snprintf(name_r, MAILDIR_NAME_SIZE,
-		       "%" PRId64 ".M%ldP%dQ%u.%.*s" MARK "%.*s", secs,
-		       now.tv_nsec / 1000, (int)getpid(), ++count, HOST_MAX,
-		       host, (int)id.n, id.p);
+		       "%" PRId64 ".M%dP%dQ%u.%.*s" MARK "%.*s", secs,
+		       (int)(now_us % 1000000), (int)getpid(), ++count,
+		       HOST_MAX, host, (int)id.n, id.p);
 }

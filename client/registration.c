@@ -9,9 +9,9 @@
 #include <event2/util.h>
 
 #include "backoff.h"
-#include "clock.h"
 #include "dial.h"
 #include "log.h"
+#include "restante/clock.h"
 #include "server-conn.h"
 
 #define ADDRESS_TIMEOUT_MS 10000
@@ -72,7 +72,7 @@ static void leave(struct registration *reg, int status)
 
 static void set_timer(struct event *timer, int64_t ms)
 {
-	const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+	const struct timeval wait = clock_timeval(ms);
 
 	evtimer_add(timer, &wait);
 }

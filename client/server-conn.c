@@ -13,8 +13,8 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 
-#include "clock.h"
 #include "log.h"
+#include "restante/clock.h"
 #include "restante/receiver.h"
 
 /* What may share the syncs of one commit: messages, which are open files,
@@ -493,13 +493,6 @@ static void close_if_sent(struct server_conn *conn)
 		conn->settings.half_close(conn->bev);
 }
 
-static int64_t sooner(int64_t a, int64_t b)
-{
-	if (a < 0 || b < 0)
-		return a < 0 ? b : a;
-	return a < b ? a : b;
-}
-
 static void set_room_ms(struct server_conn *conn)
 {
 	int64_t interval_ms = conn->settings.room_interval_ms;
@@ -522,10 +515,10 @@ static int64_t next_deadline(struct server_conn *conn)
 		return rst_customer_deadline(conn->customer);
 	ms = rst_receiver_deadline(conn->receiver);
 	if (conn->settings.once)
-		ms = sooner(ms, conn->last_input_ms +
-					conn->settings.once_timeout_ms);
+		ms = clock_sooner(ms, conn->last_input_ms +
+					      conn->settings.once_timeout_ms);
 	set_room_ms(conn);
-	return sooner(ms, conn->room_ms);
+	return clock_sooner(ms, conn->room_ms);
 }
 
 static void set_timer(struct server_conn *conn)
@@ -540,10 +533,7 @@ static void set_timer(struct server_conn *conn)
 		evtimer_del(conn->timer);
 		return;
 	}
-	ms -= clock_ms();
-	if (ms < 0)
-		ms = 0;
-	wait = (struct timeval){ms / 1000, ms % 1000 * 1000};
+	wait = clock_timeval(ms - clock_ms());
 	evtimer_add(conn->timer, &wait);
 }
 

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "maildir.h"
 #include "path.h"
+#include "restante/clock.h"
 #include "restante/smtp.h"
 #include "room.h"
 #include "seen.h"
@@ -196,7 +197,7 @@ int store_probe(const struct store_settings *settings)
 /* Never before the log's last line, where the clock may say so. */
 static int64_t stamp(const struct store *store)
 {
-	int64_t now = time(NULL), newest = seen_newest(store->seen);
+	int64_t now = clock_wall_secs(), newest = seen_newest(store->seen);
 
 	return now < newest ? newest : now;
 }
@@ -320,7 +321,7 @@ static void put_trace(struct store_message *msg,
 {
 	bool utf8 = rst_smtp_address_is_utf8(env->mail_from) ||
 		    rst_smtp_address_is_utf8(env->rcpt_to);
-	time_t now = time(NULL);
+	time_t now = (time_t)clock_wall_secs();
 	char date[64];
 	struct tm tm;
 
