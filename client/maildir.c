@@ -16,20 +16,20 @@
 #include "path.h"
 #include "restante/clock.h"
 
-#define MARK ",restante="
+#define ID_LABEL ",restante="
 #define HOST_MAX 64
 
 /* A file of ours? Then its id, "" where there was none, and its time. */
 static bool parse_name(const char *name, struct rst_str *id_r, int64_t *time_r)
 {
-	const char *mark = strstr(name, MARK);
+	const char *label = strstr(name, ID_LABEL);
 	struct rst_str rest = rst_str(name), seconds;
 	uint64_t time;
 
-	if (mark == NULL || !rst_str_split(&rest, '.', &seconds) ||
+	if (label == NULL || !rst_str_split(&rest, '.', &seconds) ||
 	    !rst_str_to_u64(seconds, &time) || time > INT64_MAX)
 		return false;
-	rest = rst_str(mark + strlen(MARK));
+	rest = rst_str(label + strlen(ID_LABEL));
 	if (!rst_str_split(&rest, ':', id_r))
 		*id_r = rest;
 	*time_r = (int64_t)time;
@@ -224,7 +224,7 @@ void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
 	int64_t now_us = clock_wall_us();
 
 	(void)snprintf(name_r, MAILDIR_NAME_SIZE,
-		       "%" PRId64 ".M%dP%dQ%u.%.*s" MARK "%.*s", secs,
+		       "%" PRId64 ".M%dP%dQ%u.%.*s" ID_LABEL "%.*s", secs,
 		       (int)(now_us % 1000000), (int)getpid(), ++count,
 		       HOST_MAX, host, (int)id.n, id.p);
 }

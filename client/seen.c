@@ -40,7 +40,6 @@ struct seen {
 	int dir_fd, fd;
 	void *tree; /* balanced: no choice of ids makes it slow */
 	struct entry_list entries, fresh;
-	size_t count;      /* not forgotten */
 	size_t lines;      /* in the file, dead ones too */
 	size_t compact_at; /* lines below which it is not tried */
 	off_t size;        /* of the whole lines; the next one goes there */
@@ -84,7 +83,6 @@ static struct seen_entry *add(struct seen *seen, struct rst_str id,
 		abort(); /* out of memory */
 	TAILQ_INSERT_TAIL(&seen->entries, entry, link);
 	entry->time = time;
-	seen->count++;
 	return entry;
 }
 
@@ -94,16 +92,12 @@ static void drop(struct seen *seen, struct seen_entry *entry)
 	TAILQ_REMOVE(&seen->entries, entry, link);
 	if (!entry->logged)
 		TAILQ_REMOVE(&seen->fresh, entry, fresh);
-	if (!entry->forgotten)
-		seen->count--;
 	free(entry);
 }
 
 /* From now on, which is when the newest line was written, it ages. */
 static void set_forgotten(struct seen *seen, struct seen_entry *entry)
 {
-	if (!entry->forgotten)
-		seen->count--;
 	entry->forgotten = true;
 	if (entry->time < seen->newest)
 		entry->time = seen->newest;
@@ -484,9 +478,4 @@ void seen_mend(struct seen *seen)
 		log_errno("cannot write the seen-log anew", "dir", seen->dir);
 	else
 		seen->damaged = false;
-}
-
-size_t seen_count(const struct seen *seen)
-{
-	return seen->count;
 }

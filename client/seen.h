@@ -68,7 +68,5 @@ int64_t seen_newest(const struct seen *seen);
 bool seen_damaged(const struct seen *seen);
 /** Write a damaged log anew. A failure is logged, and harmless. */
 void seen_mend(struct seen *seen);
-/** Ids that are not forgotten. */
-size_t seen_count(const struct seen *seen);
 
 #endif

@@ -13,9 +13,11 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "restante/hold.h"
+
 #define NETWORK_MAX 64
-#define USER_MAX 512
-#define KEY_MAX (NETWORK_MAX + USER_MAX)
+/* the octets of a longer name do not count: no account has one */
+#define KEY_MAX (NETWORK_MAX + RST_HOLD_USER_MAX)
 
 struct pair {
 	TAILQ_ENTRY(pair) link;
@@ -169,9 +171,4 @@ void rst_throttle_clear(struct rst_throttle *t, struct rst_str user,
 
 	if (pair != NULL)
 		forget(t, pair);
-}
-
-size_t rst_throttle_count(const struct rst_throttle *t)
-{
-	return t->count;
 }

@@ -37,6 +37,5 @@ bool rst_registry_find(const struct rst_registry *r, struct rst_str user,
     @return whether it was */
 bool rst_registry_remove(struct rst_registry *r, struct rst_str user,
 			 uint64_t epoch);
-size_t rst_registry_count(const struct rst_registry *r);
 
 #endif

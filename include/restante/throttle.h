@@ -40,6 +40,5 @@ bool rst_throttle_blocks(struct rst_throttle *t, struct rst_str user,
 /** A sign-in succeeded. */
 void rst_throttle_clear(struct rst_throttle *t, struct rst_str user,
 			struct rst_str source);
-size_t rst_throttle_count(const struct rst_throttle *t);
 
 #endif

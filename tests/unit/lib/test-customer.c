@@ -324,12 +324,12 @@ struct pair {
 
 static enum rst_verdict judge(int row, struct rst_str initial)
 {
-	char plain[100];
-	ssize_t n = rst_base64_decode(initial, plain);
+	char right[RST_BASE64_SIZE(14)];
+	size_t n = rst_base64_encode("\0roamer\0secret", 14, right);
 
 	if (pairs[row].auth_away)
 		return RST_VERDICT_TEMPFAIL;
-	return n == 14 && memcmp(plain, "\0roamer\0secret", 14) == 0
+	return rst_str_eq(initial, (struct rst_str){right, n})
 		       ? RST_VERDICT_OK
 		       : RST_VERDICT_REFUSED;
 }
