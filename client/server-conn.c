@@ -144,8 +144,7 @@ static short socket_state(const struct server_conn *conn)
 	return poll_fd.revents;
 }
 
-/* Octets received before a reset can still be read: reading does not show it.
- */
+/* Octets received before a reset can still be read, so reads do not show it. */
 static bool is_reset(const struct server_conn *conn)
 {
 	return (socket_state(conn) & (POLLERR | POLLHUP)) != 0;

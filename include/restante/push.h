@@ -35,8 +35,8 @@ struct rst_push_limits {
 	int64_t keepalive_ms; /**< NOOP after this much silence; 0: never */
 };
 
-/** A held message as it goes out. Its views must live until _message returns.
- */
+/** A held message as it goes out. Its views must live until _message
+    returns. */
 struct rst_push_message {
 	struct rst_str id;        /**< graphic ASCII, 1 to 64 octets */
 	struct rst_str mail_from; /**< empty: null sender */
