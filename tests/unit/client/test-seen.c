@@ -84,7 +84,7 @@ START_TEST(test_ids_that_are_none)
 }
 END_TEST
 
-/* Cut at every octet: whole lines count, and the next one is not spoilt. */
+/* Cut at every octet: whole lines count, and the next line is not damaged. */
 START_TEST(test_torn_line)
 {
 	static const char text[] = "one\t11\ntwo\t22\none\t-\nthree\t33\n";
@@ -171,7 +171,7 @@ START_TEST(test_forget)
 
 	seen_note(seen, ID("a"), 1);
 	seen_note(seen, ID("b"), 1);
-	seen_forget(seen, ID("b")); /* nobody has heard of it yet */
+	seen_forget(seen, ID("b")); /* not logged: it stays */
 	ck_assert_int_eq(seen_flush(seen), 0);
 	seen_note(seen, ID("c"), 1);
 	ck_assert_int_eq(seen_flush(seen), 0);
@@ -187,7 +187,7 @@ START_TEST(test_forget)
 	ck_assert_int_eq(seen_find(seen, ID("b")), SEEN_LOGGED);
 	ck_assert_int_eq(seen_find(seen, ID("c")), SEEN_LOGGED);
 	ck_assert_int_eq(seen_find(seen, ID("d")), SEEN_LOGGED);
-	seen_note(seen, ID("a"), 5); /* as the promise was, it cannot come */
+	seen_note(seen, ID("a"), 5); /* the server breaks its promise */
 	ck_assert_int_eq(seen_find(seen, ID("a")), SEEN_FORGOTTEN);
 	seen_free(&seen);
 }
@@ -195,11 +195,11 @@ END_TEST
 
 #define MANY 1000
 #define KEPT 100
-/* What is forgotten at YOUNG is dead at LATER. */
+/* An id that is forgotten at YOUNG is dead at LATER. */
 #define YOUNG 2000
 #define LATER (YOUNG + SEEN_KEEP_SECS + 1)
 
-/* As it grows from day to day: dead lines, and none of them cut out yet. */
+/* Let the log grow as from day to day: it has dead lines, not compacted yet. */
 static void add_many(struct seen *seen)
 {
 	unsigned int i;
@@ -215,7 +215,7 @@ static void add_many(struct seen *seen)
 	ck_assert_int_eq(seen_flush(seen), 0);
 }
 
-/* The first that is forgotten finds it worth while to write it anew. */
+/* The first id that is forgotten makes the log worth writing anew. */
 static void forget_some(void)
 {
 	struct seen *seen = open_log();
@@ -276,7 +276,7 @@ START_TEST(test_compact)
 }
 END_TEST
 
-/* One that is known for long is kept for a while, too, once it is forgotten. */
+/* An id that was known for long is kept for a while after it is forgotten. */
 START_TEST(test_kept_after_forgetting)
 {
 	struct seen *seen;
@@ -298,7 +298,7 @@ START_TEST(test_kept_after_forgetting)
 }
 END_TEST
 
-/* Stopped at each step, what was not forgotten is still known. */
+/* Stopped at each step, the log still knows the ids that are not forgotten. */
 START_TEST(test_crash)
 {
 	int step;
@@ -339,7 +339,7 @@ START_TEST(test_compact_fails)
 		seen_free(&seen);
 		check_kept();
 	}
-	/* among these steps are some at which it did fail */
+	/* some of these steps did fail */
 	ck_assert_uint_gt(large, small + 1000);
 	free(before);
 }
@@ -353,7 +353,7 @@ START_TEST(test_directory_before_lines)
 	char *before = make_log(&n);
 	struct seen *seen = open_log();
 
-	/* line, copy's fsync, rename, and the directory's fsync */
+	/* line, the copy's fsync, rename, the directory's fsync */
 	fault_set(0, 4, EIO);
 	seen_forget(seen, ID("a"));
 	ck_assert_int_eq(fault_step, 4);
@@ -369,7 +369,8 @@ START_TEST(test_directory_before_lines)
 }
 END_TEST
 
-/* Each step of a flush fails once: it is told, and mended by the next. */
+/* Each step of a flush fails once: the flush says so, and the next one mends
+ * it. */
 START_TEST(test_flush_fails)
 {
 	struct seen *seen = open_log();

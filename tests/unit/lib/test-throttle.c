@@ -39,9 +39,10 @@ START_TEST(test_times)
 	ck_assert(!blocks(t, "bob", "192.0.2.1", WINDOW - 1));
 	fails(t, "bob", "192.0.2.1", 1, WINDOW - 1);
 	ck_assert(blocks(t, "bob", "192.0.2.1", WINDOW - 1));
-	/* from the first one on, and not prolonged by those that came later */
+	/* the window begins with the first failure; later ones do not prolong
+	   it */
 	ck_assert(!blocks(t, "bob", "192.0.2.1", WINDOW));
-	/* all of them are forgotten: it takes as many anew */
+	/* all failures are forgotten: it takes as many again */
 	fails(t, "bob", "192.0.2.1", FAILURES - 1, WINDOW);
 	ck_assert(!blocks(t, "bob", "192.0.2.1", WINDOW));
 	fails(t, "bob", "192.0.2.1", 100, 5000);
@@ -84,7 +85,7 @@ START_TEST(test_pairs)
 }
 END_TEST
 
-/* Many pairs push out the oldest, and cost no more than so much memory. */
+/* Too many pairs push out the oldest, so the memory is bounded. */
 START_TEST(test_bounded)
 {
 	struct rst_throttle *t = make();
