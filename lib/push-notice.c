@@ -2,8 +2,8 @@
 /*
  * Commands that belong to no message: SUMMARY, FORGET, and CLOSE or QUIT at
  * the end. They stand between messages, never inside a chunk, where they would
- * become part of the message. What cannot be sent yet waits, and
- * rst_push_flush() sends it.
+ * become part of the message. Those that cannot be sent yet wait, and
+ * rst_push_flush() sends them.
  *
  * Leaving: messages of which no octet has left are taken back; the others are
  * finished, and the client may answer them.

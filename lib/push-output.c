@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is written and what is awaited. Every command gets one reply, in the
+ * Queued output and awaited replies. Every command gets one reply, in the
  * order of the commands, so a ring of awaited replies is all that has to be
  * known about the client. Octets are counted from the first of the session:
  * `sent` have left, `output.used` more are queued.

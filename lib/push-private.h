@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What the files of the push machine share. Each calls only those below it:
+ * Shared by the files of the push machine. Each calls only those below it:
  *
  *   push.c          messages, input, time
- *   push-reply.c    what the client's replies mean
+ *   push-reply.c    the meaning of the client's replies
  *   push-notice.c   SUMMARY, FORGET, QUIT, CLOSE, and leaving
- *   push-output.c   what is written, and which replies are awaited
+ *   push-output.c   queued output and awaited replies
  */
 #ifndef RST_PUSH_PRIVATE_H
 #define RST_PUSH_PRIVATE_H
@@ -71,7 +71,7 @@ struct push_message {
 	char text[PUSH_TEXT_MAX];
 };
 
-/** What becomes of the octets that are fed. */
+/** How octets that are fed are sent. */
 enum push_feed {
 	PUSH_FEED_NONE,    /* no message is being fed */
 	PUSH_FEED_WAIT,    /* plain: MAIL, RCPT or DATA is not answered yet */
@@ -85,7 +85,7 @@ struct rst_push {
 	enum push_state state;
 	int closed_status; /* what _recv returns from now on, if < 0 */
 
-	/* what the reply to EHLO offered */
+	/* offers in the reply to EHLO */
 	bool extended, has_8bitmime, has_smtputf8, has_size;
 	uint64_t max_size; /* 0: no limit */
 
@@ -96,7 +96,7 @@ struct rst_push {
 
 	enum push_feed feed;
 	uint64_t feed_left;
-	/* DATA: what was fed last, as far as dots and the end need it */
+	/* DATA: the state of the octets fed so far, for dots and the end */
 	bool at_line_start, ends_crlf;
 	char last_octet;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the client's replies mean. Each answers the oldest command without a
- * reply. In extended mode three replies are on the way for every message, and
+ * The meaning of the client's replies. Each answers the oldest command without
+ * a reply. In extended mode three replies are on the way for every message, and
  * the first that is not 2xx decides about it. In plain mode each reply decides
  * which command is sent next:
  *

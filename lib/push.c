@@ -5,8 +5,8 @@
  *
  * A message is MAIL, RCPT and BDAT at once (extended), or one command per reply
  * (plain: push-reply.c). It stays in the list until its RESULT was pulled, so
- * results come in the order of the messages. Whatever may have become possible
- * (a message has ended, a reply came) ends in rst_push_flush().
+ * results come in the order of the messages. Each event that may let a waiting
+ * command go (a message has ended, a reply came) ends in rst_push_flush().
  */
 #include "push-private.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What the files of the receiver share. Each calls only those below it:
+ * Shared by the files of the receiver. Each calls only those below it:
  *
  *   receiver.c              octets in, events out, time
  *   receiver-command.c      the commands
@@ -20,7 +20,7 @@
 #define RECEIVER_STEP_EVENTS (RECEIVER_FORGET_MAX + 4)
 #define RECEIVER_EVENTS 64
 
-/** What the next octets of input are; see receiver.c. */
+/** The kind of the next octets of input; see receiver.c. */
 enum receiver_mode {
 	RECEIVER_COMMAND,
 	RECEIVER_CHUNK,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Octets in, events out, and time. What the next octets are:
+ * Octets in, events out, and time. The kind of the next octets:
  *
  *   COMMAND --BDAT--> CHUNK --size octets--> COMMAND
  *           --DATA--> TEXT --CRLF.CRLF--> COMMAND

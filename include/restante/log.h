@@ -75,7 +75,7 @@ static inline void log_stderr(const char *who, int level,
 	iov[2].iov_len = 1;
 	/* one write: several processes share this descriptor */
 	if (writev(STDERR_FILENO, iov, 3) < 0)
-		return; /* nobody is left to be told */
+		return; /* there is no other place to report this */
 }
 
 #endif

@@ -33,7 +33,7 @@ void rst_logline_i64(struct rst_logline *line, const char *key, int64_t value);
 #define RST_LOGLINE_HEAD_MAX 128
 
 /**
- * What precedes a line where no syslog adds it:
+ * Format the head of a line, where no syslog adds one:
  * "2023-11-26T10:00:00.123Z core[77] error: ". Cut at its end if it is too
  * long.
  *

@@ -314,8 +314,8 @@ START_TEST(test_crash)
 }
 END_TEST
 
-/* A log that cannot be compacted is used as it is; what is known after a
-   failure is known after a power cut, too. */
+/* A log that cannot be compacted is used as it is. The ids known after such a
+   failure are also known after a power cut. */
 START_TEST(test_compact_fails)
 {
 	size_t n, octets, large = 0, small = 0;
@@ -345,8 +345,8 @@ START_TEST(test_compact_fails)
 }
 END_TEST
 
-/* The name of a log that was written anew may not outlive a power cut, and
-   with it lines that are added: so that comes first, until it works. */
+/* The name of a log that was written anew has to be durable before a line is
+   added, which a power cut would take away with the name. */
 START_TEST(test_directory_before_lines)
 {
 	size_t n;
@@ -369,8 +369,7 @@ START_TEST(test_directory_before_lines)
 }
 END_TEST
 
-/* Each step of a flush fails once: the flush says so, and the next one mends
- * it. */
+/* Each step of a flush fails once: it says so, and the next flush mends it. */
 START_TEST(test_flush_fails)
 {
 	struct seen *seen = open_log();

@@ -606,8 +606,8 @@ static void await_stored(struct test *test, int fd, unsigned int count)
 	}
 }
 
-/* What is to be read when the first has ended shares its syncs, however
-   libevent cuts it. See test_group_steps in test-store.c. */
+/* Messages that can be read when the first has ended share its syncs, however
+   libevent cuts the octets. See test_group_steps in test-store.c. */
 #define GROUP_MAX 64
 
 static const struct {
@@ -652,8 +652,8 @@ START_TEST(test_few_files)
 }
 END_TEST
 
-/* The beginning of the next one is no reason to wait: nobody knows when the
-   rest of it comes. */
+/* The beginning of the next message is no reason to wait: its rest may come at
+   any time. */
 START_TEST(test_begun)
 {
 	struct test test = {.ended = false};

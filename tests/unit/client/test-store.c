@@ -327,8 +327,8 @@ static unsigned int end_group(struct store *store,
 	return ok;
 }
 
-/* Of a commit: each file's fsync, each rename, and once for all of them the
-   directory's fsync, what is written to the log, and its fdatasync. */
+/* The steps of a commit: each file's fsync, each rename, and once for all the
+   directory's fsync, the write to the log, and its fdatasync. */
 START_TEST(test_group_steps)
 {
 	struct store *store = open_store();
@@ -344,8 +344,8 @@ START_TEST(test_group_steps)
 }
 END_TEST
 
-/* Another fsync of the file would say that all is well, as the kernel tells
-   of an error once: the file is thrown away, and the others are stored. */
+/* The kernel reports an error once, so another fsync of the file would succeed:
+   the file is thrown away, and the others are stored. */
 START_TEST(test_fsync_fails_in_group)
 {
 	static const int codes[] = {EIO, ENOSPC};
@@ -473,8 +473,8 @@ START_TEST(test_found_by_name)
 }
 END_TEST
 
-/* The clock has gone back, by a minute or to 1970, and the program ended
-   before the log was written: the file is found all the same. */
+/* The clock went back, by a minute or to 1970, and the program ended before the
+   log was written: the next start finds the file all the same. */
 START_TEST(test_clock_went_back)
 {
 	char log[64];
@@ -739,7 +739,7 @@ START_TEST(test_crash)
 END_TEST
 
 /* Each step fails, alone or with all that follow, in one run of the program;
-   and the next one mends it. */
+   the next run mends it. */
 START_TEST(test_step_fails)
 {
 	int step, last = 0;
@@ -768,8 +768,8 @@ START_TEST(test_step_fails)
 }
 END_TEST
 
-/* Of one message, in one life of the program: what is written, its fsync, the
-   rename, the directory's fsync, the line of the seen-log, its fdatasync. */
+/* The steps of one message: its write, its fsync, the rename, the directory's
+   fsync, the line of the seen-log, its fdatasync. */
 #define STEPS 6
 
 static const int errors[] = {ENOSPC, EDQUOT, EROFS, EIO};

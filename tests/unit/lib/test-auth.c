@@ -270,8 +270,8 @@ START_TEST(test_request)
 }
 END_TEST
 
-/* A line that Dovecot would not take is never sent: with a service name of one
-   octet more it would be too long. */
+/* A line that is too long for Dovecot is never sent: a service name of one
+   octet more makes it so. */
 START_TEST(test_longest_request)
 {
 	static const char service[] = "restante12345678";
@@ -614,8 +614,8 @@ START_TEST(test_continue)
 }
 END_TEST
 
-/* Dovecot may not decide, or ask again, before the client has answered; it may
-   give up. */
+/* Before the client has answered, Dovecot may not confirm or challenge; it may
+   fail the exchange. */
 START_TEST(test_not_its_turn)
 {
 	static const char *const lines[] = {"OK\t1\tuser=bob\n",
@@ -635,8 +635,8 @@ START_TEST(test_not_its_turn)
 }
 END_TEST
 
-/* One read may bring a challenge and, after it, what depends on the response:
-   it waits until the challenge was pulled. Others' lines before it do not. */
+/* One read may bring a challenge and, behind it, the answer to the response:
+   that waits until the challenge was pulled. Lines before it do not wait. */
 START_TEST(test_challenge_first)
 {
 	static const char lines[] = "CONT\t1\t\nOK\t2\tuser=eve\nFAIL\t1\n";

@@ -38,7 +38,7 @@ static const struct {
 	{"Zm\xc3\xbc", NULL},
 };
 
-/* What is valid, read by the letter of the RFC. @return octets */
+/* Decode valid base64 by the letter of the RFC. @return octets */
 static size_t decode(struct rst_str in, char *out)
 {
 	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

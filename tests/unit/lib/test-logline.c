@@ -90,8 +90,8 @@ START_TEST(test_message_escaped)
 }
 END_TEST
 
-/* Lines around the limit: never over it, never cut inside a character or an
-   escape, and only then marked. */
+/* Lines around the limit: none is longer, none is cut inside a character or an
+   escape, and only a cut one ends in "...". */
 START_TEST(test_cut)
 {
 	static const struct {

@@ -206,8 +206,8 @@ START_TEST(test_longest)
 }
 END_TEST
 
-/* Exactly one action line and an empty one; nothing that acts on the whole
-   message; no word about why. */
+/* An answer is exactly one action line and an empty line. It has no action for
+   the whole message, and no word about the reason. */
 START_TEST(test_answer)
 {
 	static const char *const want[] = {

@@ -130,8 +130,8 @@ static const struct {
 	{RST_STR("QUIT\r\nNOOP\n"), "o", "221 2.0.0 Bye\r\n<CLOSE><5 left>"},
 };
 
-/* Octets that come after the end stay where they are, and how many there are
-   is known only once all have come: the log is made at the end. */
+/* Octets behind the end are not taken. Their number is known only once all have
+   arrived, so the log is made at the end. */
 static char *run_cut(struct rst_str input, const char *answers, size_t cut)
 {
 	struct provider_run run;

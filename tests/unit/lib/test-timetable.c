@@ -194,8 +194,8 @@ static void see(const char *user, int64_t due)
 	rst_timetable_seen(timetable, rst_str(user), due);
 }
 
-/* A drain has looked at all: what it left counts, and what it cannot have
-   seen. */
+/* A drain has looked at all that is held: the mail that it left counts, and
+   mail that it cannot have seen. */
 START_TEST(test_seen)
 {
 	note("bob", 100);

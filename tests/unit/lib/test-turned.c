@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Push against receiver, with a network in memory that cuts where it likes.
- * For the plain way the network hides XRESTANTE from policyd.
+ * Push against receiver, over a network in memory that cuts the octets
+ * anywhere. For the plain way the network hides XRESTANTE from policyd.
  */
 #include "buf.h"
 #include "restante/push.h"
