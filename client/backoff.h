@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/** How long to wait before the next try: 1 s to 300 s, doubling, uneven. */
+/** How long to wait before the next try: 1 s to 300 s, doubling, with a random
+    part. */
 #ifndef CLIENT_BACKOFF_H
 #define CLIENT_BACKOFF_H
 
@@ -10,20 +11,20 @@ struct backoff {
 };
 
 /**
- * The wait after one more failure: half of it fixed, half by chance, so that
- * a thousand clients that lost one server do not come back at once.
- * @param random any 32 bits
+ * The wait after one more failure: half of it fixed, half random, so that a
+ * thousand clients that lost one server do not come back at once.
+ * @param random 32 random bits
  */
 int64_t backoff_next_ms(struct backoff *backoff, uint32_t random);
 /**
- * The wait after the server has sent us away: another machine has the account,
- * or the server goes down and all its clients come back at once. 5 to 30 s by
- * chance, so that they come spread out and are all back within a minute; on top
- * of it that of one more failure, as two machines with one account would drive
+ * The wait after the server has said CLOSE: another machine signed in, or the
+ * server goes down, and all its clients would come back at once. 5 to 30 s,
+ * random, spreads the clients and has them all back within a minute. The wait
+ * after one more failure is added, as two machines with one account would drive
  * each other out without end.
  */
 int64_t backoff_dismissed_ms(struct backoff *backoff, uint32_t random);
-/** The wait after a refusal, which only a person can mend: 5 to 10 min. */
+/** The wait after a refusal, which only a person can mend: 5 to 10 minutes. */
 int64_t backoff_refused_ms(uint32_t random);
 void backoff_reset(struct backoff *backoff);
 

@@ -32,7 +32,8 @@ static const struct setting {
 	{"hostname", is_hostname, "this machine's name, ASCII"},
 };
 
-/* libconfuse's callbacks have no argument of ours; a process reads one file */
+/* libconfuse passes no argument of ours to its callbacks; a process reads one
+   file. */
 static struct {
 	struct conf *conf;
 	conf_error_func *error;
@@ -147,7 +148,8 @@ static void set(struct conf *conf, enum conf_setting which, const char *value,
 
 /* ---- the file */
 
-/* NULL: it is not known. Empty is no better, and not the root directory. */
+/* @return NULL: not known. An empty HOME is not known either, and does not mean
+   the root directory. */
 static const char *home_dir(void)
 {
 	const char *home = getenv("HOME");
@@ -155,7 +157,7 @@ static const char *home_dir(void)
 	return home != NULL && *home != '\0' ? home : NULL;
 }
 
-/* In a file a relative path would depend on where we are started. */
+/* A relative path in a file would depend on where the program is started. */
 static void set_path(enum conf_setting which, const char *value,
 		     const char *origin)
 {
@@ -186,7 +188,7 @@ static enum conf_setting find_setting(const char *name)
 	return which;
 }
 
-/* Called by libconfuse for each value while it stands at its line. */
+/* libconfuse calls this for each value while it is at the value's line. */
 static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 {
 	enum conf_setting which = find_setting(cfg_opt_name(opt));
@@ -204,10 +206,10 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 	else
 		set(reading.conf, which, value == NULL ? "" : value, origin);
 	free(origin);
-	return 0; /* go on: all wrong values are reported */
+	return 0; /* go on, to report every wrong value */
 }
 
-/* What libconfuse itself complains of: an unknown setting or bad grammar. */
+/* libconfuse calls this for an unknown setting or bad grammar. */
 __attribute__((format(printf, 2, 0))) static void
 on_error(cfg_t *cfg, const char *format, va_list args)
 {
@@ -256,7 +258,7 @@ static void read_file(const char *path, bool must_exist)
 			report(path, "", "", strerror(errno));
 		break;
 	default:
-		reading.failed = true; /* on_error() has told it */
+		reading.failed = true; /* on_error() has reported it */
 	}
 	(void)cfg_free(cfg);
 }
@@ -308,7 +310,7 @@ static void finish(struct conf *conf)
 	    conf->value[CONF_MAILDIR] != NULL)
 		set(conf, CONF_STATE_DIR, conf->value[CONF_MAILDIR], "default");
 	for (i = 0; i < CONF_COUNT; i++) {
-		/* the state directory is only missing with the Maildir */
+		/* the state directory is missing only if the Maildir is */
 		if (conf->value[i] == NULL && i != CONF_CA_FILE &&
 		    i != CONF_STATE_DIR)
 			report_unexpected("not set", i, "");
@@ -338,7 +340,7 @@ struct conf *conf_read(const char *path, char *const options[CONF_COUNT],
 		if (options[i] != NULL)
 			set(conf, i, options[i], "command line");
 	}
-	if (!reading.failed) /* else what is missing may be what was wrong */
+	if (!reading.failed) /* a wrong value would be reported as missing */
 		finish(conf);
 	if (reading.failed)
 		conf_free(&conf);
@@ -386,7 +388,7 @@ char *conf_password(const char *path, const char **error_r)
 		*error_r = strerror(errno);
 		return NULL;
 	}
-	(void)setvbuf(file, NULL, _IONBF, 0); /* no second copy of it */
+	(void)setvbuf(file, NULL, _IONBF, 0); /* no second copy in memory */
 	line = rst_calloc(1, PASSWORD_MAX + 2);
 	if (fgets(line, PASSWORD_MAX + 2, file) == NULL)
 		*error_r = ferror(file) ? strerror(errno) : "it is empty";

@@ -28,21 +28,22 @@ struct conf {
 typedef void conf_error_func(const char *line, void *ctx);
 
 /**
+ * Read the file, and apply the options of the command line, which win.
  * @param path of the file; NULL: the usual one, which need not exist
- * @param options from the command line, which win; NULL: not given
- * @return NULL when anything was wrong; each wrong value was reported
+ * @param options values; NULL: not given
+ * @return NULL: a value is wrong or missing; each was reported
  */
 struct conf *conf_read(const char *path, char *const options[CONF_COUNT],
 		       conf_error_func *error, void *ctx);
 void conf_free(struct conf **conf);
 
-/** Report that a value is well formed, and yet no good. */
+/** Report a value that is well formed but does not work. */
 void conf_complain(const struct conf *conf, enum conf_setting setting,
 		   const char *problem, conf_error_func *error, void *ctx);
 
 /**
- * The first line of a file.
- * @return to be wiped and freed with conf_password_free(); NULL: error_r
+ * Read the first line of a file.
+ * @return to be wiped and freed with conf_password_free(); NULL: see error_r
  */
 char *conf_password(const char *path, const char **error_r);
 void conf_password_free(char **password);

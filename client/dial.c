@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * resolve -> for each address: connect -> handshake -> done
+ *
+ * A failure or time-out of connect or handshake leads to the next address, and
+ * after the last one to done, without a connection.
+ */
 #include "dial.h"
 
 #include <errno.h>
@@ -16,18 +22,15 @@
 
 #include "log.h"
 #include "resolve.h"
+#include "restante/clock.h"
 
-/* A peer that went away without a word is noticed after two minutes of
-   silence, or of our replies not being acknowledged. */
+/* TCP finds a server that has vanished after two minutes in which nothing came,
+   or in which our replies were not acknowledged. */
 #define KEEPALIVE_IDLE_SECS 60
 #define KEEPALIVE_INTERVAL_SECS 20
 #define KEEPALIVE_COUNT 3
 #define USER_TIMEOUT_MS 120000
 
-/*
- * resolve -> for each address: connect -> handshake -> done
- * A failure or time-out in connect or handshake leads to the next address.
- */
 struct dial {
 	struct dial_settings settings;
 	struct event_base *base;
@@ -40,7 +43,7 @@ struct dial {
 	struct event *timer;
 	int fd; /* until bev owns it */
 	struct bufferevent *bev;
-	char name[NI_MAXHOST + NI_MAXSERV]; /* of the address tried */
+	char name[NI_MAXHOST + NI_MAXSERV]; /* of the current address */
 	char error[TLS_ERROR_SIZE];
 };
 
@@ -85,8 +88,8 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	fail(arg, "timed out");
 }
 
-/* With TCP Fast Open it connects while the first octets are sent; else errno
-   may be an older one, and only what makes sense counts. */
+/* errno may be an older one: only values that a connection can have count. With
+   TCP Fast Open connecting fails as late as here. */
 static const char *lost_text(short what)
 {
 	int error = EVUTIL_SOCKET_ERROR();
@@ -144,16 +147,16 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 
 static void set_option(int fd, int level, int option, int value)
 {
-	/* without them it works too, only less well */
+	/* a failure is no harm: the connection works without it, less well */
 	(void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
 static void set_options(int fd)
 {
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	/* To a server that we have been at, and that offers it too, the
-	   handshake begins with the first packet: a round trip less. That may
-	   come twice, which does no harm to a ClientHello. */
+	/* Where the server offers it too, and was connected to before, the
+	   ClientHello goes with the first packet: a round trip less. It may
+	   arrive twice, which does no harm. */
 	set_option(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECS);
@@ -193,8 +196,8 @@ static void set_name(struct dial *dial, const struct resolved *to)
 
 static void try_next(struct dial *dial)
 {
-	int64_t ms = dial->settings.address_timeout_ms;
-	const struct timeval timeout = {ms / 1000, ms % 1000 * 1000};
+	const struct timeval timeout =
+		clock_timeval(dial->settings.address_timeout_ms);
 	const struct resolved *to;
 
 	while (dial->next < dial->count) {

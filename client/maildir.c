@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The order at the start: maildir_open(), maildir_lock(), and only then
+ * maildir_scan(), which finds messages whose id a crash kept out of the
+ * seen-log, and maildir_clean(), which removes those that a crash left in tmp.
+ * Without the lock these may be files of another running client.
+ */
 #include "maildir.h"
 
 #include <dirent.h>
@@ -10,26 +16,27 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "path.h"
+#include "restante/clock.h"
 
-#define MARK ",restante="
+#define ID_LABEL ",restante="
 #define HOST_MAX 64
 
-/* A file of ours? Then its id, "" where there was none, and its time. */
+/* @param id_r empty where the server gave none
+   @return false: not a file of ours */
 static bool parse_name(const char *name, struct rst_str *id_r, int64_t *time_r)
 {
-	const char *mark = strstr(name, MARK);
+	const char *label = strstr(name, ID_LABEL);
 	struct rst_str rest = rst_str(name), seconds;
 	uint64_t time;
 
-	if (mark == NULL || !rst_str_split(&rest, '.', &seconds) ||
+	if (label == NULL || !rst_str_split(&rest, '.', &seconds) ||
 	    !rst_str_to_u64(seconds, &time) || time > INT64_MAX)
 		return false;
-	rest = rst_str(mark + strlen(MARK));
+	rest = rst_str(label + strlen(ID_LABEL));
 	if (!rst_str_split(&rest, ':', id_r))
 		*id_r = rest;
 	*time_r = (int64_t)time;
@@ -130,7 +137,7 @@ int maildir_lock(const char *dir)
 	return fd;
 }
 
-/* For each file of ours in a directory of the Maildir. */
+/* Call func for each entry of a directory of the Maildir. */
 static int each_file(const struct maildir *maildir, const char *sub,
 		     void (*func)(const char *name, void *ctx), void *ctx)
 {
@@ -191,8 +198,8 @@ int maildir_scan(const struct maildir *maildir, int64_t since,
 {
 	struct scan scan = {since, found, ctx};
 
-	/* new first: what a reader moves to cur meanwhile is then seen twice,
-	   the other way round it might not be seen */
+	/* new first: a file that a reader moves to cur meanwhile is then seen
+	   twice; in the other order it might not be seen */
 	if (each_file(maildir, "new", scan_file, &scan) < 0)
 		return -1;
 	return each_file(maildir, "cur", scan_file, &scan);
@@ -221,11 +228,10 @@ void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
 		  struct rst_str id, int64_t secs)
 {
 	static unsigned int count;
-	struct timespec now;
+	int64_t now_us = clock_wall_us();
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	(void)snprintf(name_r, MAILDIR_NAME_SIZE,
-		       "%" PRId64 ".M%ldP%dQ%u.%.*s" MARK "%.*s", secs,
-		       now.tv_nsec / 1000, (int)getpid(), ++count, HOST_MAX,
-		       host, (int)id.n, id.p);
+		       "%" PRId64 ".M%dP%dQ%u.%.*s" ID_LABEL "%.*s", secs,
+		       (int)(now_us % 1000000), (int)getpid(), ++count,
+		       HOST_MAX, host, (int)id.n, id.p);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * A Maildir's directories, its lock, and the names that our files have there:
+ * A Maildir's directories, its lock, and the names of our files in it:
  *
  *   <seconds>.M<microseconds>P<pid>Q<count>.<host>,restante=<id>
  *
- * unique as the Maildir rules ask for, with the message's id at the end, or
- * nothing there when the server gave none. A reader adds ":2,flags" to it.
+ * The name is unique as the Maildir rules require. The message's id is at its
+ * end, or nothing where the server gave none. A reader appends ":2,flags".
  */
 #ifndef CLIENT_MAILDIR_H
 #define CLIENT_MAILDIR_H
@@ -21,34 +21,34 @@ struct maildir {
 };
 
 /**
- * Open, and make what is missing of the directory (not those above it), tmp,
- * new and cur. Files of ours in tmp are from before a crash, and removed: so
- * take the lock first.
- * @return 0, or -1: logged, and maildir_close() is still to be called
+ * Open a Maildir. Makes the directory (none above it), tmp, new and cur where
+ * they are missing.
+ * @return 0; -1: logged, and maildir_close() is still to be called
  */
 int maildir_open(struct maildir *maildir, const char *path);
 void maildir_close(struct maildir *maildir);
-/** Remove what a crash left in tmp. Only with the lock. */
+/** Remove the files that a crash left in tmp. The caller has the lock. */
 void maildir_clean(struct maildir *maildir);
 
 /**
- * Lock a directory for this process, through a file in it.
+ * Lock a directory for this process, with a file in it.
  * @return descriptor that holds the lock; -1: logged
  */
 int maildir_lock(const char *dir);
 
-/** A new name.
-    @param host as sanitized by maildir_host()
-    @param secs since 1970, not less than 0 */
+/** Make a new name.
+    @param host as returned by maildir_host()
+    @param secs since 1970, not negative */
 void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
 		  struct rst_str id, int64_t secs);
-/** Other octets than letters, digits, '.', '-' become '_'; cut at 64. */
+/** @return a copy in which octets that are no letter, digit, '.' or '-' are
+   '_', cut at 64; free() it */
 char *maildir_host(const char *hostname);
 
 typedef void maildir_found_func(struct rst_str id, int64_t time, void *ctx);
 /**
- * Tell `found` every id in the names of new and cur whose name is not older
- * than `since`. @return 0, or -1: logged
+ * Call `found` for every id in the names of new and cur that are not older than
+ * `since`. @return 0; -1: logged
  */
 int maildir_scan(const struct maildir *maildir, int64_t since,
 		 maildir_found_func *found, void *ctx);

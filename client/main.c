@@ -20,7 +20,7 @@ struct arguments {
 	bool once, verbose;
 };
 
-/* Options without a letter; the others have that of their setting. */
+/* Values of the long options. A setting's is OPT_SETTING + its number. */
 enum {
 	OPT_SETTING = 256,
 	OPT_ONCE = OPT_SETTING + CONF_COUNT,
@@ -95,7 +95,7 @@ static int take_option(struct arguments *args, int option)
 	case OPT_VERSION:
 		print_version();
 		return EX_OK;
-	default: /* getopt has said what is wrong */
+	default: /* getopt has reported it */
 		fputs(usage_text, stderr);
 		return EX_USAGE;
 	}
@@ -185,9 +185,9 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	umask(077);
-	signal(SIGUSR1, SIG_IGN); /* until there is something to dial */
+	signal(SIGUSR1, SIG_IGN); /* until registration_run() handles it */
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file too large is a failed write */
+	signal(SIGXFSZ, SIG_IGN); /* a too large file fails its write instead */
 	log_open(args.verbose);
 	conf = conf_read(args.conf, args.option, print_error, NULL);
 	if (conf == NULL)

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/** Names of files, and the directories that they stand in. */
+/** Paths, and directories made durable. */
 #ifndef CLIENT_PATH_H
 #define CLIENT_PATH_H
 
-/** "dir/name", to be freed with free(). Keeps errno. */
+/** @return "dir/name"; free() it. Keeps errno. */
 char *path_join(const char *dir, const char *name);
 /**
- * Make the names in a directory durable. A file system that knows no such
- * thing (some in user space) is taken as one that needs none.
+ * Make the names in a directory durable. Where the file system does not support
+ * that (some in user space) this does nothing.
  * @return 0, or -1 with errno
  */
 int path_sync_dir(int fd);
 /**
- * Make a directory that is missing, but none above it, and make its name
- * durable. @return 0, or -1 with errno
+ * Make a missing directory, but none above it, and make its name durable.
+ * @return 0, or -1 with errno
  */
 int path_make_dir(const char *path);
 

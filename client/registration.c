@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * WAITING --timer--> DIALLING --connected--> CONNECTED --ended--> WAITING
+ *                     ^   `--failed--> WAITING   `--the store failed--> NO_ROOM
+ *                     `-----------the store can be opened again-----------'
+ *
+ * WAITING: `timer` runs. DIALLING: `dial` is set. CONNECTED: `conn` is set.
+ * NO_ROOM: `store` is NULL, and `room_timer` runs. SIGUSR1 leads from all but
+ * NO_ROOM to DIALLING. With `once` each end of a connection, and each failure
+ * to get one, ends the loop.
+ */
 #include "registration.h"
 
 #include <signal.h>
@@ -9,9 +19,9 @@
 #include <event2/util.h>
 
 #include "backoff.h"
-#include "clock.h"
 #include "dial.h"
 #include "log.h"
+#include "restante/clock.h"
 #include "server-conn.h"
 
 #define ADDRESS_TIMEOUT_MS 10000
@@ -20,21 +30,15 @@
 #define IDLE_TIMEOUT_MS 900000
 #define ONCE_TIMEOUT_MS 60000
 #define CLOSE_TIMEOUT_MS 5000
-/* An fsync or two: waiting so long for others pays. */
+/* About two fsyncs: waiting so long, to save some, pays. */
 #define GATHER_MS 50
 /* A session that lasted longer is no failure. */
 #define STEADY_MS 30000
-/* Sent away: two machines of one user would drive each other out. */
+/* The same after CLOSE: two machines of one user would drive each other out. */
 #define DISMISSED_STEADY_MS 600000
-/* How often it is asked whether there is room again. */
+/* How often to look whether there is room again. */
 #define ROOM_MS 1000
 
-/*
- * WAITING (timer) -> DIALLING (dial) -> CONNECTED (conn) -> WAITING
- *                    ^                                  `-> NO_ROOM
- *                    `------------------------------------- (store == NULL,
- *                                                            room_timer)
- */
 struct registration {
 	const struct conf *conf;
 	struct tls *tls;
@@ -43,12 +47,12 @@ struct registration {
 	bool once;
 	struct event_base *base;
 	struct event *timer;
-	struct event *room_timer; /* is there room? */
+	struct event *room_timer; /* then try_store() */
 	struct event *signals[3];
 	struct dial *dial;
 	struct server_conn *conn;
 	struct backoff backoff;
-	struct backoff room_backoff; /* of room that was none in the end */
+	struct backoff room_backoff; /* of room that turned out too small */
 	int64_t connected_ms;
 	bool stopping;
 	int status;
@@ -72,7 +76,7 @@ static void leave(struct registration *reg, int status)
 
 static void set_timer(struct event *timer, int64_t ms)
 {
-	const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+	const struct timeval wait = clock_timeval(ms);
 
 	evtimer_add(timer, &wait);
 }
@@ -144,7 +148,7 @@ static void log_end(const struct server_conn_result *result, bool once)
 	log_line(level, &line);
 }
 
-/* A second; longer when there seemed to be room and it was of no use. */
+/* A second, or longer each time that storing failed although there was room. */
 static int64_t room_wait_ms(struct registration *reg)
 {
 	int64_t ms = backoff_next_ms(&reg->room_backoff, chance());
@@ -177,7 +181,7 @@ static void wait_after(struct registration *reg,
 		wait_then_dial(reg, room_wait_ms(reg) - ROOM_MS);
 		break;
 	case SERVER_CONN_REFUSED:
-	case SERVER_CONN_FINISHED: /* a plain ODMR server: it is polled */
+	case SERVER_CONN_FINISHED: /* a plain ODMR server: poll it */
 		wait_then_dial(reg, backoff_refused_ms(chance()));
 		break;
 	case SERVER_CONN_DISMISSED:
@@ -194,7 +198,8 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 	struct registration *reg = ctx;
 
 	log_end(result, reg->once);
-	/* what is stored before it is full again is worth the next try */
+	/* messages were stored before the disk was full again: there was
+	   room */
 	if (result->stored > 0 &&
 	    (result->left == 0 || result->end == SERVER_CONN_NO_ROOM))
 		backoff_reset(&reg->room_backoff);
@@ -245,7 +250,7 @@ static void log_connected(struct bufferevent *bev, const char *address)
 	log_line(LOG_DEBUG, &line);
 }
 
-/* It is read each time: a changed one counts from the next try on. */
+/* The password is read for each connection, so that a change takes effect. */
 static void use_connection(struct registration *reg, struct bufferevent *bev)
 {
 	const char *path = reg->conf->value[CONF_PASSWORD_FILE], *error;
@@ -315,7 +320,7 @@ static void try_store(struct registration *reg)
 		return;
 	}
 	reg->store = store_open(reg->store_settings);
-	if (reg->store == NULL) { /* which was logged */
+	if (reg->store == NULL) { /* logged */
 		set_timer(reg->room_timer, room_wait_ms(reg));
 		return;
 	}
@@ -366,7 +371,7 @@ static void set_up(struct registration *reg)
 
 	reg->base = event_base_new();
 	if (reg->base == NULL)
-		abort(); /* nothing works */
+		abort(); /* out of memory, or of descriptors */
 	reg->timer = evtimer_new(reg->base, on_timer, reg);
 	reg->room_timer = evtimer_new(reg->base, on_room_timer, reg);
 	reg->signals[0] = evsignal_new(reg->base, SIGTERM, on_stop, reg);

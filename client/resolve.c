@@ -16,7 +16,7 @@
 
 #define TIMEOUT_SECS 30
 
-/* What the child writes, in one go. */
+/* The child writes one of these to the pipe. */
 struct answer {
 	int error; /* of getaddrinfo() */
 	unsigned int count;
@@ -62,10 +62,11 @@ static void child_run(int fd, const char *host, const char *port)
 	size_t left = sizeof(answer);
 	ssize_t n;
 
-	/* the lock of the Maildir is not to outlive the parent in us */
+	/* the child must not hold the lock of the Maildir after the parent's
+	   end */
 	if (dup2(fd, STDOUT_FILENO) < 0 || close_range(3, ~0U, 0) < 0)
 		_exit(1);
-	/* the parent's handlers would wake the parent */
+	/* the inherited handlers would wake the parent */
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGUSR1, SIG_IGN);
@@ -145,7 +146,7 @@ struct resolve *resolve_start(struct event_base *base, const char *host,
 				   on_answer, resolve);
 	if (resolve->event == NULL)
 		abort();       /* out of memory */
-	if (resolve->fd < 0) { /* as good as no answer */
+	if (resolve->fd < 0) { /* the same as no answer */
 		event_free(resolve->event);
 		resolve->event = evtimer_new(base, on_answer, resolve);
 	}

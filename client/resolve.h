@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Addresses of a host, looked up in a child process: the resolver may hang
- * for half a minute where there is no network, and signals are to be heard
+ * Looks up the addresses of a host in a child process: without a network the
+ * resolver may block for half a minute, and the client has to hear signals
  * meanwhile.
  */
 #ifndef CLIENT_RESOLVE_H
@@ -17,18 +17,18 @@ struct resolved {
 	struct sockaddr_storage address;
 };
 
-/** @param count 0: none, and `error` says why
-    @param addresses in the order in which they are to be tried */
+/** @param addresses in the order in which to try them
+    @param count 0: none, and `error` says why */
 typedef void resolve_done_func(const struct resolved *addresses, size_t count,
 			       const char *error, void *ctx);
 
 struct resolve;
 
-/** `done` is called once, never from inside this function. */
+/** Start; `done` is called once, never from inside this function. */
 struct resolve *resolve_start(struct event_base *base, const char *host,
 			      const char *port, resolve_done_func *done,
 			      void *ctx);
-/** Stop it, or clean up after it; may be called inside `done`. */
+/** Stop, or clean up after the end; may be called inside `done`. */
 void resolve_free(struct resolve **resolve);
 
 #endif

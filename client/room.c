@@ -19,13 +19,13 @@ bool room_is_missing(int error)
 	return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-/* It costs nothing, where to reserve might. Quotas are not seen here. */
+/* Costs nothing, unlike reserving. Does not see quotas. */
 static bool is_free(int fd, uint64_t octets)
 {
 	struct statvfs fs;
 
 	if (fstatvfs(fd, &fs) < 0 || fs.f_frsize == 0 || fs.f_blocks == 0)
-		return true; /* it does not say */
+		return true; /* not known */
 	return octets / fs.f_frsize < fs.f_bavail;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** Is there room on a disk, and does it write? */
+/** Finds out whether a disk has room and can be written to. */
 #ifndef CLIENT_ROOM_H
 #define CLIENT_ROOM_H
 
@@ -7,13 +7,12 @@
 #include <stdint.h>
 
 /**
- * Reserve so many octets in a directory, write a few of them, make them
- * durable, and give them back. The file has no name while that is done, so
- * that a crash leaves nothing.
+ * Reserve octets in a directory, write a few, make them durable, and free them.
+ * The file has no name meanwhile, so a crash leaves nothing.
  * @return 0, or -1 with errno
  */
 int room_probe(int dir_fd, uint64_t octets);
-/** Does this errno say that there is no room? Then less might fit. */
+/** Does this errno mean that there is no room? A smaller file might fit. */
 bool room_is_missing(int error);
 
 #endif

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * An id:
+ *
+ *   unknown --note--> NOTED --flush--> LOGGED --forget--> FORGOTTEN --> unknown
+ *             ^         |                                  SEEN_KEEP_SECS later
+ *             `--unnote-'
+ *
+ * A flush writes the lines at the end of the whole lines, and syncs the file.
+ * If one of that fails, the lines do not count, and the next flush writes over
+ * them. Writing anew (compact) has the order: copy, sync, rename, sync of the
+ * directory. Until that last sync is done no line is appended (dir_dirty): a
+ * power cut would bring back the old file, without the new lines.
+ */
 #include "restante-config.h"
 
 #include "seen.h"
@@ -17,10 +30,10 @@
 #include "log.h"
 #include "path.h"
 
-/* lines of which more than half may be dead before that is worth a rewrite */
+/* A log of fewer lines is not worth writing anew. */
 #define COMPACT_MIN 256
 #define LINE_MAX_OCTETS (RST_ID_MAX + 32)
-/* What is reserved more than is asked for, so that it is not done each time. */
+/* Octets reserved beyond those asked for, so that not every call reserves. */
 #define RESERVE_MORE 16384
 #define COPY_FILE SEEN_FILE ".new"
 
@@ -28,7 +41,7 @@ struct seen_entry {
 	TAILQ_ENTRY(seen_entry) link;  /* in the order of the log */
 	TAILQ_ENTRY(seen_entry) fresh; /* while its line is not durable */
 	bool logged;
-	bool forgotten; /* only what is logged can be */
+	bool forgotten; /* only a logged one can be */
 	int64_t time;
 	char id[RST_ID_MAX + 1];
 };
@@ -38,16 +51,15 @@ TAILQ_HEAD(entry_list, seen_entry);
 struct seen {
 	char *dir;
 	int dir_fd, fd;
-	void *tree; /* balanced: no choice of ids makes it slow */
+	void *tree; /* by id; balanced: no choice of ids makes it slow */
 	struct entry_list entries, fresh;
-	size_t count;      /* not forgotten */
 	size_t lines;      /* in the file, dead ones too */
-	size_t compact_at; /* lines below which it is not tried */
-	off_t size;        /* of the whole lines; the next one goes there */
+	size_t compact_at; /* with fewer lines it is not tried */
+	off_t size;        /* of the whole lines; the next one goes here */
 	off_t reserved;    /* the file has room up to here */
-	int64_t newest;    /* time of all lines */
+	int64_t newest;    /* the newest time in a line */
 	bool damaged;
-	bool dir_dirty; /* the file's name is not durable */
+	bool dir_dirty; /* the file's name is not durable yet */
 };
 
 static int entry_cmp(const void *a, const void *b)
@@ -84,7 +96,6 @@ static struct seen_entry *add(struct seen *seen, struct rst_str id,
 		abort(); /* out of memory */
 	TAILQ_INSERT_TAIL(&seen->entries, entry, link);
 	entry->time = time;
-	seen->count++;
 	return entry;
 }
 
@@ -94,22 +105,18 @@ static void drop(struct seen *seen, struct seen_entry *entry)
 	TAILQ_REMOVE(&seen->entries, entry, link);
 	if (!entry->logged)
 		TAILQ_REMOVE(&seen->fresh, entry, fresh);
-	if (!entry->forgotten)
-		seen->count--;
 	free(entry);
 }
 
-/* From now on, which is when the newest line was written, it ages. */
+/* SEEN_KEEP_SECS counts from now, and the newest line tells what time it is. */
 static void set_forgotten(struct seen *seen, struct seen_entry *entry)
 {
-	if (!entry->forgotten)
-		seen->count--;
 	entry->forgotten = true;
 	if (entry->time < seen->newest)
 		entry->time = seen->newest;
 }
 
-/* One line, without its LF. @return false: it is none of ours */
+/* @param line without its LF. @return false: it is damaged */
 static bool load_line(struct seen *seen, struct rst_str line)
 {
 	struct seen_entry *entry;
@@ -263,8 +270,8 @@ static void print_entry(FILE *file, const struct seen_entry *entry)
 	fprintf(file, "%s\t%" PRId64 "\n", entry->id, entry->time);
 }
 
-/* At the end of the whole lines: what a failed write left there is written
-   over, where O_APPEND would have joined it with the next line. */
+/* Write at the end of the whole lines, over what a failed write left there.
+   O_APPEND would join that with the next line. */
 static int write_end(struct seen *seen, const char *buf, size_t len)
 {
 	size_t done = 0;
@@ -337,7 +344,7 @@ int seen_flush(struct seen *seen)
 	return 0;
 }
 
-/* Lines that an entry needs in a new file. */
+/* @return lines that an entry needs in a new file */
 static unsigned int lines_needed(const struct seen *seen,
 				 const struct seen_entry *entry)
 {
@@ -358,7 +365,7 @@ static size_t all_lines_needed(const struct seen *seen)
 	return lines;
 }
 
-/* A log without dead lines, to a descriptor that is closed. @return size */
+/* Write a log without dead lines, and close fd. @return its size, or -1 */
 static off_t write_copy(const struct seen *seen, int fd)
 {
 	FILE *file = fdopen(fd, "w");
@@ -396,7 +403,7 @@ static void drop_dead(struct seen *seen)
 	}
 }
 
-/* @return descriptor of the copy, to be written to; -1: there is none */
+/* @return descriptor of the copy, for writing; -1: failed */
 static int make_copy(struct seen *seen, off_t *size_r)
 {
 	int fd = openat(seen->dir_fd, COPY_FILE,
@@ -420,7 +427,7 @@ static int compact(struct seen *seen)
 		saved = errno;
 		if (fd >= 0)
 			close(fd);
-		/* room that a full disk needs */
+		/* a full disk needs the room */
 		(void)unlinkat(seen->dir_fd, COPY_FILE, 0);
 		errno = saved;
 		return -1;
@@ -431,13 +438,12 @@ static int compact(struct seen *seen)
 	seen->reserved = 0;
 	drop_dead(seen);
 	seen->lines = all_lines_needed(seen);
-	/* until that is durable a power cut brings the old file back, without
-	   the lines to come: seen_flush() tries it again */
+	/* seen_flush() tries it again */
 	seen->dir_dirty = path_sync_dir(seen->dir_fd) < 0;
 	return seen->dir_dirty ? -1 : 0;
 }
 
-/* To count costs a walk, so after each one it grows by half before the next. */
+/* Counting costs a walk: the log grows by half before the next one. */
 static void compact_if_worth(struct seen *seen)
 {
 	if (seen->lines < seen->compact_at)
@@ -457,8 +463,8 @@ void seen_forget(struct seen *seen, struct rst_str id)
 
 	if (entry == NULL || entry->forgotten || !entry->logged)
 		return;
-	/* Not synced: if it gets lost, an id stays that will not be asked for
-	   again, and that is all. */
+	/* Not synced: if the line gets lost, the log keeps an id that never
+	   comes again, which does no harm. */
 	n = snprintf(line, sizeof(line), "%s\t-\n", entry->id);
 	if (write_end(seen, line, (size_t)n) == 0) {
 		seen->size += n;
@@ -484,9 +490,4 @@ void seen_mend(struct seen *seen)
 		log_errno("cannot write the seen-log anew", "dir", seen->dir);
 	else
 		seen->damaged = false;
-}
-
-size_t seen_count(const struct seen *seen)
-{
-	return seen->count;
 }

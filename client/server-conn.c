@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * SIGNING_IN -> RECEIVING -> CLOSING -> CLOSED
+ *      `------------------------^ (an error, or the end)
+ *
+ * CLOSING: the last output is being sent. CLOSED: it is sent, and our side is
+ * shut. Input is read and thrown away until the server closes its side, too: by
+ * then it has read all our replies.
+ *
+ * Every callback ends in pump(), which keeps the order: offer input to the
+ * machine, pull its events, commit the messages that have ended, flush the
+ * output, set the timer. A message that has ended waits in `pending` for others
+ * that can be read already, so that they share the syncs of one commit.
+ */
 #include "restante-config.h"
 
 #include "server-conn.h"
@@ -13,28 +26,21 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 
-#include "clock.h"
 #include "log.h"
+#include "restante/clock.h"
 #include "restante/receiver.h"
 
-/* What may share the syncs of one commit: messages, which are open files,
-   and their octets. */
+/* Bounds of one commit: messages, each with an open file, and octets. */
 #define PENDING_MAX 64
 #define PENDING_OCTETS_MAX (4 * 1024 * 1024)
-/* Of the files that we may open, these are not for messages. */
+/* Of the files that the process may open, these are not for messages. */
 #define FILES_BESIDE 32
-/* Offered to a machine at a time. */
+/* Octets offered to a machine at a time. */
 #define OFFER_MAX 16384
-/* Replies that a server has not read: more, and we read no more from it. */
+/* Octets of replies that the server has not read; with more, it is not read
+   from either. */
 #define OUTPUT_MAX 65536
 
-/*
- * SIGNING_IN -> RECEIVING -> CLOSING -> CLOSED
- *                            ^ from each, also at an error
- * CLOSING: what is to be said is still being sent. CLOSED: it is, and so is
- * our end of the connection; we read, and throw away, until the server has
- * closed its own, as then it has read all our replies.
- */
 enum phase {
 	PHASE_SIGNING_IN,
 	PHASE_RECEIVING,
@@ -63,11 +69,11 @@ struct server_conn {
 	struct rst_customer *customer;
 	struct rst_receiver *receiver;
 	bool signed_in;
-	bool pumping; /* a callback came from inside pump() */
+	bool pumping; /* inside pump() */
 	bool paused;  /* not reading */
-	bool over;    /* `ended` is to be called */
+	bool over;    /* call `ended` */
 	bool broken;  /* the server broke the protocol */
-	bool silent;  /* it has said nothing for too long */
+	bool silent;  /* the server was silent for too long */
 
 	bool receiving; /* `current` is a message that has not ended */
 	struct message current;
@@ -76,12 +82,12 @@ struct server_conn {
 	uint64_t pending_octets;
 	int64_t pending_ms; /* when the first of them ended */
 
-	bool announced; /* SUMMARY came: */
+	bool announced; /* SUMMARY came */
 	uint64_t announced_messages;
 	uint64_t answered, stored;
 	int64_t last_input_ms;
-	int64_t close_ms; /* when CLOSED is over */
-	int64_t room_ms;  /* when to look for room; -1: none is missing */
+	int64_t close_ms; /* when CLOSING and CLOSED are over */
+	int64_t room_ms;  /* when to look for room; -1: never */
 	enum server_conn_end end;
 	char text[256];
 };
@@ -127,7 +133,7 @@ static void finish_message(struct server_conn *conn, struct message *msg)
 	store_message_free(&msg->stored);
 }
 
-/* @return as poll() says it; 0 also where there is no socket */
+/* @return events of poll(); 0 also without a socket */
 static short socket_state(const struct server_conn *conn)
 {
 	struct pollfd poll_fd = {.fd = bufferevent_getfd(conn->bev),
@@ -138,7 +144,7 @@ static short socket_state(const struct server_conn *conn)
 	return poll_fd.revents;
 }
 
-/* What was received before the connection was reset can still be read. */
+/* Octets received before a reset can still be read, so reads do not show it. */
 static bool is_reset(const struct server_conn *conn)
 {
 	return (socket_state(conn) & (POLLERR | POLLHUP)) != 0;
@@ -147,8 +153,8 @@ static bool is_reset(const struct server_conn *conn)
 static void start_closing(struct server_conn *conn, enum server_conn_end end,
 			  const char *text);
 
-/* Nobody would hear that it is stored, and another machine of the same user
-   may be getting it: that is why a server resets a connection. */
+/* The server would not hear that a message is stored, and another machine of
+   the same user may be getting it: that is why a server resets a connection. */
 static void discard_pending(struct server_conn *conn)
 {
 	while (conn->pending_count > 0)
@@ -158,7 +164,7 @@ static void discard_pending(struct server_conn *conn)
 		      "the server reset the connection");
 }
 
-/* @return whether there was anything */
+/* @return whether there was a message */
 static bool commit(struct server_conn *conn)
 {
 	struct store_message *msgs[PENDING_MAX];
@@ -216,7 +222,7 @@ static void message_end(struct server_conn *conn)
 		finish_message(conn, msg);
 		return;
 	}
-	if (conn->pending_count == PENDING_MAX) /* not with our limits */
+	if (conn->pending_count == PENDING_MAX) /* the receiver bounds it */
 		(void)commit(conn);
 	if (conn->pending_count == 0) {
 		conn->pending_octets = 0;
@@ -233,7 +239,7 @@ static void message_cancel(struct server_conn *conn)
 	store_message_free(&conn->current.stored);
 }
 
-/* ---- what the machines say */
+/* ---- events of the machines */
 
 static void start_closing(struct server_conn *conn, enum server_conn_end end,
 			  const char *text)
@@ -301,7 +307,7 @@ static void receiver_event(struct server_conn *conn,
 		break;
 	case RST_RECEIVER_SUMMARY:
 		log_summary(ev);
-		/* later ones count what is on the way, but none is none */
+		/* a later one also counts messages on the way; 0 is final */
 		if (!conn->announced || ev->messages == 0)
 			conn->announced_messages = ev->messages;
 		conn->announced = true;
@@ -357,7 +363,7 @@ static void turn(struct server_conn *conn)
 	conn->phase = PHASE_RECEIVING;
 }
 
-/* The sign-in is said in one go: so is what follows when it succeeds. */
+/* A sign-in said at once is followed by the replies that it will need. */
 static void say_ahead(struct server_conn *conn)
 {
 	if (!conn->settings.customer.pipelined ||
@@ -388,7 +394,7 @@ static void check_customer(struct server_conn *conn)
 	}
 }
 
-/* With `once`, has everything that was announced come? */
+/* With `once`: end when everything that was announced has come. */
 static void check_drained(struct server_conn *conn)
 {
 	if (conn->settings.once && conn->phase == PHASE_RECEIVING &&
@@ -397,8 +403,8 @@ static void check_drained(struct server_conn *conn)
 		start_closing(conn, SERVER_CONN_FINISHED, "drained");
 }
 
-/* What has ended is answered 452; what the server has still under way comes
-   again, so that none of it need come now. */
+/* End the connection when the store has failed. Messages that have ended are
+   answered 452; the server sends again those on the way. */
 static void check_store(struct server_conn *conn)
 {
 	int error = store_failed(conn->store);
@@ -420,7 +426,7 @@ static ssize_t offer(struct server_conn *conn, const char *buf, size_t len)
 	return taken;
 }
 
-/* @return octets taken, 0: no more for now */
+/* @return octets taken; 0: none for now; < 0: the protocol is broken */
 static ssize_t offer_input(struct server_conn *conn)
 {
 	struct evbuffer *input = bufferevent_get_input(conn->bev);
@@ -493,13 +499,6 @@ static void close_if_sent(struct server_conn *conn)
 		conn->settings.half_close(conn->bev);
 }
 
-static int64_t sooner(int64_t a, int64_t b)
-{
-	if (a < 0 || b < 0)
-		return a < 0 ? b : a;
-	return a < b ? a : b;
-}
-
 static void set_room_ms(struct server_conn *conn)
 {
 	int64_t interval_ms = conn->settings.room_interval_ms;
@@ -517,15 +516,15 @@ static int64_t next_deadline(struct server_conn *conn)
 	if (conn->phase >= PHASE_CLOSING)
 		return conn->close_ms;
 	if (conn->pending_count > 0)
-		return clock_ms(); /* what makes them wait is looked at again */
+		return clock_ms(); /* look again whether they have to wait */
 	if (conn->phase == PHASE_SIGNING_IN)
 		return rst_customer_deadline(conn->customer);
 	ms = rst_receiver_deadline(conn->receiver);
 	if (conn->settings.once)
-		ms = sooner(ms, conn->last_input_ms +
-					conn->settings.once_timeout_ms);
+		ms = clock_sooner(ms, conn->last_input_ms +
+					      conn->settings.once_timeout_ms);
 	set_room_ms(conn);
-	return sooner(ms, conn->room_ms);
+	return clock_sooner(ms, conn->room_ms);
 }
 
 static void set_timer(struct server_conn *conn)
@@ -540,10 +539,7 @@ static void set_timer(struct server_conn *conn)
 		evtimer_del(conn->timer);
 		return;
 	}
-	ms -= clock_ms();
-	if (ms < 0)
-		ms = 0;
-	wait = (struct timeval){ms / 1000, ms % 1000 * 1000};
+	wait = clock_timeval(ms - clock_ms());
 	evtimer_add(conn->timer, &wait);
 }
 
@@ -565,16 +561,16 @@ static void report_end(struct server_conn *conn)
 	conn->ended(&result, conn->ctx);
 }
 
-/* Will libevent hand us more at its next turn? Of a TLS connection it takes
-   one record at a time. A server that has shut its side says no more. */
+/* Will libevent read more at its next turn? It reads one record of a TLS
+   connection at a time. A server that has shut its side sends no more. */
 static bool more_comes(const struct server_conn *conn)
 {
 	return (socket_state(conn) &
 		(POLLIN | POLLRDHUP | POLLHUP | POLLERR)) == POLLIN;
 }
 
-/* May those that have ended wait for others, to share their syncs? Not when
-   nothing else is there to be read: then they are all there is for now. */
+/* May the messages that have ended wait for others, to share their syncs? Not
+   when no octets can be read: then no others come for now. */
 static bool may_gather(const struct server_conn *conn)
 {
 	struct evbuffer *input = bufferevent_get_input(conn->bev);
@@ -584,12 +580,13 @@ static bool may_gather(const struct server_conn *conn)
 	       conn->pending_count < conn->pending_max &&
 	       conn->pending_octets < PENDING_OCTETS_MAX &&
 	       clock_ms() < conn->pending_ms + conn->settings.gather_ms &&
-	       /* more than the beginning of a line: the machine takes none */
+	       /* else the machine has left more than the beginning of a line:
+		  it takes none before these are answered */
 	       evbuffer_get_length(input) < RST_SMTP_LINE_MAX &&
 	       evbuffer_get_length(output) <= OUTPUT_MAX && more_comes(conn);
 }
 
-/* @return whether there was anything to be committed now */
+/* @return whether there was a message to commit */
 static bool commit_if_due(struct server_conn *conn)
 {
 	if (conn->pending_count == 0 || may_gather(conn))
@@ -610,7 +607,7 @@ static void pump(struct server_conn *conn)
 			conn->broken = true;
 		pull_events(conn);
 		if (taken <= 0)
-			check_store(conn); /* before others are waited for */
+			check_store(conn); /* before messages wait for others */
 	} while (taken > 0 || commit_if_due(conn));
 	if (conn->broken)
 		start_closing(conn, SERVER_CONN_BROKEN,
@@ -622,7 +619,7 @@ static void pump(struct server_conn *conn)
 	set_reading(conn);
 	conn->pumping = false;
 	if (conn->over)
-		report_end(conn); /* which may free it */
+		report_end(conn); /* may free conn */
 	else
 		set_timer(conn);
 }
@@ -635,7 +632,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	pump(arg);
 }
 
-/* errno is not told apart from an older one: only what makes sense counts. */
+/* errno may be an older one: only values that a connection can have count. */
 static const char *lost_text(short what)
 {
 	int error = EVUTIL_SOCKET_ERROR();
@@ -654,14 +651,15 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	const char *text = lost_text(what);
 
 	(void)bev;
-	if (commit(conn)) /* a QUIT may have come behind them */
+	if (commit(conn)) /* a QUIT may have come behind the messages */
 		pull_events(conn);
 	start_closing(conn, SERVER_CONN_LOST, text);
 	conn->over = true;
 	pump(conn);
 }
 
-/* Nobody tells. A message that is on its way is not cut off for it. */
+/* The file system does not tell when there is room. A message that is being
+   received is not cut off for it. */
 static void tick_room(struct server_conn *conn, int64_t now)
 {
 	if (conn->room_ms < 0 || now < conn->room_ms)

@@ -1,4 +1,22 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A message:
+ *
+ *   WRITING     its octets go to a file in tmp
+ *   WHOLE       store_end(): all are written
+ *   SYNCED      store_commit(): the file is synced
+ *   RENAMED     it is in new, and its id is noted
+ *   LOGGED      new is synced, then the seen-log is written and synced: only
+ *               now is it answered 250
+ *   FAILED      from any of the first four: the file is removed again
+ *
+ * A message stays RENAMED when only the seen-log failed: it is in the Maildir,
+ * but is not answered 250, and the server's next try finds its id noted.
+ *
+ * A crash leaves a file in tmp, which the next start removes, or a file in new
+ * or cur whose id is not in the seen-log, which the next start finds by its
+ * name: find_unlogged().
+ */
 #include "restante-config.h"
 
 #include "store.h"
@@ -15,16 +33,17 @@
 #include "log.h"
 #include "maildir.h"
 #include "path.h"
+#include "restante/clock.h"
 #include "restante/smtp.h"
 #include "room.h"
 #include "seen.h"
 
 #define WRITE_SIZE 65536
-/* Less than that: the disk is full, though some more might fit. */
+/* With less room the disk counts as full, although small messages might fit. */
 #define ROOM_MIN (1024 * 1024)
-/* Beside a message: its trace, its names, its line in the log. */
+/* Room for a message's trace fields, its names, its line in the log. */
 #define ROOM_BESIDE 65536
-/* The times in names and in the log are of one clock, but taken apart. */
+/* The times in a name and in its line of the log are read separately. */
 #define NAME_SLACK_SECS 86400
 
 struct store {
@@ -33,17 +52,11 @@ struct store {
 	char *state_dir, *hostname, *server;
 	char *host; /* hostname, for file names */
 	int lock_fd, state_lock_fd;
-	int last_errno;   /* of a failure that was reported; 0: it works */
-	int failed;       /* errno of a failure that was not asked for yet */
-	uint64_t missing; /* room for the largest message that had none */
+	int last_errno;   /* of the last logged failure; 0: storing works */
+	int failed;       /* errno for store_failed(); 0: none */
+	uint64_t missing; /* room for the largest message that did not fit */
 };
 
-/*
- * WRITING -> WHOLE (store_end) -> SYNCED -> RENAMED -> LOGGED
- * Any of the first four -> FAILED: nothing of it is left.
- * RENAMED is where it stays when only the seen-log failed: it is stored, but
- * may not be answered 250, and the server's next try finds it so.
- */
 enum state {
 	STATE_WRITING,
 	STATE_WHOLE,
@@ -60,7 +73,7 @@ struct store_message {
 	struct rst_str id; /* a view of id_octets */
 	char id_octets[RST_ID_MAX];
 	char name[MAILDIR_NAME_SIZE];
-	bool no_room;             /* that is why it failed */
+	bool no_room;             /* it failed for want of room */
 	uint64_t announced, came; /* octets */
 	int fd;                   /* of the file in tmp, or -1 */
 	bool last_cr; /* the last octet was a CR that may begin a CRLF */
@@ -99,9 +112,9 @@ static void note_found(struct rst_str id, int64_t time, void *ctx)
 }
 
 /*
- * What was renamed just before a crash is not in the log yet. Its name is not
- * older than the log's last line, whatever the clock did: see stamp(). With
- * no log, or one with holes, every name counts.
+ * Note the messages that were renamed just before a crash and are not in the
+ * log. Their names are not older than the log's last line, whatever the clock
+ * did: see stamp(). Without a log, or with a damaged one, every name counts.
  */
 static int find_unlogged(struct store *store)
 {
@@ -111,7 +124,8 @@ static int find_unlogged(struct store *store)
 
 	if (maildir_scan(&store->maildir, since, note_found, store->seen) < 0)
 		return -1;
-	/* a failure is no harm: what was noted is known, and tried again */
+	/* a failure does no harm: the noted ids are known, and the next flush
+	   tries again */
 	if (path_sync_dir(store->maildir.new_fd) < 0 ||
 	    seen_flush(store->seen) < 0)
 		log_errno("cannot write the seen-log", "dir", store->state_dir);
@@ -193,15 +207,16 @@ int store_probe(const struct store_settings *settings)
 
 /* ---- one message */
 
-/* Never before the log's last line, where the clock may say so. */
+/* The time for a name and its line. Never before the log's last line, even
+   where the clock was set back. */
 static int64_t stamp(const struct store *store)
 {
-	int64_t now = time(NULL), newest = seen_newest(store->seen);
+	int64_t now = clock_wall_secs(), newest = seen_newest(store->seen);
 
 	return now < newest ? newest : now;
 }
 
-/* Once for each kind of trouble: a full disk meets every message. */
+/* Log a failure once for each errno: a full disk fails every message. */
 static void report(struct store *store, const char *dir, const char *name)
 {
 	char *path;
@@ -284,7 +299,7 @@ static void puts_str(struct store_message *msg, struct rst_str s)
 	put(msg, s.p, s.n);
 }
 
-/* An address in a header: whatever it may be, it adds no line. */
+/* An address in a header field must not add a line. */
 static void put_address(struct store_message *msg, struct rst_str address)
 {
 	size_t i;
@@ -303,7 +318,7 @@ static void put_path(struct store_message *msg, struct rst_str address)
 	put(msg, ">", 1);
 }
 
-/* RFC 5321 4.1.3: an address in place of a name stands in brackets. */
+/* RFC 5321 4.1.3: an IP address in place of a name stands in brackets. */
 static void put_host(struct store_message *msg, const char *host)
 {
 	bool ip6 = strchr(host, ':') != NULL;
@@ -320,7 +335,7 @@ static void put_trace(struct store_message *msg,
 {
 	bool utf8 = rst_smtp_address_is_utf8(env->mail_from) ||
 		    rst_smtp_address_is_utf8(env->rcpt_to);
-	time_t now = time(NULL);
+	time_t now = (time_t)clock_wall_secs();
 	char date[64];
 	struct tm tm;
 
@@ -373,7 +388,7 @@ struct store_message *store_begin(struct store *store,
 	}
 	switch (seen_find(store->seen, msg->id)) {
 	case SEEN_LOGGED:
-	case SEEN_FORGOTTEN: /* against the promise, and yet known */
+	case SEEN_FORGOTTEN: /* the server has broken its promise */
 		msg->state = STATE_LOGGED;
 		msg->repeated = true;
 		break;
@@ -393,7 +408,7 @@ bool store_decided(const struct store_message *msg)
 	return msg->state == STATE_LOGGED || msg->state == STATE_FAILED;
 }
 
-/* CRLF becomes LF, as Dovecot stores it; a CR or LF alone stays. */
+/* CRLF becomes LF, as Dovecot stores it; a lone CR or LF stays. */
 void store_octets(struct store_message *msg, struct rst_str octets)
 {
 	const char *p = octets.p, *end = octets.p + octets.n, *cr;
@@ -417,7 +432,7 @@ void store_octets(struct store_message *msg, struct rst_str octets)
 	}
 }
 
-/* Now it is known how large it is. */
+/* At its end it is known how large the message is. */
 static void note_missing(const struct store_message *msg)
 {
 	uint64_t octets =
@@ -428,10 +443,11 @@ static void note_missing(const struct store_message *msg)
 }
 
 /*
- * Started early, the writing of many files is one stream to the disk, and what
- * a journal has to say of them goes into one commit of it: for 256 messages, 64
- * at a time, ext4 made 15 commits, and 264 without this. An error that is told
- * here need not be told again by fsync. Not every file system can do it.
+ * Begin to write the file to disk before its fsync. The writes of many files
+ * then form one stream, and their metadata shares a commit of the file system's
+ * journal: for 256 messages, 64 at a time, ext4 made 15 commits, and 264
+ * without this. fsync may not report again an error that is reported here. Not
+ * every file system supports it.
  */
 static int start_writing_back(int fd)
 {
@@ -458,8 +474,8 @@ void store_end(struct store_message *msg)
 	}
 }
 
-/* A failed fsync is not tried again: the next one would succeed and say
-   nothing of what was lost. The server sends it again, to a new file. */
+/* A failed fsync is not tried again: the next one would succeed although octets
+   were lost. The server sends the message again, to a new file. */
 static void sync_file(struct store_message *msg)
 {
 	if (fsync(msg->fd) < 0) {
@@ -477,7 +493,7 @@ static void rename_file(struct store_message *msg)
 	struct store *store = msg->store;
 
 	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
-		/* the same id twice at once: the first one counts */
+		/* the same id twice in one commit: the first one counts */
 		(void)unlinkat(store->maildir.tmp_fd, msg->name, 0);
 		msg->repeated = true;
 		msg->state = STATE_RENAMED;
@@ -492,9 +508,9 @@ static void rename_file(struct store_message *msg)
 	msg->state = STATE_RENAMED;
 }
 
-/* Not answered 250, a message had better not be there: it may be delivered
-   elsewhere in the end. Only before a line of it has been written, as that
-   may be durable even though the write or its sync failed. */
+/* Remove a message that will not be answered 250: it may be delivered elsewhere
+   in the end. Only before its line is written, which may be durable even though
+   the write or its sync failed. */
 static void take_back(struct store_message *msg)
 {
 	if (msg->state != STATE_RENAMED || msg->repeated ||
@@ -522,8 +538,8 @@ static int sync_renamed(struct store *store, struct store_message *const *msgs,
 	return 0;
 }
 
-/* The log's line was synced, or that failed. What has an id may then stay in
-   new: it is found there when it comes again. */
+/* @param done its line in the log is synced. If not, a message with an id stays
+   in new: its id is known when it comes again. */
 static void finish(struct store_message *msg, bool done)
 {
 	if (done) {
@@ -534,7 +550,7 @@ static void finish(struct store_message *msg, bool done)
 	}
 }
 
-/* Without room for their lines in the log they are none. */
+/* Without room for their lines in the log the messages fail. */
 static void check_log_room(struct store *store,
 			   struct store_message *const *msgs, size_t count)
 {

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Where messages go: a Maildir, durably, each id once.
+ * Stores messages in a Maildir, durably, and each id once.
  *
- * A message is 250 only after, in this order: its file in tmp is whole and
- * synced; it is renamed to new; the directory is synced; its id is in the
- * seen-log, which is synced. A crash in between leaves a file in tmp, which
- * is removed at the next start, or a file in new or cur that the seen-log
- * does not know, which the next start finds by its name.
- *
- * Messages that have ended wait, each with its file open, for store_commit():
- * their files are then synced in a row, and they share the two other syncs.
+ * A message that has ended waits, with its file open, for store_commit(). That
+ * syncs the files of several messages in a row; they share the syncs of the
+ * directory and of the seen-log.
  */
 #ifndef CLIENT_STORE_H
 #define CLIENT_STORE_H
@@ -20,64 +15,64 @@
 struct store_settings {
 	const char *maildir;
 	const char *state_dir; /**< for the seen-log */
-	const char *hostname;  /**< ours, for Received */
-	const char *server;    /**< theirs, for Received */
+	const char *hostname;  /**< of this machine, for Received */
+	const char *server;    /**< the server's, for Received */
 };
 
-/** Views are copied. */
+/** Its views are copied. */
 struct store_envelope {
-	struct rst_str id; /**< "": the server gave none; never seen before */
+	struct rst_str id; /**< "": the server gave none, so it is new */
 	struct rst_str mail_from;
 	struct rst_str rcpt_to;
-	uint64_t size; /**< as announced; 0: it was not */
+	uint64_t size; /**< as announced; 0: not announced */
 };
 
 struct store;
 struct store_message;
 
-/** @return NULL when that failed, which was logged. Settings are copied. */
+/** The settings are copied. @return NULL: failed, which was logged */
 struct store *store_open(const struct store_settings *settings);
 /**
- * For a store that was closed because of a failure: does it pay to open it?
- * The directories must be there; none is made, as they may be where a disk is
- * to be mounted again.
+ * Test whether a store that was closed after a failure can be opened again. The
+ * directories have to exist: none is made, since the disk that they are on may
+ * not be mounted again yet.
  * @return 0, or -1 with errno
  */
 int store_probe(const struct store_settings *settings);
 void store_free(struct store **store);
 
-/** Begin a message: never NULL; a failure shows in its verdict. */
+/** Begin a message. @return never NULL; a failure shows in the verdict */
 struct store_message *store_begin(struct store *store,
 				  const struct store_envelope *env);
-/** Is it known how it will end? Then octets are not needed: it was stored
-    before, or cannot be. */
+/** Is the verdict known? Then the octets are not needed: the message was stored
+    before, or cannot be stored. */
 bool store_decided(const struct store_message *msg);
 void store_octets(struct store_message *msg, struct rst_str octets);
-/** It is whole: write it out. Only store_commit() makes it stored. */
+/** The message is whole: write it out. store_commit() then stores it. */
 void store_end(struct store_message *msg);
-/** Store those that have ended, all at once. */
+/** Store messages that have ended, all at once. */
 void store_commit(struct store *store, struct store_message *const *msgs,
 		  size_t count);
-/** OK, once it is durable; else TEMPFAIL. */
+/** @return OK once the message is durable, else TEMPFAIL */
 enum rst_verdict store_verdict(const struct store_message *msg);
-/** Was it stored before? */
+/** Was the message stored before? */
 bool store_repeated(const struct store_message *msg);
-/** A message that was not committed is as if it had never begun. */
+/** Free a message. One that was not committed leaves nothing behind. */
 void store_message_free(struct store_message **msg);
 
 /**
- * Has a message failed since this was asked last, and not only for being
- * larger than the room that is left? Then the store is of no use now: close
- * it, and ask store_probe().
- * @return 0, or the errno of what failed
+ * Has a message failed since the last call, and not only because it is larger
+ * than the room that is left? Then nothing can be stored now: close the store,
+ * and wait for store_probe() to succeed.
+ * @return 0, or the errno of the failure
  */
 int store_failed(struct store *store);
-/** Has a message failed for being larger than the room that was left? */
+/** Did a message fail because it was larger than the room that was left? */
 bool store_lacks_room(const struct store *store);
-/** And is there room for it now? Then it is not lacking any more. */
+/** Is there room for that message now? Then the store lacks none any more. */
 bool store_has_room_again(struct store *store);
 
-/** The server promises that this id will not come again. */
+/** Forget an id: the server promises that it will not come again. */
 void store_forget(struct store *store, struct rst_str id);
 
 #endif

@@ -17,7 +17,7 @@ static const unsigned char alpn[] = "\x08restante";
 
 struct tls {
 	SSL_CTX *ctx;
-	SSL_SESSION *session; /* the newest; NULL: none, or used up */
+	SSL_SESSION *session; /* the newest; NULL: none, or used already */
 };
 
 static void error_text(unsigned long error, char error_r[TLS_ERROR_SIZE])
@@ -43,14 +43,15 @@ static bool set_up(SSL_CTX *ctx, const char *ca_file)
 	return SSL_CTX_set_default_verify_paths(ctx) == 1;
 }
 
-/* A copy: OpenSSL gives up the connection's own when that breaks off. */
+/* Keeps a copy: OpenSSL marks the connection's own session as not resumable
+   when the connection breaks off. */
 static int keep_session(SSL *ssl, SSL_SESSION *session)
 {
 	struct tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
 	SSL_SESSION_free(tls->session);
 	tls->session = SSL_SESSION_dup(session);
-	return 0; /* theirs stays theirs */
+	return 0; /* OpenSSL keeps its reference */
 }
 
 static void keep_sessions(struct tls *tls)
@@ -86,8 +87,8 @@ void tls_free(struct tls **tls)
 	*tls = NULL;
 }
 
-/* The certificate must be for this host. A server name indication is a name,
-   never an address: RFC 6066 section 3. */
+/* The certificate must be for this host. The server name indication is sent for
+   a name only, never for an address: RFC 6066 section 3. */
 static bool set_host(SSL *ssl, const char *host)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
@@ -101,8 +102,8 @@ static bool set_host(SSL *ssl, const char *host)
 	       SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
-/* Each is used once (RFC 8446 C.4), so that none can be in the way for long.
-   What was sent before the handshake is done could be replayed: never. */
+/* A session is used once (RFC 8446 C.4), so a bad one is soon gone. There is no
+   early data, which could be replayed. */
 static void use_session(struct tls *tls, SSL *ssl)
 {
 	if (tls->session == NULL)
@@ -124,7 +125,7 @@ struct bufferevent *tls_connect(struct tls *tls, struct event_base *base,
 						     BUFFEREVENT_SSL_CONNECTING,
 						     BEV_OPT_CLOSE_ON_FREE);
 	}
-	if (bev == NULL) /* else it owns ssl */
+	if (bev == NULL) /* else bev owns ssl */
 		SSL_free(ssl);
 	return bev;
 }
@@ -139,7 +140,7 @@ void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE])
 	if (verify != X509_V_OK)
 		(void)snprintf(error_r, TLS_ERROR_SIZE, "certificate: %s",
 			       X509_verify_cert_error_string(verify));
-	else if (ERR_GET_LIB(error) != 0) /* 0: of the socket, by libevent */
+	else if (ERR_GET_LIB(error) != 0) /* 0: libevent's, of the socket */
 		error_text(error, error_r);
 }
 
@@ -166,7 +167,7 @@ void tls_half_close(struct bufferevent *bev)
 {
 	SSL *ssl = bufferevent_openssl_get_ssl(bev);
 
-	/* One call writes close_notify and does not wait for the peer's. The
+	/* One call writes close_notify and does not wait for the server's. The
 	   socket stays open: closing it with octets unread would reset the
 	   connection, and the server might lose our last replies. */
 	if (ssl != NULL)

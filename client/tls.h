@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** TLS towards the server: the only file that knows OpenSSL. */
+/** TLS towards the server. tls.c is the only file that uses OpenSSL. */
 #ifndef CLIENT_TLS_H
 #define CLIENT_TLS_H
 
@@ -12,10 +12,11 @@
 struct tls;
 
 /**
- * For one server: what it gives for it makes the next handshake shorter.
+ * Settings for connections to one server, with the session ticket that it gave
+ * last, which shortens the next handshake.
  *
  * @param ca_file PEM; NULL: the system's store
- * @return NULL when that failed, with the reason in error_r
+ * @return NULL: failed, with the reason in error_r
  */
 struct tls *tls_new(const char *ca_file, char error_r[TLS_ERROR_SIZE]);
 void tls_free(struct tls **tls);
@@ -26,13 +27,13 @@ void tls_free(struct tls **tls);
  */
 struct bufferevent *tls_connect(struct tls *tls, struct event_base *base,
 				int fd, const char *host);
-/** Why a handshake or a connection failed; "" when TLS has nothing to say. */
+/** Why a handshake or a connection failed; "": not because of TLS. */
 void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE]);
-/** "TLSv1.3 TLS_AES_256_GCM_SHA384 resumed", for the log. */
+/** Describe a connection: "TLSv1.3 TLS_AES_256_GCM_SHA384 resumed". */
 void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE]);
-/** Has the server chosen the ALPN protocol `restante`? */
+/** Did the server choose the ALPN protocol `restante`? */
 bool tls_server_is_ours(struct bufferevent *bev);
-/** Say that nothing more will come, once all output is written. */
+/** Once all output is written: tell the server that no more will come. */
 void tls_half_close(struct bufferevent *bev);
 
 #endif

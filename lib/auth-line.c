@@ -37,7 +37,7 @@ bool rst_auth_field_is(struct rst_str field, const char *name,
 	return field.p[n] == '=';
 }
 
-/* Dovecot's str_tabescape() knows these and no others. */
+/* Dovecot's str_tabescape() escapes these and no others. */
 static const struct {
 	char letter, octet;
 } escapes[] = {
@@ -91,7 +91,7 @@ static void append_escaped(struct rst_buf *out, struct rst_str s)
 	}
 }
 
-/* Does s consist of octets of `set`, given as a string? */
+/* @param set octets, as a string */
 static bool consists_of(struct rst_str s, const char *set)
 {
 	size_t i;
@@ -158,7 +158,7 @@ void rst_auth_answer_parse(struct rst_str fields,
 		else if (rst_auth_field_is(field, "temp", &value))
 			answer_r->temporary = true;
 	}
-	/* "temp" is what Dovecot said before it had codes */
+	/* Dovecot said "temp" before it had codes */
 	if (rst_str_eq(answer_r->code, RST_STR("temp_fail")))
 		answer_r->temporary = true;
 }
@@ -176,7 +176,7 @@ bool rst_auth_user_usable(struct rst_str user)
 	return user.n > 0;
 }
 
-/* An address, never a name; the colons are IPv6's. */
+/* An IPv4 or IPv6 address, never a name. */
 static bool ip_valid(struct rst_str ip)
 {
 	return ip.n < 64 && consists_of(ip, "0123456789abcdefABCDEF.:");
@@ -217,9 +217,9 @@ int rst_auth_format(struct rst_buf *out, uint32_t id,
 	append_ip(out, "\trip=", req->remote_ip);
 	append_port(out, "\tlport=", req->local_port);
 	append_port(out, "\trport=", req->remote_port);
-	/* auth-request-handler.c closes the connection when anything follows
-	   resp. Empty is said as "resp=": since version 1.2 that means an
-	   empty response and not none. */
+	/* resp comes last: auth-request-handler.c closes the connection when
+	   anything follows it. "resp=" means an empty response, and not none,
+	   since version 1.2. */
 	if (req->has_initial) {
 		rst_buf_puts(out, "\tresp=");
 		rst_buf_str(out, req->initial);

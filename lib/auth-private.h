@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** The lines of Dovecot's auth client protocol. */
+/** The lines of Dovecot's auth protocol; auth.c has the exchanges. */
 #ifndef RST_AUTH_PRIVATE_H
 #define RST_AUTH_PRIVATE_H
 
@@ -7,8 +7,8 @@
 
 #include "buf.h"
 
-/** AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot. A longer line to it, and it closes
-    the connection under everybody's exchanges. */
+/** AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot. Dovecot closes the connection, with
+    every exchange on it, when it gets a longer line. */
 #define RST_AUTH_LINE_MAX 16384
 /** RFC 4422 section 3.1 */
 #define RST_AUTH_MECHANISM_MAX 20
@@ -16,18 +16,20 @@
 /**
  * Take the next field of a line.
  *
- * @param rest_r what is left; p is NULL after the last field, so that an empty
- *        last field is told from none
+ * @param rest the rest of the line, moved on; p is NULL after the last field,
+ *        which tells an empty last field from none
+ * @return false: no more
  */
 bool rst_auth_field(struct rst_str *rest, struct rst_str *field_r);
-/** Is it `name` or name=value? @param value_r empty when there is no '=' */
+/** Is the field `name` or name=value? @param value_r empty without '=' */
 bool rst_auth_field_is(struct rst_str field, const char *name,
 		       struct rst_str *value_r);
-/** A copy without tab escapes, to be freed; the view is into it. */
+/** @return a copy without tab escapes, free() it; text_r is a view into it */
 char *rst_auth_unescape(struct rst_str field, struct rst_str *text_r);
 
 bool rst_auth_mechanism_valid(struct rst_str mechanism);
-/** @param flags the rest of its MECH line */
+/** May clients be offered this mechanism? @param flags the rest of its MECH
+    line */
 bool rst_auth_mechanism_usable(struct rst_str mechanism, struct rst_str flags);
 
 /** The fields of OK and FAIL; views into the line, still escaped. */
@@ -39,12 +41,12 @@ struct rst_auth_answer {
 
 void rst_auth_answer_parse(struct rst_str fields,
 			   struct rst_auth_answer *answer_r);
-/** No control character, and not empty. */
+/** Is it not empty, and without control characters? */
 bool rst_auth_user_usable(struct rst_str user);
 
 /**
  * Append an AUTH line.
- * @return 0; RST_EPERM: something in it is malformed, or it is too long
+ * @return 0; RST_EPERM: a field is malformed, or the line is too long
  */
 int rst_auth_format(struct rst_buf *out, uint32_t id,
 		    const struct rst_auth_request *req);

@@ -4,21 +4,26 @@
  * Both sides speak at once, so VERSION and CPID go out before anything came.
  *
  * An exchange:
- *   QUEUED       started before ready, or while Dovecot has enough to do; its
- *                AUTH line waits
- *   WITH_AUTH    Dovecot is to answer; a timer runs, as it does when QUEUED
- *   WITH_CLIENT  challenged; the client is to answer, and the caller watches
- *                over its time
- *   ANSWERED     its event waits to be pulled
- * QUEUED stand in `queued`, WITH_AUTH in `waiting`. Each step has the same
- * time, so the first of either is always the first of it to run out.
  *
- * Dovecot's auth process tries one dear password after the other, and whoever
- * signs in by IMAP waits behind them. What was sent is tried also when nobody
- * waits for it any more. So when a good password took long, no more than
- * max_slow are with Dovecot at once; the others run out of time here, at no
- * cost. It is not so while Dovecot is quick: it holds wrong passwords back for
- * some seconds, and a guesser could fill all places with them.
+ *   QUEUED --AUTH sent--> WITH_AUTH --OK, FAIL, time-out--> ANSWERED --> gone
+ *                            ^  `--CONT--> ANSWERED --pulled--> WITH_CLIENT
+ *                            `---------------rst_auth_continue()----'
+ *
+ *   QUEUED       started before the connection is ready, or while Dovecot has
+ *                max_slow exchanges: its AUTH line waits, a timer runs
+ *   WITH_AUTH    Dovecot has to answer, a timer runs
+ *   WITH_CLIENT  the client has to answer a challenge; the caller bounds that
+ *   ANSWERED     its event waits to be pulled
+ *
+ * A QUEUED exchange stands in the list `queued`, a WITH_AUTH one in `waiting`.
+ * Each step has the same time, so the first of a list is the first to run out.
+ *
+ * Dovecot's auth process verifies one expensive password after the other, and
+ * IMAP logins wait behind them. It verifies a password it was sent also when
+ * the client has gone. So while a right password takes long, at most max_slow
+ * exchanges are with Dovecot; others run out of time here, which costs nothing.
+ * While Dovecot is quick there is no such limit: Dovecot delays the answer to a
+ * wrong password by some seconds, and a guesser could fill all places.
  */
 #include "restante/auth.h"
 
@@ -30,7 +35,7 @@
 #include "base64.h"
 #include "table.h"
 
-/* Octets of all names on offer: some twenty mechanisms exist. */
+/* Octets of all mechanism names on offer; some twenty mechanisms exist. */
 #define MECHANISMS_MAX 1024
 
 enum exchange_state {
@@ -42,13 +47,13 @@ enum exchange_state {
 
 struct exchange {
 	struct rst_table_entry entry; /* its key is id */
-	TAILQ_ENTRY(exchange) link;   /* in waiting or answered */
+	TAILQ_ENTRY(exchange) link;   /* in the list of its state */
 	uint32_t id;
 	enum exchange_state state;
 	int64_t deadline, sent_ms;
 	struct rst_buf command; /* QUEUED: the AUTH line */
 	char mechanism[RST_AUTH_MECHANISM_MAX + 1];
-	/* ANSWERED: the event, with views into these two */
+	/* ANSWERED: the event, whose views are of text and reason */
 	struct rst_auth_event event;
 	char *text, *reason;
 };
@@ -59,7 +64,7 @@ struct rst_auth {
 	struct rst_table exchanges;
 	struct exchange_list queued, waiting, answered;
 	unsigned int with_auth; /* in `waiting` */
-	bool slow;              /* it took long to say OK the last time */
+	bool slow;              /* the last OK took slow_ms or longer */
 	int64_t now_ms;
 	struct rst_buf output;
 	char *mechanisms; /* blank separated */
@@ -68,11 +73,11 @@ struct rst_auth {
 	bool version_seen;
 	bool ready, ready_untold;
 	bool failed;
-	char *shown_text, *shown_reason; /* of the event pulled last */
+	char *shown_text, *shown_reason; /* of the last pulled event */
 };
 
-/* What was in a queue may be a password. Best effort: octets that an earlier
-   growth of the queue left behind are not reached. */
+/* Queued octets may be a password. Best effort: copies that an earlier growth
+   of the queue left behind are not reached. */
 static void wipe(struct rst_buf *buf, size_t n)
 {
 	if (n > 0)
@@ -136,7 +141,7 @@ static struct exchange *exchange_find(const struct rst_auth *a, uint32_t id)
 			      (struct rst_str){(char *)&id, sizeof(id)});
 }
 
-/* Take it out of the list that its state says it is in. */
+/* Take it out of the list of its state. */
 static void exchange_unlist(struct rst_auth *a, struct exchange *x)
 {
 	switch (x->state) {
@@ -204,7 +209,7 @@ static void exchange_remove(struct rst_auth *a, struct exchange *x)
 
 /* ---- the handshake */
 
-/* VERSION <TAB> major <TAB> minor: only the major number counts. */
+/* VERSION <TAB> major <TAB> minor: any minor number will do. */
 static int handshake_version(struct rst_auth *a, struct rst_str rest)
 {
 	struct rst_str major, minor;
@@ -219,13 +224,10 @@ static int handshake_version(struct rst_auth *a, struct rst_str rest)
 
 static bool mechanism_offered(const struct rst_auth *a, struct rst_str name)
 {
-	struct rst_str rest = rst_str(a->mechanisms), one;
+	struct rst_str found;
 
-	while (rst_str_split(&rest, ' ', &one)) {
-		if (rst_str_eq(one, name))
-			return true;
-	}
-	return false;
+	/* all names are upper case: rst_auth_mechanism_valid() */
+	return rst_str_find_word(rst_str(a->mechanisms), name, &found);
 }
 
 /* MECH <TAB> name <TAB> flag <TAB> flag ... */
@@ -251,8 +253,8 @@ static int handshake_mech(struct rst_auth *a, struct rst_str rest)
 	return 0;
 }
 
-/* An AUTH with a mechanism that it does not have makes Dovecot close the
-   connection, under everybody. */
+/* Dovecot closes the connection, with every exchange on it, when AUTH names a
+   mechanism that it does not have. */
 static void send_auth(struct rst_auth *a, struct exchange *x, int64_t now_ms)
 {
 	exchange_wait(a, x, now_ms);
@@ -281,8 +283,8 @@ static void send_queued(struct rst_auth *a, int64_t now_ms)
 	}
 }
 
-/* SPID, CUID and COOKIE are for login processes, which hand a user on to
-   other processes of Dovecot; what we do not know is newer than we are. */
+/* SPID, CUID and COOKIE are for login processes, which pass a user on to other
+   processes of Dovecot; an unknown word belongs to a later minor version. */
 static int handshake_line(struct rst_auth *a, struct rst_str line)
 {
 	struct rst_str word = RST_STR("");
@@ -321,10 +323,8 @@ static void parse_answer(struct exchange *x, struct rst_str rest,
 		keep(&x->reason, &x->event.reason, answer_r->reason);
 }
 
-/*
- * An OK is not always a yes. With proxy the password may not have been looked
- * at (passdb nopassword=y): the server that is proxied to would do that.
- */
+/* An OK is not always a yes. With proxy Dovecot may not have looked at the
+   password (passdb nopassword=y): the server behind the proxy would do that. */
 static int answer_ok(struct rst_auth *a, struct exchange *x,
 		     struct rst_str rest)
 {
@@ -384,13 +384,13 @@ static const struct {
 	{{"CONT", 4}, answer_cont},
 };
 
-/* take_line() says this of a line that is to be offered again. */
+/* take_line() returns this for a line that is to be offered again. */
 #define NOT_YET 1
 
 /*
- * word <TAB> id <TAB> fields. An exchange that we do not know was cancelled or
- * timed out, and so was one that is ANSWERED, unless that is a challenge: then
- * the line may answer the response that its event has still to bring about.
+ * word <TAB> id <TAB> fields. An unknown exchange was cancelled or timed out,
+ * and an ANSWERED one timed out, unless its event is a challenge: then the line
+ * may answer a response for which the event has to be pulled first.
  */
 static int answer_line(struct rst_auth *a, struct rst_str line)
 {
@@ -479,10 +479,10 @@ bool rst_auth_next(struct rst_auth *a, struct rst_auth_event *ev_r)
 	return true;
 }
 
-/* ---- what is asked */
+/* ---- exchanges */
 
-/* Ids stay in the range of a positive ssize_t, also of one of 32 bits, and
-   none comes again before two thousand million others. */
+/* Ids fit a positive ssize_t, also of 32 bits, and an id is used again after
+   two thousand million others at the earliest. */
 static uint32_t next_id(struct rst_auth *a)
 {
 	do {
@@ -542,7 +542,7 @@ int rst_auth_continue(struct rst_auth *a, uint32_t id, struct rst_str response,
 	return 0;
 }
 
-/* Dovecot need not go on with it, if it knows of it and has not decided. */
+/* Tell Dovecot where it knows the exchange and has not decided. */
 static void send_cancel(struct rst_auth *a, const struct exchange *x)
 {
 	if (x->state == WITH_AUTH || x->state == WITH_CLIENT ||
@@ -590,7 +590,7 @@ int64_t rst_auth_deadline(const struct rst_auth *a)
 	bool handshaking = !a->ready && !a->failed;
 	int64_t deadline = handshaking ? a->handshake_deadline : -1;
 
-	if (may_send(a)) /* something was cancelled */
+	if (may_send(a)) /* a cancelled exchange has left its place */
 		return a->now_ms;
 	deadline = earlier(deadline, TAILQ_FIRST(&a->queued));
 	return earlier(deadline, TAILQ_FIRST(&a->waiting));

@@ -17,11 +17,8 @@ static int value_of(char c)
 	return c == '/' ? 63 : -1;
 }
 
-/**
- * Decode one group of four.
- * @return octets, 1 to 3; 0: malformed
- */
-static size_t decode_group(const char *in, unsigned char out[3])
+/* @return how many octets a group of four stands for, 1 to 3; 0: malformed */
+static size_t group_octets(const char *in)
 {
 	int a = value_of(in[0]), b = value_of(in[1]);
 	int c = value_of(in[2]), d = value_of(in[3]);
@@ -37,42 +34,25 @@ static size_t decode_group(const char *in, unsigned char out[3])
 	}
 	if (a < 0 || b < 0 || c < 0 || d < 0)
 		return 0;
-	/* the bits that nobody needs: another spelling of the same octets */
+	/* bits that pad: not zero, they would be another spelling of the same
+	   octets */
 	if ((n == 1 && (b & 15) != 0) || (n == 2 && (c & 3) != 0))
 		return 0;
-	out[0] = (unsigned char)(a << 2 | b >> 4);
-	out[1] = (unsigned char)((b & 15) << 4 | c >> 2);
-	out[2] = (unsigned char)((c & 3) << 6 | d);
 	return n;
-}
-
-/** @param out NULL: only look */
-static ssize_t decode(struct rst_str in, char *out)
-{
-	size_t i, j, n, total = 0;
-	unsigned char group[3];
-
-	if (in.n % 4 != 0)
-		return RST_EPROTO;
-	for (i = 0; i < in.n; i += 4) {
-		n = decode_group(in.p + i, group);
-		if (n == 0 || (n < 3 && i + 4 < in.n))
-			return RST_EPROTO;
-		for (j = 0; out != NULL && j < n; j++)
-			out[total + j] = (char)group[j];
-		total += n;
-	}
-	return (ssize_t)total;
-}
-
-ssize_t rst_base64_decode(struct rst_str in, char *out)
-{
-	return decode(in, out);
 }
 
 bool rst_base64_valid(struct rst_str in)
 {
-	return decode(in, NULL) >= 0;
+	size_t i, n;
+
+	if (in.n % 4 != 0)
+		return false;
+	for (i = 0; i < in.n; i += 4) {
+		n = group_octets(in.p + i);
+		if (n == 0 || (n < 3 && i + 4 < in.n))
+			return false;
+	}
+	return true;
 }
 
 size_t rst_base64_encode(const void *in, size_t n, char *out)

@@ -8,8 +8,8 @@
 /** All zero is an empty queue. */
 struct rst_buf {
 	char *data;
-	size_t start; /* of the octets not taken yet, in data */
-	size_t used;  /* octets in the queue */
+	size_t start; /* of the queued octets, in data */
+	size_t used;  /* queued octets */
 	size_t alloc;
 };
 
@@ -20,9 +20,9 @@ void rst_buf_printf(struct rst_buf *buf, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /** Drop n <= buf->used octets at the front. */
 void rst_buf_take(struct rst_buf *buf, size_t n);
-/** What is queued; valid until the next call for this queue. */
+/** The queued octets; valid until the next call for this queue. */
 struct rst_str rst_buf_view(const struct rst_buf *buf);
-/** Empty, and no memory kept. */
+/** Empty the queue, and free its memory. */
 void rst_buf_clear(struct rst_buf *buf);
 
 #endif

@@ -2,9 +2,10 @@
 /*
  * GREETING --220--> EHLO --250--> AUTH --235--> ATRN --250--> ENDED (TURNED)
  *
- * One command is on the way at a time. Any other reply, a time-out, and a
- * server that does not offer what we need lead to ENDED with the outcome that
- * says what the client does next.
+ * Each state names the reply that is awaited. One command is on the way at a
+ * time; `pipelined` says all of them at once and only awaits the replies. Any
+ * other reply, a time-out, and a server that does not offer what is needed lead
+ * to ENDED, with the outcome that says what the client does next.
  */
 #include "restante/customer.h"
 
@@ -16,7 +17,7 @@
 #include "base64.h"
 #include "buf.h"
 
-/* A whole reply to EHLO, with whatever a server of another make announces. */
+/* A whole reply to EHLO, whatever another server may announce in it. */
 #define REPLY_MAX 8192
 #define ERROR_MAX 512
 
@@ -30,9 +31,9 @@ enum step {
 
 struct rst_customer {
 	char *hostname, *user, *password;
-	bool pipelined; /* all is said already: the replies are awaited */
+	bool pipelined; /* all commands are said already */
 	int64_t reply_timeout_ms;
-	int64_t since_ms; /* the last reply */
+	int64_t since_ms; /* time of the last reply */
 	enum step step;
 	enum rst_customer_outcome outcome;
 	int status; /* what _recv says when ENDED */
@@ -58,23 +59,19 @@ static void fail(struct rst_customer *c, enum rst_customer_outcome outcome,
 {
 	va_list args;
 	size_t n;
-	char *p;
 
 	n = (size_t)snprintf(c->error, sizeof(c->error),
 			     "%s: ", step_names[c->step]);
 	va_start(args, format);
 	(void)vsnprintf(c->error + n, sizeof(c->error) - n, format, args);
 	va_end(args);
-	/* what a server says goes to a terminal */
-	for (p = c->error; *p != '\0'; p++) {
-		if (*p < 32 || *p > 126)
-			*p = '?';
-	}
+	/* the server's words go to a terminal */
+	rst_printable(c->error);
 	c->outcome = outcome;
 	c->step = ENDED;
 }
 
-/* For a server that is still there to hear it. */
+/* Where the server is still there to hear it. */
 static void say_quit(struct rst_customer *c)
 {
 	rst_buf_puts(&c->out, "QUIT\r\n");
@@ -89,7 +86,7 @@ static void fail_reply(struct rst_customer *c,
 		outcome = RST_CUSTOMER_REFUSED;
 	else if (reply->code >= 400)
 		outcome = RST_CUSTOMER_TEMPFAIL;
-	/* RFC 2645: the request is refused, which 451 is not */
+	/* RFC 2645: 450 refuses the request for good, 451 does not */
 	if (c->step == ATRN && reply->code == 450)
 		outcome = RST_CUSTOMER_REFUSED;
 	fail(c, outcome, "%u %.*s%s%.*s", reply->code, (int)reply->enhanced.n,
@@ -104,28 +101,16 @@ static void say_ehlo(struct rst_customer *c)
 	rst_buf_printf(&c->out, "EHLO %s\r\n", c->hostname);
 }
 
-/* Is word among the blank separated ones? */
-static bool has_word(struct rst_str words, struct rst_str word)
-{
-	struct rst_str part;
-
-	while (rst_str_split(&words, ' ', &part)) {
-		if (rst_str_case_eq(part, word))
-			return true;
-	}
-	return false;
-}
-
 struct offer {
 	bool auth, plain, atrn;
 };
 
 static struct offer read_offer(const struct rst_smtp_reply *reply)
 {
-	struct rst_str lines = reply->lines, line, keyword;
+	struct rst_str lines = reply->lines, line, keyword, plain;
 	struct offer offer = {false, false, false};
 
-	/* the first line is only a greeting */
+	/* the first line is the server's name */
 	if (!rst_smtp_reply_line(&lines, &line))
 		return offer;
 	while (rst_smtp_reply_line(&lines, &line)) {
@@ -136,7 +121,7 @@ static struct offer read_offer(const struct rst_smtp_reply *reply)
 		if (!rst_str_case_eq(keyword, RST_STR("AUTH")))
 			continue;
 		offer.auth = true;
-		if (has_word(line, RST_STR("PLAIN")))
+		if (rst_str_find_word(line, RST_STR("PLAIN"), &plain))
 			offer.plain = true;
 	}
 	return offer;
@@ -165,7 +150,8 @@ static char *plain_response(const char *user, const char *password)
 
 static const char auth_command[] = "AUTH PLAIN ";
 
-/* @return NULL: it has failed */
+/* @return the response to AUTH PLAIN, to be wiped; NULL: it is too long, and
+   the machine has failed */
 static char *take_secret(struct rst_customer *c)
 {
 	char *response = plain_response(c->user, c->password);
@@ -188,15 +174,15 @@ static void say_auth(struct rst_customer *c)
 	if (response == NULL)
 		return;
 	c->step = AUTH;
-	/* The queue doubles when it grows: the last appends, and a QUIT, do
-	   not move the secret and leave a copy behind. */
+	/* The queue doubles when it grows. So the appends that follow, a QUIT
+	   too, do not move the secret and leave a copy behind. */
 	rst_buf_puts(&c->out, auth_command);
 	rst_buf_puts(&c->out, response);
 	rst_buf_puts(&c->out, "\r\n");
 	wipe_string(&response);
 }
 
-/* One append, for the reason above. */
+/* One append, for the same reason as in say_auth(). */
 static void say_all(struct rst_customer *c)
 {
 	char *response = take_secret(c);
@@ -215,7 +201,7 @@ static void take_offer(struct rst_customer *c,
 	if (!offer.atrn) {
 		fail(c, RST_CUSTOMER_BROKEN, "server does not offer ATRN");
 	} else if (!offer.auth) {
-		/* so it is while the server's Dovecot is away */
+		/* a policyd whose Dovecot is away offers none */
 		fail(c, RST_CUSTOMER_TEMPFAIL, "server does not offer AUTH");
 	} else if (!offer.plain) {
 		fail(c, RST_CUSTOMER_REFUSED,

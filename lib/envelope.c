@@ -13,12 +13,12 @@
 /* RFC 5322 2.1.1: lines should have no more than 78 characters */
 #define FOLD_AT 78
 #define USECS_PER_SEC 1000000
-/* more than a storage has of its own before a message */
+/* More octets than a storage puts before a message. */
 #define LEFT_BEFORE_MAX 64
 
 static const char hex_digits[] = "0123456789abcdef";
 
-/* The names of version 1; bits of what was found. */
+/* The names of version 1, also as bits of the names found. */
 enum name {
 	NAME_VERSION,
 	NAME_ID,
@@ -38,7 +38,7 @@ static const char *const names[NAME_COUNT] = {
 	"v", "id", "t", "k", "from", "to", "skip", "own", "n", "mailp", "rcptp",
 };
 
-/* Without these a message can neither be pushed nor delivered. */
+/* A message without one of these can neither be pushed nor delivered. */
 #define NAMES_REQUIRED                                             \
 	(1U << NAME_VERSION | 1U << NAME_ID | 1U << NAME_ARRIVED | \
 	 1U << NAME_KEY | 1U << NAME_FROM | 1U << NAME_TO | 1U << NAME_SKIP)
@@ -47,7 +47,7 @@ bool rst_id_valid(struct rst_str id)
 {
 	size_t i;
 
-	/* no file of ours is hidden, or the directory above */
+	/* an id is a file's name: not a hidden one, and not ".." */
 	if (id.n == 0 || id.n > RST_ID_MAX || id.p[0] == '.')
 		return false;
 	for (i = 0; i < id.n; i++) {
@@ -102,8 +102,8 @@ static void put_value(struct rst_buf *out, const struct rst_envelope *env)
 		       env->arrived_us / USECS_PER_SEC,
 		       (int)(env->arrived_us % USECS_PER_SEC));
 	put_key(out, env->key);
-	/* before what must be there: a field that was cut off behind that still
-	   says it */
+	/* before names that are required: a field that is cut off behind those
+	   still has it */
 	if (env->has_octets)
 		rst_buf_printf(out, "%s=%" PRIu64 ";", names[NAME_OCTETS],
 			       env->octets);
@@ -118,8 +118,8 @@ static void put_value(struct rst_buf *out, const struct rst_envelope *env)
 }
 
 /*
- * One line takes items as long as they fit, with a blank after each ';'. An
- * item too long for a line of its own is cut: white space means nothing.
+ * A line takes items as long as they fit, with a blank after each ';'. An item
+ * too long for a line of its own is cut: white space means nothing.
  */
 static void fold(struct rst_buf *out, struct rst_str value)
 {
@@ -179,7 +179,8 @@ char *rst_envelope_format(const struct rst_envelope *env, size_t *len_r)
 
 /* ---- reading */
 
-/* Compare what is there of the field's name. @return 1, 0: more, EPROTO */
+/* Compare the octets that are there with the field's name.
+   @return 1; 0: more input needed; RST_EPROTO: another field */
 static int match_name(const char *buf, size_t len)
 {
 	const struct rst_str name = RST_STR(RST_ENVELOPE_FIELD ":");
@@ -192,7 +193,7 @@ static int match_name(const char *buf, size_t len)
 	return have.n == name.n ? 1 : 0;
 }
 
-/* Where the field ends: after a line end that no white space follows. */
+/* The field ends after a line end that no white space follows. */
 static ssize_t find_end(const char *buf, size_t len)
 {
 	size_t i;
@@ -271,7 +272,7 @@ static bool read_lines(struct rst_str s, unsigned int *lines_r)
 	return true;
 }
 
-/* @param out where decoded text goes; moved on */
+/* @param out room for the decoded text; moved on */
 static bool read_text(struct rst_str s, char **out, struct rst_str *text_r)
 {
 	ssize_t n = rst_xtext_decode(s, *out);
@@ -341,7 +342,7 @@ static int read_value(struct rst_str value, char *out, struct rst_envelope *env)
 		    !rst_str_split(&item, '=', &name_text))
 			return RST_EPROTO;
 		name = find_name(name_text);
-		/* twice: which one should we believe? */
+		/* twice: none of the two can be trusted */
 		if (name != NAME_COUNT && (found & 1U << name) != 0)
 			return RST_EPROTO;
 		if (!read_item(name, item, &out, env))
@@ -395,7 +396,7 @@ ssize_t rst_envelope_parse(const char *buf, size_t len,
 	if ((end = find_end(buf, len)) <= 0)
 		return end;
 
-	/* first the field without white space, then what is decoded of it */
+	/* the field without white space, and behind it its decoded texts */
 	storage = rst_malloc(2 * (size_t)end);
 	n = squeeze(buf + name_len, (size_t)end - name_len, storage);
 	if (n < 0 || read_value((struct rst_str){storage, (size_t)n},

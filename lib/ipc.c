@@ -8,25 +8,26 @@
 /* type, flags, id, session, n */
 #define HEADER_SIZE (2 + 2 + 4 + 8 + RST_IPC_NUMBERS * 8)
 
-/* The longest a, b and c of any type. */
+/* The longest fields a, b and c can have. */
 #define HOSTNAME_MAX 255
 #define CONGESTION_MAX 15
 #define MECHANISMS_MAX 1024
 #define MECHANISM_MAX 64
 #define TICKET_KEYS_MAX 128
-/* as long as what one AUTH line can carry */
+/* one AUTH line can carry as much */
 #define SASL_MAX RST_SMTP_AUTH_LINE_MAX
 #define ADDRESS_MAX 64
 #define USER_MAX 1024
 #define DOMAINS_MAX RST_SMTP_LINE_MAX
 #define TEXT_MAX 512
 
-/* Who may send it, and what comes with it. A type without a row is none. */
+/* The side that a type goes to, and what comes with it. Other types do not
+   exist. */
 struct rule {
 	bool known;
 	enum rst_ipc_side side;
 	bool has_fd;
-	bool has_session; /* 0 is nobody's */
+	bool has_session; /* else session is 0 */
 	bool has_verdict;
 	size_t max_a, max_b, max_c;
 };

@@ -7,7 +7,7 @@
 
 static const struct rst_str cut_mark = {"...", 3};
 
-/* Append something that must not be cut in its middle. */
+/* Append octets that must not be cut apart. */
 static void put(struct rst_logline *line, const char *p, size_t n)
 {
 	if (line->is_cut)
@@ -29,8 +29,8 @@ static bool in_range(unsigned char c, unsigned char low, unsigned char high)
 
 /*
  * The second octets that RFC 3629 section 4 allows after a first octet, and
- * how many octets there are in all. U+0080 to U+009F are control characters,
- * to which some terminals listen: hence 0xa0 after 0xc2.
+ * the length of the character. U+0080 to U+009F are control characters that
+ * some terminals obey: hence 0xa0 after 0xc2.
  */
 static const struct utf8_range {
 	unsigned char first_low, first_high, second_low, second_high;
@@ -56,7 +56,8 @@ static const struct utf8_range *utf8_range(unsigned char first)
 	return NULL;
 }
 
-/* Octets of the well-formed, harmless character beyond ASCII at p; 0: none. */
+/* @return octets of the well-formed, harmless character beyond ASCII at p; 0:
+   there is none */
 static size_t utf8_char(const char *p, size_t left)
 {
 	const unsigned char *c = (const unsigned char *)p;
@@ -162,7 +163,7 @@ static bool is_leap(int64_t year)
 	return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 }
 
-/* gmtime() is in the header of the clocks, which have no place here. */
+/* gmtime() is declared in <time.h>, which lib/ does not include. */
 static struct date date_of_day(int64_t days)
 {
 	static const int lengths[] = {31, 28, 31, 30, 31, 30,
@@ -170,7 +171,7 @@ static struct date date_of_day(int64_t days)
 	struct date date = {1970, 0, 0};
 	int length = 0;
 
-	/* the calendar repeats itself after 400 years */
+	/* the calendar repeats itself every 400 years */
 	date.year += days / 146097 * 400;
 	days %= 146097;
 	for (; days >= 365 + is_leap(date.year); date.year++)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * States: idle -> (a whole request came) -> asked -> (answer or time-out) ->
- * idle. `asked` is told to the caller once, by _next. Postfix sends its next
- * request only when it has the answer.
+ * idle --a whole request came--> asked --answer or time-out--> idle
+ *
+ * _next reports a question once. Postfix sends its next request only when it
+ * has the answer.
  */
 #include "restante/policy.h"
 
@@ -14,14 +15,14 @@
 struct rst_policy_session {
 	struct rst_policy_session_limits limits;
 	struct rst_policy_request request; /* views into the caller's octets */
-	/* An only answer is sent from where it stands; `output` has them when
-	   there are more. */
+	/* A single answer is sent from the static string. `output` has the
+	   answers when there are several. */
 	struct rst_str answer;
 	struct rst_buf output;
 	int64_t deadline;
 	uint32_t id;
-	bool asked;
-	bool told;
+	bool asked; /* a question is open */
+	bool told;  /* _next has reported it */
 };
 
 struct rst_policy_session *

@@ -3,8 +3,9 @@
 
 #include <string.h>
 
-/* Where the value of an attribute goes. By length first: most of what Postfix
-   sends is of no use here, and its answer should not wait for that. */
+/* @return where the value of an attribute goes; NULL: nowhere. Compares lengths
+   first: most attributes of a request are not used, and should not delay the
+   answer. */
 static struct rst_str *find_field(struct rst_policy_request *req,
 				  struct rst_str name)
 {
@@ -87,8 +88,8 @@ static ssize_t finish(const struct rst_policy_request *req, const char *buf,
 ssize_t rst_policy_parse(const char *buf, size_t len,
 			 struct rst_policy_request *req_r)
 {
-	/* octets beyond the limit are not looked at, so that the answer does
-	   not depend on how many of them have come */
+	/* octets beyond the limit are ignored, so that the result does not
+	   depend on how many of them have come */
 	size_t max =
 		len < RST_POLICY_REQUEST_MAX ? len : RST_POLICY_REQUEST_MAX;
 	size_t used = 0;
@@ -109,8 +110,8 @@ ssize_t rst_policy_parse(const char *buf, size_t len,
 }
 
 /*
- * TOO_LARGE and NO_SUCH_MAILBOX have Postfix's own words (smtpd_check.c), the
- * latter those for a virtual_mailbox_domains recipient. Postfix puts
+ * TOO_LARGE and NO_SUCH_MAILBOX use Postfix's own words (smtpd_check.c), the
+ * latter those for a recipient in virtual_mailbox_domains. Postfix puts
  * "<recipient>: Recipient address rejected: " before them.
  */
 struct rst_str rst_policy_answer(enum rst_policy_action action)

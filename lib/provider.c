@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * COMMAND      waits for a command
+ * COMMAND      a command is awaited
  *   AUTH         -> AUTH_ASKED
  *   ATRN         -> ATRN_ASKED
  *   QUIT         -> CLOSED
- * AUTH_ASKED   the caller decides about AUTH or the client's next step
+ * AUTH_ASKED   the caller decides about AUTH or a response of the client's
  *   continue     -> AUTH_DATA
  *   done         -> COMMAND
- * AUTH_DATA    waits for the client's answer to a challenge
+ * AUTH_DATA    the client's response to a challenge is awaited
  *   base64       -> AUTH_ASKED
  *   "*", other   -> COMMAND
  * ATRN_ASKED   the caller decides about ATRN
  *   OK           -> TURNED
  *   else         -> COMMAND
- * TURNED       the connection is rst_push's
- * CLOSED       nothing is read or said any more
+ * TURNED       the connection belongs to rst_push
+ * CLOSED       no octet is read, no reply is said any more
  *
- * From all but TURNED: a time-out, a limit or octets that are no SMTP line
- * lead to CLOSED. While a question is open no octet is taken, so a client
- * that does not wait for its answers gains nothing by that.
+ * A time-out, a limit, or octets that are no SMTP line lead from every state
+ * but TURNED to CLOSED. While a question is open no octet is taken, so a client
+ * gains nothing by not awaiting its replies.
  */
 #include "restante/provider.h"
 
@@ -28,8 +28,9 @@
 #include "base64.h"
 #include "buf.h"
 
-/* Sign-in takes five. A client that wants replies without end, and maybe does
-   not read them, is cut off here; so this also bounds our output. */
+/* A sign-in takes five lines. A client that sends lines without end, and
+   perhaps reads no reply, is cut off at this limit: so it bounds the output
+   too. */
 #define MAX_LINES 100
 
 enum state {
@@ -46,7 +47,7 @@ struct rst_provider {
 	enum state state;
 	int status; /* what _recv says when CLOSED */
 	int64_t started_ms;
-	int64_t heard_ms; /* from when on the client's silence counts */
+	int64_t heard_ms; /* the client's silence counts from here */
 	unsigned int lines, bad_commands, auth_failures;
 	bool esmtp; /* EHLO was said */
 	bool signed_in;
@@ -56,7 +57,7 @@ struct rst_provider {
 	struct rst_provider_event event;
 	bool has_event;
 	bool close_event; /* comes after `event` */
-	char *argument;   /* what event's views point to; may be secret */
+	char *argument;   /* octets of event's views; may be secret */
 	size_t argument_size;
 };
 
@@ -118,7 +119,7 @@ static struct rst_provider_event *queue_event(struct rst_provider *p,
 	return &p->event;
 }
 
-/* One id is good for all the steps of an exchange. */
+/* All steps of an exchange have one id. */
 static void new_question(struct rst_provider *p)
 {
 	if (++p->id == 0)
@@ -150,22 +151,9 @@ static void cmd_helo(struct rst_provider *p, struct rst_str args)
 	rst_buf_printf(&p->out, "250 %s\r\n", p->limits.hostname);
 }
 
-static bool find_mechanism(const struct rst_provider *p, struct rst_str name,
-			   struct rst_str *mechanism_r)
-{
-	struct rst_str rest = rst_str(p->limits.mechanisms);
-
-	while (rst_str_split(&rest, ' ', mechanism_r)) {
-		if (mechanism_r->n > 0 && rst_str_case_eq(*mechanism_r, name))
-			return true;
-	}
-	return false;
-}
-
 /*
- * The data must be base64 in its one canonical spelling: then decoding it and
- * encoding it anew would give the same octets, and nothing else can travel in
- * it to Dovecot's auth.
+ * The data must be base64 in its canonical form. Decoding and encoding it would
+ * give the same octets, so nothing else can travel in it to Dovecot's auth.
  */
 static void ask_auth(struct rst_provider *p, enum rst_provider_event_type type,
 		     struct rst_str mechanism, const struct rst_str *data)
@@ -192,7 +180,8 @@ static void start_auth(struct rst_provider *p, struct rst_str args)
 		args.p++;
 		args.n--;
 	}
-	if (!find_mechanism(p, name, &mechanism)) {
+	if (!rst_str_find_word(rst_str(p->limits.mechanisms), name,
+			       &mechanism)) {
 		reply_bad(p, "504 5.5.4 Mechanism not supported");
 		return;
 	}
@@ -201,7 +190,7 @@ static void start_auth(struct rst_provider *p, struct rst_str args)
 		ask_auth(p, RST_PROVIDER_AUTH, mechanism, NULL);
 		return;
 	}
-	/* RFC 4954 section 4: a response that is there, and empty */
+	/* RFC 4954 section 4: "=" is an empty response */
 	if (rst_str_eq(args, RST_STR("=")))
 		args = RST_STR("");
 	if (rst_base64_valid(args))
@@ -217,7 +206,7 @@ static void cmd_auth(struct rst_provider *p, struct rst_str args)
 	else if (p->signed_in)
 		reply_bad(p, "503 5.5.1 Already authenticated");
 	else if (p->limits.mechanisms[0] == '\0')
-		/* Dovecot is away just now */
+		/* Dovecot is away */
 		reply_bad(p, "454 4.7.0 Temporary authentication failure");
 	else
 		start_auth(p, args);
@@ -286,7 +275,8 @@ static const struct {
 	{RST_STR("STARTTLS"), cmd_not_here},
 };
 
-/* What a client has said ahead, for when it is signed in; now it is not. */
+/* A client may say its replies ahead, for after its sign-in. It is not signed
+   in: they are passed over. */
 static bool is_reply(struct rst_str line)
 {
 	return line.n >= 4 && line.p[0] >= '2' && line.p[0] <= '5' &&
@@ -356,7 +346,7 @@ static size_t line_max(const struct rst_provider *p, struct rst_str input)
 		       : RST_SMTP_LINE_MAX;
 }
 
-/* An event that waits must keep its views: nothing is read meanwhile. */
+/* An event that was not pulled must keep its views: nothing is read. */
 static bool reading(const struct rst_provider *p)
 {
 	return (p->state == COMMAND || p->state == AUTH_DATA) && !p->has_event;
@@ -413,7 +403,7 @@ void rst_provider_auth_continue(struct rst_provider *p, uint32_t id,
 {
 	if (!is_answer(p, AUTH_ASKED, id))
 		return;
-	/* nobody's base64 may bring a second reply line with it */
+	/* Dovecot's octets must not bring a second reply line with them */
 	if (!rst_base64_valid(challenge)) {
 		rst_provider_auth_done(p, id, RST_VERDICT_TEMPFAIL, now_ms);
 		return;

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands that are no part of a message: SUMMARY, FORGET, and CLOSE or QUIT at
- * the end. They stand between messages, never inside a chunk.
+ * Commands that belong to no message: SUMMARY, FORGET, and CLOSE or QUIT at
+ * the end. They stand between messages, never inside a chunk, where they would
+ * become part of the message. Those that cannot be sent yet wait, and
+ * rst_push_flush() sends them.
  *
- * The end that we want: messages that have not begun to leave are taken back,
- * those that have are finished and may be answered.
+ * Leaving: messages of which no octet has left are taken back; the others are
+ * finished, and the client may answer them.
  */
 #include "push-private.h"
 
+/** doc/protocol-xrestante.md, section 5 */
 #define FORGET_LINE_IDS 16
-/* What waits is bounded: an id that is dropped costs the client one line in
-   its seen-log. */
+/* Octets of ids that wait. An id dropped at this limit costs the client one
+   line in its seen-log. */
 #define FORGET_MAX (128 * 1024)
 
 bool rst_push_may_notice(const struct rst_push *p)
 {
-	/* inside a chunk it would become part of the message */
 	return p->extended && p->state == PUSH_READY && !p->leaving &&
 	       p->feed == PUSH_FEED_NONE &&
 	       p->notices_out < PUSH_NOTICES_OUT_MAX;
@@ -33,6 +35,8 @@ static void notice_sent(struct rst_push *p)
 	p->moved = true;
 }
 
+/* ---- SUMMARY */
+
 static void send_summary(struct rst_push *p)
 {
 	rst_buf_printf(&p->output, "XRESTANTE SUMMARY %llu %llu\r\n",
@@ -42,7 +46,32 @@ static void send_summary(struct rst_push *p)
 	notice_sent(p);
 }
 
-/* The length of the first ids that wait, as many as one line holds. */
+void rst_push_summary(struct rst_push *p, uint64_t messages, uint64_t octets)
+{
+	if (!p->extended || p->state != PUSH_READY)
+		return;
+	p->summary_waits = true;
+	p->summary_messages = messages;
+	p->summary_octets = octets;
+	if (rst_push_may_notice(p))
+		send_summary(p);
+}
+
+/* ---- FORGET */
+
+bool rst_push_id_valid(struct rst_str id)
+{
+	size_t i;
+
+	for (i = 0; i < id.n; i++) {
+		/* '=' may not stand in the value of a parameter */
+		if (id.p[i] <= ' ' || id.p[i] > '~' || id.p[i] == '=')
+			return false;
+	}
+	return id.n > 0 && id.n <= RST_ID_MAX;
+}
+
+/* The octets of the first waiting ids, as many as one line holds. */
 static size_t forget_line_length(const struct rst_push *p, unsigned int *ids_r)
 {
 	struct rst_str ids = rst_buf_view(&p->forget);
@@ -70,37 +99,37 @@ static void send_forget(struct rst_push *p)
 	notice_sent(p);
 }
 
+void rst_push_forget(struct rst_push *p, struct rst_str id)
+{
+	unsigned int ids;
+
+	if (!p->extended || p->state != PUSH_READY || !rst_push_id_valid(id) ||
+	    p->forget.used + id.n >= FORGET_MAX)
+		return;
+	rst_buf_puts(&p->forget, " ");
+	rst_buf_str(&p->forget, id);
+	/* a line that is not full waits until the next _flush(): more ids may
+	   come */
+	(void)forget_line_length(p, &ids);
+	if (ids == FORGET_LINE_IDS && rst_push_may_notice(p))
+		send_forget(p);
+}
+
 /* ---- leaving */
 
-/* @return where the pointer to the first message is of which nothing has
-   left; where the list ends if there is none */
+/* @return the link to the first message of which no octet has left; the end of
+   the list if there is none */
 static struct push_message **first_unbegun(struct rst_push *p)
 {
 	struct push_message **link = &p->first;
 
-	/* what we have refused ourselves has no octets, but a result */
+	/* a message that we refused ourselves has no octets, but a result */
 	while (*link != NULL && ((*link)->decided || (*link)->from < p->sent))
 		link = &(*link)->next;
 	return link;
 }
 
-/* Nothing after `end`, counted from the first octet of all, has been said. */
-static void take_back(struct rst_push *p, uint64_t end)
-{
-	unsigned int last;
-
-	p->output.used = (size_t)(end - p->sent);
-	while (p->expected_count > 0) {
-		last = (p->expected_start + p->expected_count - 1) %
-		       p->expected_size;
-		if (p->expected[last].after <= end)
-			break;
-		if (p->expected[last].command == PUSH_CMD_NOTICE)
-			p->notices_out--;
-		p->expected_count--;
-	}
-}
-
+/* Drop the undecided messages from `link` on, without a RESULT. */
 static void drop_messages(struct rst_push *p, struct push_message **link)
 {
 	struct push_message *msg;
@@ -118,25 +147,25 @@ static void drop_messages(struct rst_push *p, struct push_message **link)
 	p->last = link;
 }
 
-/* Extended. The last message is the one that is being fed, if any is. */
+/* Extended. The message being fed, if there is one, is the last. */
 static void drop_unbegun(struct rst_push *p)
 {
 	struct push_message **link = first_unbegun(p);
 
 	if (*link == NULL)
 		return;
-	take_back(p, (*link)->from);
+	rst_push_take_back(p, (*link)->from);
 	drop_messages(p, link);
 	if (p->feed == PUSH_FEED_BDAT)
 		p->feed = PUSH_FEED_DISCARD;
 }
 
-/* Plain. Before its text there is no message yet. */
+/* Plain. Before its text no message has begun to leave. */
 static void drop_undelivered(struct rst_push *p)
 {
 	if (p->feed != PUSH_FEED_WAIT)
 		return;
-	/* after DATA, QUIT would be text */
+	/* after DATA, QUIT would be text of the message: it is not said */
 	p->close_said = p->expected_count > 0 &&
 			p->expected[p->expected_start].command == PUSH_CMD_DATA;
 	drop_messages(p, &p->first);
@@ -148,11 +177,11 @@ static void say_close(struct rst_push *p)
 	if (p->close_said)
 		return;
 	p->close_said = true;
-	if (p->extended)
-		rst_buf_printf(&p->output, "XRESTANTE CLOSE %s\r\n",
-			       p->closed_text);
-	else
-		rst_buf_puts(&p->output, "QUIT\r\n");
+	if (!p->extended) {
+		rst_push_command(p, "QUIT\r\n", PUSH_CMD_CLOSE);
+		return;
+	}
+	rst_buf_printf(&p->output, "XRESTANTE CLOSE %s\r\n", p->closed_text);
 	rst_push_expect(p, PUSH_CMD_CLOSE, 0);
 }
 
@@ -162,7 +191,7 @@ void rst_push_leave_on(struct rst_push *p)
 	if (p->state != PUSH_READY || p->feed == PUSH_FEED_BDAT ||
 	    p->feed == PUSH_FEED_DATA)
 		return;
-	/* only an extended client has to understand it amid its answers */
+	/* only an extended client understands it before its last answer */
 	if (p->extended || p->undecided == 0)
 		say_close(p);
 	if (p->undecided == 0)
@@ -174,7 +203,7 @@ void rst_push_leave(struct rst_push *p, const char *text)
 	if (p->state == PUSH_CLOSED || p->leaving)
 		return;
 	p->leaving = true;
-	rst_push_copy_text(p->closed_text, rst_str(text));
+	rst_push_copy_text(p->closed_text, text);
 	if (p->state != PUSH_READY) {
 		if (p->state != PUSH_QUIT)
 			say_close(p);
@@ -188,7 +217,7 @@ void rst_push_leave(struct rst_push *p, const char *text)
 	rst_push_leave_on(p);
 }
 
-/* ---- */
+/* ---- all that waits */
 
 static bool quit_may_go(const struct rst_push *p)
 {
@@ -208,46 +237,7 @@ void rst_push_flush(struct rst_push *p)
 	while (p->forget.used > 0 && rst_push_may_notice(p))
 		send_forget(p);
 	if (quit_may_go(p)) {
-		rst_buf_puts(&p->output, "QUIT\r\n");
-		rst_push_expect(p, PUSH_CMD_QUIT, 0);
+		rst_push_command(p, "QUIT\r\n", PUSH_CMD_QUIT);
 		p->state = PUSH_QUIT;
 	}
-}
-
-void rst_push_summary(struct rst_push *p, uint64_t messages, uint64_t octets)
-{
-	if (!p->extended || p->state != PUSH_READY)
-		return;
-	p->summary_waits = true;
-	p->summary_messages = messages;
-	p->summary_octets = octets;
-	if (rst_push_may_notice(p))
-		send_summary(p);
-}
-
-bool rst_push_id_valid(struct rst_str id)
-{
-	size_t i;
-
-	for (i = 0; i < id.n; i++) {
-		/* '=' may not stand in the value of a parameter */
-		if (id.p[i] <= ' ' || id.p[i] > '~' || id.p[i] == '=')
-			return false;
-	}
-	return id.n > 0 && id.n <= PUSH_ID_MAX;
-}
-
-void rst_push_forget(struct rst_push *p, struct rst_str id)
-{
-	unsigned int ids;
-
-	if (!p->extended || p->state != PUSH_READY || !rst_push_id_valid(id) ||
-	    p->forget.used + id.n >= FORGET_MAX)
-		return;
-	rst_buf_puts(&p->forget, " ");
-	rst_buf_str(&p->forget, id);
-	/* fewer wait until _recv, _message or _tick: more may come */
-	(void)forget_line_length(p, &ids);
-	if (ids == FORGET_LINE_IDS && rst_push_may_notice(p))
-		send_forget(p);
 }

@@ -1,22 +1,31 @@
 /* SPDX-License-Identifier: MIT */
-/** What push.c (commands, feeding, time) and push-reply.c share. */
+/**
+ * Shared by the files of the push machine. Each calls only those below it:
+ *
+ *   push.c          messages, input, time
+ *   push-reply.c    the meaning of the client's replies
+ *   push-notice.c   SUMMARY, FORGET, QUIT, CLOSE, and leaving
+ *   push-output.c   queued output and awaited replies
+ */
 #ifndef RST_PUSH_PRIVATE_H
 #define RST_PUSH_PRIVATE_H
 
 #include "restante/push.h"
-#include "buf.h"
 
-#define PUSH_ID_MAX 64
-/** A client that does not answer XRESTANTE commands gets no more of them. */
+#include "buf.h"
+#include "restante/envelope.h"
+
+/** Notices without a reply yet. A client that answers none gets no more. */
 #define PUSH_NOTICES_OUT_MAX 8
-/** Of one line from the client that is kept for log and header. */
+/** Octets kept of one line of the client's, for the log and a header. */
 #define PUSH_TEXT_MAX 512
 
 /**
  * GREETING --220--> EHLO --250--> READY --quit--> QUIT --any--> CLOSED
  *                    \--5xx--> HELO --250--> READY
- * and from everywhere to CLOSED: 421, time-out, broken protocol, abort. READY
- * and `leaving`: to CLOSED when all that has left is answered.
+ * 421, a time-out, a broken protocol and _abort() lead to CLOSED from every
+ * state. READY with `leaving` leads to CLOSED once every message of which
+ * octets have left is answered.
  */
 enum push_state {
 	PUSH_GREETING,
@@ -27,7 +36,7 @@ enum push_state {
 	PUSH_CLOSED,
 };
 
-/** What a reply is awaited for, in the order of the commands sent. */
+/** The commands that replies are awaited for. */
 enum push_command {
 	PUSH_CMD_GREETING,
 	PUSH_CMD_EHLO,
@@ -46,8 +55,8 @@ enum push_command {
 
 struct push_expected {
 	enum push_command command;
-	/* the reply may come when this many octets have left: a reply that
-	   comes earlier answers something else */
+	/* The reply may come once this many octets have left; a reply that
+	   comes earlier answers something else. */
 	uint64_t after;
 };
 
@@ -57,18 +66,18 @@ struct push_message {
 	unsigned int code; /* 0: no reply that counts yet */
 	bool decided;
 	uint64_t from; /* octets that were queued before its first */
-	char id[PUSH_ID_MAX + 1];
+	char id[RST_ID_MAX + 1];
 	char *rcpt_to; /* plain: RCPT waits for the reply to MAIL */
 	char text[PUSH_TEXT_MAX];
 };
 
-/** What becomes of the octets that are fed. */
+/** How octets that are fed are sent. */
 enum push_feed {
 	PUSH_FEED_NONE,    /* no message is being fed */
 	PUSH_FEED_WAIT,    /* plain: MAIL, RCPT or DATA is not answered yet */
-	PUSH_FEED_BDAT,    /* as they are */
-	PUSH_FEED_DATA,    /* with dots stuffed */
-	PUSH_FEED_DISCARD, /* plain: there was an error */
+	PUSH_FEED_BDAT,    /* sent as they are */
+	PUSH_FEED_DATA,    /* sent with dots stuffed */
+	PUSH_FEED_DISCARD, /* plain: refused, the rest is thrown away */
 };
 
 struct rst_push {
@@ -76,7 +85,7 @@ struct rst_push {
 	enum push_state state;
 	int closed_status; /* what _recv returns from now on, if < 0 */
 
-	/* what the reply to EHLO offered */
+	/* offers in the reply to EHLO */
 	bool extended, has_8bitmime, has_smtputf8, has_size;
 	uint64_t max_size; /* 0: no limit */
 
@@ -87,7 +96,7 @@ struct rst_push {
 
 	enum push_feed feed;
 	uint64_t feed_left;
-	/* DATA: what was fed last, as far as dots and the end need it */
+	/* DATA: the state of the octets fed so far, for dots and the end */
 	bool at_line_start, ends_crlf;
 	char last_octet;
 
@@ -107,40 +116,64 @@ struct rst_push {
 	char closed_text[PUSH_TEXT_MAX];
 
 	int64_t now_ms;
-	/* Since when we wait, or are idle. Where time passed that _sent,
-	   _forget and _summary did not tell, `moved` makes _tick begin anew. */
+	/* Since when the client's silence counts, or nothing happens. `moved`:
+	   something happened in _sent, _forget or _summary, which are not told
+	   the time, so _tick() starts the count anew. */
 	int64_t since_ms;
 	bool moved;
 };
 
-/** Remember that a reply to this command will come: call after the command
-    was queued. `octets` of a chunk will follow it. */
+/* ---- push-output.c */
+
+/** Await a reply to a command: call after the command was queued.
+    @param octets of a chunk that will follow the command */
 void rst_push_expect(struct rst_push *p, enum push_command command,
 		     uint64_t octets);
-/** One line of graphic ASCII, cut where it is too long. */
-void rst_push_copy_text(char out[PUSH_TEXT_MAX], struct rst_str text);
-void rst_push_message_free(struct push_message *msg);
-/** The end, for the reason in closed_text. What is queued still goes out. */
-void rst_push_end(struct rst_push *p);
-/** The first of what is awaited, of which there is some. */
+/** Queue a command line, with its CRLF, and await its reply. */
+void rst_push_command(struct rst_push *p, const char *line,
+		      enum push_command command);
+/** Remove and return the oldest awaited reply, of which there must be one. */
 struct push_expected rst_push_expected_take(struct rst_push *p);
-/** The end: nothing that is queued goes out any more. */
-void rst_push_close(struct rst_push *p, int status, struct rst_str text);
-/** The client decided about the oldest undecided message. */
+/** Unqueue all output after `end`, counted from the first octet of the
+    session, with the replies awaited for it. Nothing after `end` has left. */
+void rst_push_take_back(struct rst_push *p, uint64_t end);
+/** Copy one line as printable ASCII, cut where it is too long. */
+void rst_push_copy_text(char out[PUSH_TEXT_MAX], const char *text);
+
+void rst_push_message_free(struct push_message *msg);
+/** The client decided about `msg`. */
 void rst_push_decide(struct rst_push *p, struct push_message *msg);
+/** The oldest undecided message, of which there must be one. */
 struct push_message *rst_push_oldest(const struct rst_push *p);
-/** Plain: 354 was given; or an error, then the rest is thrown away. */
+
+/** Decide what becomes of the octets of the message being fed. A message of
+    no octets ends here. */
 void rst_push_feed_begin(struct rst_push *p, enum push_feed feed);
+/** Take n <= rst_push_room() octets; the last one ends the message. */
+void rst_push_feed(struct rst_push *p, const char *buf, size_t n);
+
+/** End, for the reason in closed_text. Queued output still goes out. */
+void rst_push_end(struct rst_push *p);
+/** End at once: queued output does not go out any more. */
+void rst_push_close(struct rst_push *p, int status, const char *text);
+
+/* ---- push-notice.c */
+
 bool rst_push_id_valid(struct rst_str id);
-/** May SUMMARY or FORGET be sent now, and does one wait? */
+/** May SUMMARY or FORGET be sent now? */
 bool rst_push_may_notice(const struct rst_push *p);
+/** Does a SUMMARY or FORGET wait to be sent? */
 bool rst_push_notice_waits(const struct rst_push *p);
-/** Where commands may be sent now: notices, or QUIT when all is done. */
+/** Send the commands that may stand here: notices; QUIT, once all is done;
+    when leaving, what _leave_on() sends. */
 void rst_push_flush(struct rst_push *p);
-/** Leaving: say CLOSE or QUIT where it may stand, and end when all that has
-    left is answered. */
+/** Leaving: send CLOSE or QUIT where it may stand, and end once every message
+    of which octets have left is answered. */
 void rst_push_leave_on(struct rst_push *p);
-/** What is asked is answered: take one reply. @return 0 or RST_EPROTO */
+
+/* ---- push-reply.c */
+
+/** Take one reply of the client's. @return 0 or RST_EPROTO */
 int rst_push_reply(struct rst_push *p, const struct rst_smtp_reply *reply);
 
 #endif

@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the client's replies mean. Each answers the oldest command that has no
- * reply yet; in extended mode every message has three of them on the way, and
- * the first that is not 2xx decides.
+ * The meaning of the client's replies. Each answers the oldest command without
+ * a reply. In extended mode three replies are on the way for every message, and
+ * the first that is not 2xx decides about it. In plain mode each reply decides
+ * which command is sent next:
+ *
+ *   MAIL --2xx--> RCPT --2xx--> DATA --354--> text, "." --any--> decided
+ *   any other reply: decided, and the text is thrown away
  */
 #include "push-private.h"
 
 #include <stdio.h>
 
-/* One line of graphic ASCII, whatever the client sent. */
+/* One line of printable ASCII, whatever the client sent. */
 static void reply_text(const struct rst_smtp_reply *reply,
 		       char text[PUSH_TEXT_MAX])
 {
-	char *c;
-
 	(void)snprintf(text, PUSH_TEXT_MAX, "%u%s%.*s%s%.*s", reply->code,
 		       reply->enhanced.n > 0 ? " " : "", (int)reply->enhanced.n,
 		       reply->enhanced.p, reply->text.n > 0 ? " " : "",
 		       (int)reply->text.n, reply->text.p);
-	for (c = text; *c != '\0'; c++) {
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	}
+	rst_printable(text);
 }
 
 static void close_with_reply(struct rst_push *p,
@@ -30,10 +29,10 @@ static void close_with_reply(struct rst_push *p,
 	char text[PUSH_TEXT_MAX];
 
 	reply_text(reply, text);
-	rst_push_close(p, 0, rst_str(text));
+	rst_push_close(p, 0, text);
 }
 
-/* Keep the first reply that is not 2xx, or the last one of all. */
+/* The first reply that is not 2xx counts, else the last one. */
 static void message_reply(struct push_message *msg,
 			  const struct rst_smtp_reply *reply)
 {
@@ -44,13 +43,6 @@ static void message_reply(struct push_message *msg,
 		       : reply->code < 500 ? RST_VERDICT_TEMPFAIL
 					   : RST_VERDICT_REFUSED;
 	reply_text(reply, msg->text);
-}
-
-static void command(struct rst_push *p, const char *line,
-		    enum push_command what)
-{
-	rst_buf_puts(&p->output, line);
-	rst_push_expect(p, what, 0);
 }
 
 static int greeting(struct rst_push *p, const struct rst_smtp_reply *reply)
@@ -135,7 +127,7 @@ static int helo_reply(struct rst_push *p, const struct rst_smtp_reply *reply)
 	return 0;
 }
 
-/* Extended: MAIL, RCPT and BDAT are all on the way. */
+/* Extended: MAIL, RCPT and BDAT were sent at once. */
 static int pipelined_reply(struct rst_push *p, enum push_command what,
 			   const struct rst_smtp_reply *reply)
 {
@@ -147,7 +139,7 @@ static int pipelined_reply(struct rst_push *p, enum push_command what,
 	return 0;
 }
 
-/* Plain: the next command waits for this reply. */
+/* Plain: the next command waited for this reply. */
 static int plain_reply(struct rst_push *p, enum push_command what,
 		       const struct rst_smtp_reply *reply)
 {
@@ -157,9 +149,9 @@ static int plain_reply(struct rst_push *p, enum push_command what,
 
 	if (!go_on || what == PUSH_CMD_DOT) {
 		message_reply(msg, reply);
-		/* a transaction that MAIL began has to be ended */
+		/* MAIL was accepted: its transaction has to be ended */
 		if (what == PUSH_CMD_RCPT || what == PUSH_CMD_DATA)
-			command(p, "RSET\r\n", PUSH_CMD_RSET);
+			rst_push_command(p, "RSET\r\n", PUSH_CMD_RSET);
 		if (what != PUSH_CMD_DOT)
 			rst_push_feed_begin(p, PUSH_FEED_DISCARD);
 		rst_push_decide(p, msg);
@@ -167,7 +159,7 @@ static int plain_reply(struct rst_push *p, enum push_command what,
 		rst_buf_printf(&p->output, "RCPT TO:<%s>\r\n", msg->rcpt_to);
 		rst_push_expect(p, PUSH_CMD_RCPT, 0);
 	} else if (what == PUSH_CMD_RCPT) {
-		command(p, "DATA\r\n", PUSH_CMD_DATA);
+		rst_push_command(p, "DATA\r\n", PUSH_CMD_DATA);
 	} else {
 		rst_push_feed_begin(p, PUSH_FEED_DATA);
 	}
@@ -179,7 +171,7 @@ static int message_command_reply(struct rst_push *p, enum push_command what,
 {
 	bool intermediate = reply->code >= 300 && reply->code < 400;
 
-	/* 3xx is for DATA only, and 2xx is not */
+	/* only DATA is answered 3xx, and never 2xx */
 	if (what == PUSH_CMD_DATA ? reply->code < 400 && reply->code != 354
 				  : intermediate)
 		return RST_EPROTO;
@@ -208,7 +200,7 @@ static int dispatch(struct rst_push *p, enum push_command what,
 		return 0;
 	case PUSH_CMD_RSET:
 	case PUSH_CMD_NOOP:
-		/* whatever it says, it is alive and in step */
+		/* any reply shows that the client lives and is in step */
 		return 0;
 	case PUSH_CMD_QUIT:
 	case PUSH_CMD_CLOSE:

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands, octets and time. Whatever is written is answered in order, so a
- * ring of what is awaited is all that is known about the other side.
+ * Messages, input and time of the push machine; its states are in
+ * push-private.h.
+ *
+ * A message is MAIL, RCPT and BDAT at once (extended), or one command per reply
+ * (plain: push-reply.c). It stays in the list until its RESULT was pulled, so
+ * results come in the order of the messages. Each event that may let a waiting
+ * command go (a message has ended, a reply came) ends in rst_push_flush().
  */
 #include "push-private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/** Octets of a whole reply. */
 #define REPLY_MAX 8192
-/** replies that there is room for at first */
-#define EXPECTED_FIRST 8
 
 struct rst_push *rst_push_new(const struct rst_push_limits *limits,
 			      int64_t now_ms)
@@ -25,13 +29,6 @@ struct rst_push *rst_push_new(const struct rst_push_limits *limits,
 	p->since_ms = now_ms;
 	rst_push_expect(p, PUSH_CMD_GREETING, 0);
 	return p;
-}
-
-void rst_push_message_free(struct push_message *msg)
-{
-	if (msg != NULL)
-		free(msg->rcpt_to);
-	free(msg);
 }
 
 void rst_push_free(struct rst_push **_p)
@@ -53,102 +50,7 @@ void rst_push_free(struct rst_push **_p)
 	free(p);
 }
 
-/* A client that is owed nothing, as most are, costs nothing. What bounds the
-   ring is how many messages and notices may be without a reply. */
-static void expect_more(struct rst_push *p)
-{
-	unsigned int i, size = p->expected_size;
-	unsigned int wider = size == 0 ? EXPECTED_FIRST : size * 2;
-	struct push_expected *ring = rst_calloc(wider, sizeof(*ring));
-
-	for (i = 0; i < p->expected_count; i++)
-		ring[i] = p->expected[(p->expected_start + i) % size];
-	free(p->expected);
-	p->expected = ring;
-	p->expected_size = wider;
-	p->expected_start = 0;
-}
-
-void rst_push_expect(struct rst_push *p, enum push_command command,
-		     uint64_t octets)
-{
-	uint64_t queued = p->sent + p->output.used;
-	unsigned int end;
-
-	if (p->expected_count == p->expected_size)
-		expect_more(p);
-	end = (p->expected_start + p->expected_count) % p->expected_size;
-	p->expected[end] = (struct push_expected){
-		.command = command,
-		.after = octets > UINT64_MAX - queued ? UINT64_MAX
-						      : queued + octets,
-	};
-	/* a client may say at its sign-in what it will reply */
-	if (command == PUSH_CMD_EHLO)
-		p->expected[end].after = 0;
-	p->expected_count++;
-}
-
-struct push_expected rst_push_expected_take(struct rst_push *p)
-{
-	struct push_expected first = p->expected[p->expected_start];
-
-	p->expected_start = (p->expected_start + 1) % p->expected_size;
-	if (--p->expected_count == 0) {
-		free(p->expected);
-		p->expected = NULL;
-		p->expected_size = 0;
-		p->expected_start = 0;
-	}
-	return first;
-}
-
-void rst_push_copy_text(char out[PUSH_TEXT_MAX], struct rst_str text)
-{
-	size_t i, n = text.n < PUSH_TEXT_MAX ? text.n : PUSH_TEXT_MAX - 1;
-
-	for (i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)text.p[i];
-
-		out[i] = c < ' ' || c > '~' ? '?' : (char)c;
-	}
-	out[n] = '\0';
-}
-
-void rst_push_end(struct rst_push *p)
-{
-	p->state = PUSH_CLOSED;
-	p->feed = PUSH_FEED_NONE;
-	p->feed_left = 0;
-	p->closed_event = true;
-}
-
-void rst_push_close(struct rst_push *p, int status, struct rst_str text)
-{
-	rst_push_end(p);
-	rst_push_copy_text(p->closed_text, text);
-	p->closed_status = status;
-	p->sent += p->output.used;
-	rst_buf_clear(&p->output);
-}
-
-/* --- results */
-
-struct push_message *rst_push_oldest(const struct rst_push *p)
-{
-	struct push_message *msg = p->first;
-
-	/* we have decided ourselves about what could not be sent */
-	while (msg->decided)
-		msg = msg->next;
-	return msg;
-}
-
-void rst_push_decide(struct rst_push *p, struct push_message *msg)
-{
-	msg->decided = true;
-	p->undecided--;
-}
+/* ---- results */
 
 static bool next_result(struct rst_push *p, struct rst_push_event *ev_r)
 {
@@ -198,7 +100,7 @@ unsigned int rst_push_unanswered(const struct rst_push *p)
 	return p->undecided;
 }
 
-/* --- messages */
+/* ---- messages */
 
 bool rst_push_ready(const struct rst_push *p)
 {
@@ -216,7 +118,7 @@ static struct push_message *message_new(struct rst_push *p,
 	struct push_message *msg = rst_calloc(1, sizeof(*msg));
 
 	memcpy(msg->id, src->id.p,
-	       src->id.n < PUSH_ID_MAX ? src->id.n : PUSH_ID_MAX);
+	       src->id.n < RST_ID_MAX ? src->id.n : RST_ID_MAX);
 	msg->rcpt_to = rst_str_dup(src->rcpt_to);
 	msg->from = p->sent + p->output.used;
 	*p->last = msg;
@@ -226,9 +128,10 @@ static struct push_message *message_new(struct rst_push *p,
 	return msg;
 }
 
-/* Can it be sent to this client? What cannot goes to the mailbox instead. */
-static const char *why_not(const struct rst_push *p,
-			   const struct rst_push_message *msg)
+/* A message that cannot be sent to this client goes to the mailbox instead.
+   @return NULL, or the text of its RESULT */
+static const char *reason_to_refuse(const struct rst_push *p,
+				    const struct rst_push_message *msg)
 {
 	if (!rst_push_id_valid(msg->id))
 		return "550 5.6.0 identifier cannot be sent";
@@ -249,7 +152,7 @@ static void refuse(struct rst_push *p, struct push_message *msg,
 {
 	msg->code = (unsigned int)strtoul(text, NULL, 10);
 	msg->verdict = RST_VERDICT_REFUSED;
-	rst_push_copy_text(msg->text, rst_str(text));
+	rst_push_copy_text(msg->text, text);
 	rst_push_decide(p, msg);
 }
 
@@ -297,7 +200,7 @@ int rst_push_message(struct rst_push *p, const struct rst_push_message *src,
 	p->now_ms = now_ms;
 	rst_push_flush(p);
 	msg = message_new(p, src);
-	reason = why_not(p, src);
+	reason = reason_to_refuse(p, src);
 	if (reason != NULL) {
 		refuse(p, msg, reason);
 		return RST_EPERM;
@@ -311,68 +214,9 @@ int rst_push_message(struct rst_push *p, const struct rst_push_message *src,
 	} else {
 		p->feed = PUSH_FEED_WAIT;
 	}
+	if (p->feed == PUSH_FEED_NONE) /* it has no octets */
+		rst_push_flush(p);
 	return 0;
-}
-
-/* --- octets */
-
-static void feed_end(struct rst_push *p)
-{
-	if (p->feed == PUSH_FEED_DATA) {
-		if (!p->ends_crlf)
-			rst_buf_puts(&p->output, "\r\n");
-		rst_buf_puts(&p->output, ".\r\n");
-		rst_push_expect(p, PUSH_CMD_DOT, 0);
-	}
-	p->feed = PUSH_FEED_NONE;
-	rst_push_flush(p);
-}
-
-void rst_push_feed_begin(struct rst_push *p, enum push_feed feed)
-{
-	p->feed = feed;
-	p->at_line_start = true;
-	p->ends_crlf = true;
-	p->last_octet = '\n';
-	if (p->feed_left == 0)
-		feed_end(p);
-}
-
-size_t rst_push_room(const struct rst_push *p)
-{
-	size_t room;
-
-	if (p->feed == PUSH_FEED_NONE || p->feed == PUSH_FEED_WAIT)
-		return 0;
-	if (p->feed == PUSH_FEED_DISCARD)
-		return p->feed_left < SIZE_MAX ? (size_t)p->feed_left
-					       : SIZE_MAX;
-	if (p->output.used >= p->limits.max_output)
-		return 0;
-	room = p->limits.max_output - p->output.used;
-	if (p->feed == PUSH_FEED_DATA)
-		room -= room / 2; /* each line of one dot becomes two */
-	return p->feed_left < room ? (size_t)p->feed_left : room;
-}
-
-/* RFC 5321 4.5.2. A dot after a bare LF is doubled too: there are peers that
-   would take it for the end of the message. */
-static void append_stuffed(struct rst_push *p, const char *buf, size_t len)
-{
-	const char *lf;
-	size_t n;
-
-	p->ends_crlf = buf[len - 1] == '\n' &&
-		       (len > 1 ? buf[len - 2] : p->last_octet) == '\r';
-	p->last_octet = buf[len - 1];
-	for (; len > 0; buf += n, len -= n) {
-		if (p->at_line_start && *buf == '.')
-			rst_buf_puts(&p->output, ".");
-		lf = memchr(buf, '\n', len);
-		n = lf == NULL ? len : (size_t)(lf - buf) + 1;
-		rst_buf_append(&p->output, buf, n);
-		p->at_line_start = lf != NULL;
-	}
 }
 
 size_t rst_push_octets(struct rst_push *p, const char *buf, size_t len,
@@ -384,22 +228,18 @@ size_t rst_push_octets(struct rst_push *p, const char *buf, size_t len,
 	if (n == 0)
 		return 0;
 	p->since_ms = now_ms;
-	if (p->feed == PUSH_FEED_BDAT)
-		rst_buf_append(&p->output, buf, n);
-	else if (p->feed == PUSH_FEED_DATA)
-		append_stuffed(p, buf, n);
-	p->feed_left -= n;
-	if (p->feed_left == 0)
-		feed_end(p);
+	rst_push_feed(p, buf, n);
+	if (p->feed == PUSH_FEED_NONE)
+		rst_push_flush(p);
 	return n;
 }
 
-/* --- the end */
+/* ---- the end */
 
 void rst_push_abort(struct rst_push *p, const char *reason)
 {
 	if (p->state != PUSH_CLOSED)
-		rst_push_close(p, 0, rst_str(reason));
+		rst_push_close(p, 0, reason);
 }
 
 void rst_push_quit(struct rst_push *p, int64_t now_ms)
@@ -413,7 +253,7 @@ void rst_push_quit(struct rst_push *p, int64_t now_ms)
 	rst_push_flush(p);
 }
 
-/* --- input, output, time */
+/* ---- input and time */
 
 static int take_reply(struct rst_push *p, const struct rst_smtp_reply *reply,
 		      int64_t now_ms)
@@ -421,8 +261,7 @@ static int take_reply(struct rst_push *p, const struct rst_smtp_reply *reply,
 	p->since_ms = now_ms;
 	p->moved = false;
 	if (rst_push_reply(p, reply) < 0) {
-		rst_push_close(p, RST_EPROTO,
-			       RST_STR("client replied out of turn"));
+		rst_push_close(p, RST_EPROTO, "client replied out of turn");
 		return RST_EPROTO;
 	}
 	if (p->leaving)
@@ -444,8 +283,7 @@ ssize_t rst_push_recv(struct rst_push *p, const char *buf, size_t len,
 		if (n == 0)
 			break;
 		if (n < 0) {
-			rst_push_close(p, (int)n,
-				       RST_STR("client sent no SMTP reply"));
+			rst_push_close(p, (int)n, "client sent no SMTP reply");
 			break;
 		}
 		used += (size_t)n;
@@ -458,29 +296,12 @@ ssize_t rst_push_recv(struct rst_push *p, const char *buf, size_t len,
 	return (ssize_t)used;
 }
 
-const char *rst_push_output(const struct rst_push *p, size_t *len_r)
-{
-	struct rst_str out = rst_buf_view(&p->output);
-
-	*len_r = out.n;
-	return out.p;
-}
-
-void rst_push_sent(struct rst_push *p, size_t n)
-{
-	rst_buf_take(&p->output, n);
-	p->sent += n;
-	/* a large message on a slow line is no silence of the client */
-	if (p->output.used > 0)
-		p->moved = true;
-}
-
-/* Is it the client's turn to do something? */
+/* Is it the client's turn, to read or to reply? */
 static bool client_owes(const struct rst_push *p)
 {
 	if (p->output.used > 0)
 		return true;
-	/* a chunk whose rest we have not been fed yet is our own turn */
+	/* while the rest of a chunk is not fed yet, it is our own turn */
 	return p->expected_count > 0 &&
 	       p->expected[p->expected_start].after <= p->sent;
 }
@@ -517,10 +338,9 @@ void rst_push_tick(struct rst_push *p, int64_t now_ms)
 		p->moved = false;
 		p->since_ms = now_ms;
 	} else if (client_owes(p)) {
-		rst_push_close(p, 0, RST_STR("client did not answer in time"));
+		rst_push_close(p, 0, "client did not answer in time");
 	} else {
-		rst_buf_puts(&p->output, "NOOP\r\n");
-		rst_push_expect(p, PUSH_CMD_NOOP, 0);
+		rst_push_command(p, "NOOP\r\n", PUSH_CMD_NOOP);
 		p->since_ms = now_ms;
 	}
 }

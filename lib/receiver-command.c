@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The commands that the server, our client now, may give. */
+/* The commands of the server, which is the SMTP client after the turnaround.
+   Every command gets one reply, here or at the end of its octets. */
 #include "receiver-private.h"
 
 #include <stdlib.h>
@@ -12,6 +13,23 @@ static bool too_large(const struct rst_receiver *r, uint64_t size)
 {
 	return r->limits.max_message_size > 0 &&
 	       size > r->limits.max_message_size;
+}
+
+void rst_receiver_ehlo_reply(struct rst_receiver *r)
+{
+	struct rst_buf text = {0};
+
+	rst_buf_printf(&text,
+		       "250-%s\r\n250-PIPELINING\r\n250-CHUNKING\r\n"
+		       "250-BINARYMIME\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
+		       "250-ENHANCEDSTATUSCODES\r\n250-SIZE",
+		       r->limits.hostname);
+	if (r->limits.max_message_size > 0)
+		rst_buf_printf(&text, " %llu",
+			       (unsigned long long)r->limits.max_message_size);
+	rst_buf_append(&text, "\r\n250 XRESTANTE", sizeof("\r\n250 XRESTANTE"));
+	rst_receiver_reply(r, rst_buf_view(&text).p);
+	rst_buf_clear(&text);
 }
 
 static int ehlo(struct rst_receiver *r, struct rst_str args)
@@ -42,10 +60,10 @@ static bool id_valid(struct rst_str id)
 		if (id.p[i] <= ' ' || id.p[i] > '~')
 			return false;
 	}
-	return id.n > 0 && id.n <= RECEIVER_ID_MAX;
+	return id.n > 0 && id.n <= RST_ID_MAX;
 }
 
-/* @return NULL, or the reply to a parameter that cannot be */
+/* @return NULL, or the reply to a bad parameter */
 static const char *body_param(struct rst_receiver *r, struct rst_str value)
 {
 	r->binary = rst_str_case_eq(value, RST_STR("BINARYMIME"));
@@ -167,7 +185,7 @@ static int data(struct rst_receiver *r, struct rst_str args)
 	return 0;
 }
 
-/* @return NULL, or the reply that the chunk will get */
+/* @return NULL, or the reply after the octets of the chunk */
 static const char *chunk_refused(struct rst_receiver *r)
 {
 	if (!r->rcpt || r->failed)
@@ -188,7 +206,8 @@ static int bdat(struct rst_receiver *r, struct rst_str args)
 	if (!rst_str_split(&last, ' ', &size) ||
 	    !rst_str_to_u64(size, &r->chunk_left) ||
 	    (last.n > 0 && !rst_str_case_eq(last, RST_STR("LAST")))) {
-		/* nobody knows where the next command begins */
+		/* where its octets end, and so the next command begins, is
+		   not known */
 		rst_receiver_reply(r, BAD_ARGUMENTS);
 		return RST_EPROTO;
 	}
@@ -244,7 +263,7 @@ static int quit(struct rst_receiver *r, struct rst_str args)
 	return 0;
 }
 
-/* --- XRESTANTE */
+/* ---- XRESTANTE */
 
 static bool summary(struct rst_receiver *r, struct rst_str args)
 {

@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/** What receiver.c (octets, events, replies, time) and receiver-command.c
-    share. */
+/**
+ * Shared by the files of the receiver. Each calls only those below it:
+ *
+ *   receiver.c              octets in, events out, time
+ *   receiver-command.c      the commands
+ *   receiver-transaction.c  one mail transaction, its events and its replies
+ */
 #ifndef RST_RECEIVER_PRIVATE_H
 #define RST_RECEIVER_PRIVATE_H
 
 #include "restante/receiver.h"
-#include "buf.h"
 
-#define RECEIVER_ID_MAX 64
+#include "buf.h"
+#include "restante/envelope.h"
+
+/** Ids in one line of FORGET. */
 #define RECEIVER_FORGET_MAX 16
-/** One step makes at most this many: a line of FORGET, and a CANCEL. */
+/** Events that one step makes at most: a line of FORGET, and a CANCEL. */
 #define RECEIVER_STEP_EVENTS (RECEIVER_FORGET_MAX + 4)
 #define RECEIVER_EVENTS 64
 
-/**
- * COMMAND --BDAT--> CHUNK --size octets--> COMMAND
- *         --DATA--> TEXT --CRLF.CRLF--> COMMAND
- */
+/** The kind of the next octets of input; see receiver.c. */
 enum receiver_mode {
 	RECEIVER_COMMAND,
 	RECEIVER_CHUNK,
@@ -46,7 +50,7 @@ struct receiver_span {
 	size_t at, n;
 };
 
-/** An event whose octets are in `scratch`, which may still move. */
+/** An event. Its octets are spans of `scratch`, which may still move. */
 struct receiver_slot {
 	struct rst_receiver_event ev;
 	struct receiver_span a, b, c;
@@ -57,11 +61,11 @@ struct rst_receiver {
 	struct rst_receiver_limits limits;
 	enum receiver_mode mode;
 	bool greeted;
-	bool ahead; /* EHLO has its reply already */
+	bool ahead; /* the reply to EHLO was said before EHLO came */
 
 	/* the transaction */
 	bool mail, rcpt, chunked, binary;
-	bool failed; /* a chunk was refused: nothing but LAST or RSET helps */
+	bool failed; /* a chunk was refused: only LAST or RSET helps */
 	char *id, *mail_from, *rcpt_to;
 	uint64_t size_said;
 	uint64_t total;
@@ -73,7 +77,8 @@ struct rst_receiver {
 	enum receiver_text text;
 	bool text_too_large;
 
-	/* whole, in the order of the replies; the first is not answered */
+	/* messages that have ended, in the order of their replies; the first
+	   is not answered */
 	struct receiver_message *first, *tail;
 	unsigned int pending;
 	size_t replies_waiting; /* octets in `after` */
@@ -84,36 +89,48 @@ struct rst_receiver {
 	unsigned int events_start, events_count;
 	struct rst_buf scratch;
 
-	bool closing; /* CLOSED follows when all is answered, or at once: */
-	bool hurry, closed_said, drained;
+	bool closing; /* no input is read, and CLOSED is the last event */
+	bool hurry;   /* CLOSED does not wait for unanswered messages */
+	bool closed_said, drained;
 	int status; /* what _recv returns from now on, if < 0 */
 	char *closed_text;
 
 	int64_t since_ms;
-	bool moved; /* an answer came, at a time that nobody told */
+	bool moved; /* _done() was called: it is not told the time, so _tick()
+		       starts the count of silence anew */
 };
+
+/* ---- receiver-transaction.c */
 
 /** Queue one reply line, behind the messages that are not answered yet. */
 void rst_receiver_reply(struct rst_receiver *r, const char *line);
-void rst_receiver_ehlo_reply(struct rst_receiver *r);
 
+/** Queue an event. @return its slot, valid until the next call of this */
 struct receiver_slot *rst_receiver_event(struct rst_receiver *r,
 					 enum rst_receiver_event_type type);
+/** Keep octets until the events of this step were pulled. */
 struct receiver_span rst_receiver_keep(struct rst_receiver *r,
 				       struct rst_str octets);
 
-/** BEGIN, END and CANCEL of the message that is being read. */
+/** BEGIN, OCTETS, END and CANCEL of the message that is being read. */
 void rst_receiver_begin(struct rst_receiver *r);
+void rst_receiver_octets(struct rst_receiver *r, const char *buf, size_t n);
 void rst_receiver_end(struct rst_receiver *r);
 void rst_receiver_cancel(struct rst_receiver *r);
 /** Forget the transaction; a message that has not ended is cancelled. */
 void rst_receiver_reset(struct rst_receiver *r);
 /** The chunk is complete: reply to it. */
 void rst_receiver_chunk_end(struct rst_receiver *r);
-/** No input is read any more. */
+/** Stop reading input. */
 void rst_receiver_closing(struct rst_receiver *r, struct rst_str text);
+/** Free the transaction and the messages. */
+void rst_receiver_transaction_free(struct rst_receiver *r);
 
-/** Carry out one line. @return 0, or RST_EPROTO where we have lost step */
+/* ---- receiver-command.c */
+
+void rst_receiver_ehlo_reply(struct rst_receiver *r);
+/** Carry out one line. @return 0; RST_EPROTO: where the next command begins
+    is not known */
 int rst_receiver_command(struct rst_receiver *r, struct rst_str line);
 
 #endif

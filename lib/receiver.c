@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Octets in, events and ordered replies out. A reply that follows a message
- * which is not answered yet is kept with that message, so that nothing
- * overtakes; input is not taken while too much of either is kept.
+ * Octets in, events out, and time. The kind of the next octets:
+ *
+ *   COMMAND --BDAT--> CHUNK --size octets--> COMMAND
+ *           --DATA--> TEXT --CRLF.CRLF--> COMMAND
+ *
+ * The octets of a message are copied to `scratch`, where the views of events
+ * point, so nothing is read before all events were pulled. Input is not taken
+ * either while too many messages are unanswered or too many replies unread.
+ * QUIT, CLOSE, a time-out or a fault set `closing`, from which there is no way
+ * back; CLOSED is then the last event.
  */
 #include "receiver-private.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/** Octets of messages that are handed over in one go. */
+/** Octets of messages in the events of one _recv(). */
 #define SCRATCH_MAX 65536
 /** Octets of replies that the server may leave unread. */
 #define REPLIES_MAX 65536
-/** Of the caller's text in a reply: RFC 5321 4.5.3.1.5 allows 512 a line. */
-#define TEXT_MAX 400
 
 struct rst_receiver *rst_receiver_new(const struct rst_receiver_limits *limits,
 				      int64_t now_ms)
@@ -31,72 +35,18 @@ struct rst_receiver *rst_receiver_new(const struct rst_receiver_limits *limits,
 	return r;
 }
 
-static void message_free(struct receiver_message *msg)
-{
-	if (msg == NULL)
-		return;
-	free(msg->text);
-	rst_buf_clear(&msg->after);
-	free(msg);
-}
-
-static void transaction_free(struct rst_receiver *r)
-{
-	free(r->id);
-	free(r->mail_from);
-	free(r->rcpt_to);
-	r->id = r->mail_from = r->rcpt_to = NULL;
-}
-
 void rst_receiver_free(struct rst_receiver **_r)
 {
 	struct rst_receiver *r = *_r;
-	struct receiver_message *msg;
 
 	*_r = NULL;
 	if (r == NULL)
 		return;
-	transaction_free(r);
-	message_free(r->open);
-	while ((msg = r->first) != NULL) {
-		r->first = msg->next;
-		message_free(msg);
-	}
+	rst_receiver_transaction_free(r);
 	rst_buf_clear(&r->output);
 	rst_buf_clear(&r->scratch);
 	free(r->closed_text);
 	free(r);
-}
-
-/* --- replies */
-
-void rst_receiver_reply(struct rst_receiver *r, const char *line)
-{
-	struct rst_buf *out = &r->output;
-
-	if (r->tail != NULL) {
-		out = &r->tail->after;
-		r->replies_waiting += strlen(line) + 2;
-	}
-	rst_buf_puts(out, line);
-	rst_buf_puts(out, "\r\n");
-}
-
-void rst_receiver_ehlo_reply(struct rst_receiver *r)
-{
-	struct rst_buf text = {0};
-
-	rst_buf_printf(&text,
-		       "250-%s\r\n250-PIPELINING\r\n250-CHUNKING\r\n"
-		       "250-BINARYMIME\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
-		       "250-ENHANCEDSTATUSCODES\r\n250-SIZE",
-		       r->limits.hostname);
-	if (r->limits.max_message_size > 0)
-		rst_buf_printf(&text, " %llu",
-			       (unsigned long long)r->limits.max_message_size);
-	rst_buf_append(&text, "\r\n250 XRESTANTE", sizeof("\r\n250 XRESTANTE"));
-	rst_receiver_reply(r, rst_buf_view(&text).p);
-	rst_buf_clear(&text);
 }
 
 void rst_receiver_say_ahead(struct rst_receiver *r)
@@ -105,116 +55,7 @@ void rst_receiver_say_ahead(struct rst_receiver *r)
 	r->ahead = true;
 }
 
-static void verdict_reply(struct rst_receiver *r,
-			  const struct receiver_message *msg)
-{
-	static const char *const codes[] = {
-		[RST_VERDICT_OK] = "250 2.0.0",
-		[RST_VERDICT_TEMPFAIL] = "452 4.3.1",
-		[RST_VERDICT_REFUSED] = "552 5.3.4",
-	};
-
-	rst_buf_printf(&r->output, "%s %s\r\n", codes[msg->verdict], msg->text);
-}
-
-/* Let go what waited for no answer but those that are there. */
-static void flush_replies(struct rst_receiver *r)
-{
-	struct receiver_message *msg;
-
-	while ((msg = r->first) != NULL && msg->answered) {
-		r->first = msg->next;
-		if (r->first == NULL)
-			r->tail = NULL;
-		r->pending--;
-		verdict_reply(r, msg);
-		rst_buf_str(&r->output, rst_buf_view(&msg->after));
-		r->replies_waiting -= msg->after.used;
-		message_free(msg);
-	}
-}
-
-/* One line of printable octets, whatever the caller was told. */
-static char *reply_text(const char *text)
-{
-	struct rst_str s = rst_str(text);
-	char *copy, *c;
-
-	if (s.n > TEXT_MAX)
-		s.n = TEXT_MAX;
-	copy = rst_str_dup(s);
-	for (c = copy; *c != '\0'; c++) {
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	}
-	return copy;
-}
-
-static struct receiver_message *find_message(struct rst_receiver *r,
-					     uint32_t ticket)
-{
-	struct receiver_message *msg;
-
-	if (r->open != NULL && r->open->ticket == ticket)
-		return r->open;
-	for (msg = r->first; msg != NULL; msg = msg->next) {
-		if (msg->ticket == ticket)
-			return msg;
-	}
-	return NULL;
-}
-
-/* Octets that were read before the answer are not wanted any more. */
-static void skip_octets(struct rst_receiver *r, uint32_t ticket)
-{
-	struct receiver_slot *slot;
-	unsigned int i;
-
-	for (i = 0; i < r->events_count; i++) {
-		slot = &r->events[(r->events_start + i) % RECEIVER_EVENTS];
-		if (slot->ev.type == RST_RECEIVER_OCTETS &&
-		    slot->ev.ticket == ticket)
-			slot->skip = true;
-	}
-}
-
-void rst_receiver_done(struct rst_receiver *r, uint32_t ticket,
-		       enum rst_verdict verdict, const char *text)
-{
-	struct receiver_message *msg = find_message(r, ticket);
-
-	/* also of a message that was cancelled since */
-	skip_octets(r, ticket);
-	if (msg == NULL || msg->answered)
-		return;
-	msg->answered = true;
-	msg->verdict = verdict;
-	msg->text = reply_text(text);
-	flush_replies(r);
-	r->moved = true;
-}
-
-/* --- events */
-
-struct receiver_slot *rst_receiver_event(struct rst_receiver *r,
-					 enum rst_receiver_event_type type)
-{
-	unsigned int end =
-		(r->events_start + r->events_count) % RECEIVER_EVENTS;
-
-	r->events_count++;
-	r->events[end] = (struct receiver_slot){.ev = {.type = type}};
-	return &r->events[end];
-}
-
-struct receiver_span rst_receiver_keep(struct rst_receiver *r,
-				       struct rst_str octets)
-{
-	struct receiver_span span = {r->scratch.used, octets.n};
-
-	rst_buf_str(&r->scratch, octets);
-	return span;
-}
+/* ---- events */
 
 static struct rst_str span_view(const struct rst_receiver *r,
 				struct receiver_span span)
@@ -275,101 +116,21 @@ bool rst_receiver_next(struct rst_receiver *r, struct rst_receiver_event *ev_r)
 	return true;
 }
 
-/* --- messages */
-
-void rst_receiver_begin(struct rst_receiver *r)
-{
-	struct receiver_slot *slot;
-
-	r->open = rst_calloc(1, sizeof(*r->open));
-	r->open->ticket = ++r->last_ticket;
-	slot = rst_receiver_event(r, RST_RECEIVER_BEGIN);
-	slot->ev.ticket = r->open->ticket;
-	slot->ev.size = r->size_said;
-	slot->a = rst_receiver_keep(r, rst_str(r->id));
-	slot->b = rst_receiver_keep(r, rst_str(r->mail_from));
-	slot->c = rst_receiver_keep(r, rst_str(r->rcpt_to));
-}
-
-void rst_receiver_end(struct rst_receiver *r)
-{
-	struct receiver_message *msg = r->open;
-
-	r->open = NULL;
-	rst_receiver_event(r, RST_RECEIVER_END)->ev.ticket = msg->ticket;
-	if (r->tail == NULL)
-		r->first = msg;
-	else
-		r->tail->next = msg;
-	r->tail = msg;
-	r->pending++;
-	flush_replies(r);
-}
-
-void rst_receiver_cancel(struct rst_receiver *r)
-{
-	if (r->open == NULL)
-		return;
-	rst_receiver_event(r, RST_RECEIVER_CANCEL)->ev.ticket = r->open->ticket;
-	message_free(r->open);
-	r->open = NULL;
-}
-
-void rst_receiver_reset(struct rst_receiver *r)
-{
-	rst_receiver_cancel(r);
-	transaction_free(r);
-	r->mail = r->rcpt = r->chunked = r->binary = r->failed = false;
-	r->size_said = 0;
-	r->total = 0;
-}
-
-/* Hand octets over; several in a row become one event. */
-static void message_octets(struct rst_receiver *r, const char *buf, size_t n)
-{
-	struct receiver_slot *slot = NULL;
-
-	if (r->open == NULL || r->open->answered || n == 0)
-		return;
-	if (r->events_count > 0)
-		slot = &r->events[(r->events_start + r->events_count - 1) %
-				  RECEIVER_EVENTS];
-	if (slot == NULL || slot->ev.type != RST_RECEIVER_OCTETS) {
-		slot = rst_receiver_event(r, RST_RECEIVER_OCTETS);
-		slot->ev.ticket = r->open->ticket;
-		slot->a.at = r->scratch.used;
-	}
-	(void)rst_receiver_keep(r, (struct rst_str){buf, n});
-	slot->a.n += n;
-}
-
-void rst_receiver_chunk_end(struct rst_receiver *r)
-{
-	r->mode = RECEIVER_COMMAND;
-	if (r->chunk_refused != NULL)
-		rst_receiver_reply(r, r->chunk_refused);
-	else if (r->chunk_last)
-		rst_receiver_end(r);
-	else
-		rst_receiver_reply(r, "250 2.0.0 Go on");
-	/* also after a refused one, or the next MAIL would be out of order */
-	if (r->chunk_last)
-		rst_receiver_reset(r);
-}
+/* ---- BDAT */
 
 static ssize_t take_chunk(struct rst_receiver *r, const char *buf, size_t len)
 {
 	size_t n = r->chunk_left < len ? (size_t)r->chunk_left : len;
 
 	if (r->chunk_refused == NULL)
-		message_octets(r, buf, n);
+		rst_receiver_octets(r, buf, n);
 	r->chunk_left -= n;
 	if (r->chunk_left == 0)
 		rst_receiver_chunk_end(r);
 	return (ssize_t)n;
 }
 
-/* --- DATA */
+/* ---- DATA */
 
 static void text_octets(struct rst_receiver *r, const char *buf, size_t n)
 {
@@ -380,7 +141,7 @@ static void text_octets(struct rst_receiver *r, const char *buf, size_t n)
 		r->text_too_large = true;
 	}
 	r->total += n;
-	message_octets(r, buf, n);
+	rst_receiver_octets(r, buf, n);
 	if (r->text_too_large)
 		rst_receiver_cancel(r);
 }
@@ -395,7 +156,7 @@ static void text_end(struct rst_receiver *r)
 	rst_receiver_reset(r);
 }
 
-/* Octets up to a CR, and it: nothing before that needs a look. */
+/* Take the octets up to a CR, and the CR: none before it means anything. */
 static size_t text_run(struct rst_receiver *r, const char *buf, size_t len)
 {
 	const char *cr = memchr(buf, '\r', len);
@@ -449,16 +210,7 @@ static ssize_t take_text(struct rst_receiver *r, const char *buf, size_t len)
 	return (ssize_t)used;
 }
 
-/* --- input, output, time */
-
-void rst_receiver_closing(struct rst_receiver *r, struct rst_str text)
-{
-	rst_receiver_reset(r);
-	r->mode = RECEIVER_COMMAND;
-	r->closing = true;
-	free(r->closed_text);
-	r->closed_text = rst_str_dup(text);
-}
+/* ---- input, output, time */
 
 static int fail(struct rst_receiver *r, int status, const char *text)
 {
@@ -516,7 +268,7 @@ ssize_t rst_receiver_recv(struct rst_receiver *r, const char *buf, size_t len,
 		r->moved = false;
 	}
 	if (r->events_count > 0)
-		return 0; /* their octets are in the scratch */
+		return 0; /* their octets are in `scratch` */
 	rst_buf_clear(&r->scratch);
 	while (used < len && may_take(r)) {
 		n = take(r, buf + used, len - used);
@@ -544,7 +296,7 @@ void rst_receiver_sent(struct rst_receiver *r, size_t n)
 
 int64_t rst_receiver_deadline(const struct rst_receiver *r)
 {
-	/* while an answer is missing, the silence is ours */
+	/* while the caller owes an answer, the silence is ours */
 	if (r->closing || r->pending > 0 || r->limits.idle_timeout_ms <= 0)
 		return -1;
 	return r->since_ms + r->limits.idle_timeout_ms;

@@ -89,8 +89,3 @@ bool rst_registry_remove(struct rst_registry *r, struct rst_str user,
 	registrant_free(&who->entry);
 	return true;
 }
-
-size_t rst_registry_count(const struct rst_registry *r)
-{
-	return r->users.count;
-}

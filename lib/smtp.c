@@ -83,8 +83,8 @@ int rst_smtp_command_parse(struct rst_str line,
 }
 
 /**
- * Walk over an address up to the first octet that may not be in it.
- * @return octets that are good; s.n when all are
+ * Measure an address up to the first octet that must not be in it.
+ * @return good octets; s.n if all are
  */
 static size_t address_span(struct rst_str s)
 {
@@ -125,7 +125,7 @@ bool rst_smtp_address_is_utf8(struct rst_str address)
 	return false;
 }
 
-/* RFC 5321 4.1.2: "@a,@[IPv6:::1]:" in front is to be ignored. */
+/* RFC 5321 4.1.2: "@a,@[IPv6:::1]:" before an address is to be ignored. */
 static int skip_source_route(struct rst_str *path)
 {
 	bool literal = false;
@@ -145,7 +145,7 @@ static int skip_source_route(struct rst_str *path)
 		else if (c == ':' && !literal)
 			break;
 	}
-	/* a route to nowhere is no null sender */
+	/* a route without an address is no null sender */
 	if (i + 1 >= path->n)
 		return RST_EPROTO;
 	*path = drop(*path, i + 1);
@@ -189,7 +189,7 @@ static bool keyword_valid(struct rst_str s)
 	return s.n > 0;
 }
 
-/* RFC 5321 4.1.2: esmtp-value, with what RFC 6531 adds */
+/* RFC 5321 4.1.2: esmtp-value, and the UTF-8 of RFC 6531 */
 static bool value_valid(struct rst_str s)
 {
 	size_t i;
@@ -228,7 +228,7 @@ int rst_smtp_param_next(struct rst_str *params, struct rst_str *keyword_r,
 	return 1;
 }
 
-/* Take up to three digits. @return how many there were */
+/* Take up to three digits. @return their number */
 static size_t take_digits(struct rst_str *s)
 {
 	size_t n = 0;
@@ -239,7 +239,7 @@ static size_t take_digits(struct rst_str *s)
 	return n;
 }
 
-/* RFC 2034: the class is that of the reply code, or it is only text. */
+/* RFC 2034: where its class is not that of the reply code, it is text. */
 static struct rst_str take_enhanced(struct rst_str *text, unsigned int code)
 {
 	struct rst_str rest = *text, enhanced;
@@ -271,7 +271,7 @@ static int reply_line(struct rst_str line, unsigned int *code_r)
 		return RST_EPROTO;
 	*code_r = (at(line, 0) - '0') * 100U + (at(line, 1) - '0') * 10U +
 		  (at(line, 2) - '0');
-	/* RFC 5321 4.2: a bare code without text is to be borne */
+	/* RFC 5321 4.2: accept a code without a text */
 	if (rest.n == 0 || at(rest, 0) == ' ')
 		return 0;
 	return at(rest, 0) == '-' ? 1 : RST_EPROTO;

@@ -61,6 +61,24 @@ bool rst_str_to_u64(struct rst_str s, uint64_t *value_r)
 	return true;
 }
 
+bool rst_str_find_word(struct rst_str words, struct rst_str word,
+		       struct rst_str *found_r)
+{
+	while (rst_str_split(&words, ' ', found_r)) {
+		if (found_r->n > 0 && rst_str_case_eq(*found_r, word))
+			return true;
+	}
+	return false;
+}
+
+void rst_printable(char *s)
+{
+	for (; *s != '\0'; s++) {
+		if (*s < ' ' || *s > '~')
+			*s = '?';
+	}
+}
+
 char *rst_str_dup(struct rst_str s)
 {
 	char *copy = rst_malloc(s.n + 1);

@@ -71,8 +71,8 @@ void rst_table_insert(struct rst_table *table, struct rst_table_entry *entry)
 	table->count++;
 }
 
-/* Memory comes back when the crowd has gone: at an eighth, so that a table
-   that breathes around a limit is not resized each time. */
+/* The table shrinks when an eighth is used, not at a half, so that a count that
+   goes up and down around a limit does not resize it each time. */
 void rst_table_remove(struct rst_table *table, struct rst_table_entry *entry)
 {
 	struct rst_table_entry **link = bucket_of(table, entry->hash);

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Hash table whose entries are embedded in what they find: registry, fallback
- * timetable and open sign-ins are all looked up through this one.
+ * A hash table whose entries are embedded in the objects found through it: the
+ * registry, the fallback timetable and the open sign-ins.
  *
- * The hash is FNV-1a without a key. That is enough here: names come from
- * Dovecot once it knows their owner, ids are our own, so nobody on the
- * Internet chooses what is put in. Do not use it for octets that a stranger
- * chooses.
+ * The hash is FNV-1a without a key. That is enough for keys that no stranger
+ * chooses: names come from Dovecot after it has confirmed their owner, and ids
+ * are our own. Do not use it for octets from the Internet.
  */
 #ifndef RST_TABLE_H
 #define RST_TABLE_H
 
 #include "restante/str.h"
 
-/** The first member of what is found, so that a cast leads back to it. */
+/** The first member of the object, so that a cast leads back to it. */
 struct rst_table_entry {
-	struct rst_str key; /* the owner's, unchanged while it is in a table */
+	struct rst_str key; /* view, constant while the entry is in a table */
 	struct rst_table_entry *next;
 	uint32_t hash;
 };
@@ -29,11 +28,11 @@ struct rst_table {
 
 /** @return the entry with this key, or NULL */
 void *rst_table_find(const struct rst_table *table, struct rst_str key);
-/** Only when no entry has its key. */
+/** Insert an entry whose key is not in the table. */
 void rst_table_insert(struct rst_table *table, struct rst_table_entry *entry);
-/** Only when it is in the table. The entry itself is the caller's to free. */
+/** Remove an entry that is in the table. The caller frees it. */
 void rst_table_remove(struct rst_table *table, struct rst_table_entry *entry);
-/** Empty the table; every entry is handed to free_entry. */
+/** Empty the table; free_entry is called for every entry. */
 void rst_table_clear(struct rst_table *table,
 		     void (*free_entry)(struct rst_table_entry *entry));
 

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pair is in the tree, by name, and in the list, oldest first. All have the
- * same time, so that the first of the list is the first to run out. A tree, as
- * strangers choose the names: lib/table.h is not for those.
+ * A pair of user and source is forgotten -> counted (its first failure) ->
+ * blocked (max_failures) -> forgotten (window_ms after the first failure, a
+ * successful sign-in, or max_pairs).
+ *
+ * A pair is in the tree, by its key, and in the list, oldest first. All have
+ * the same time, so the first of the list is the first to run out. It is a tree
+ * because strangers choose the names: lib/table.h is not for those.
  */
 #include "restante/throttle.h"
 
@@ -13,9 +17,11 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "restante/hold.h"
+
 #define NETWORK_MAX 64
-#define USER_MAX 512
-#define KEY_MAX (NETWORK_MAX + USER_MAX)
+/* the octets of a longer name do not count: no account has one */
+#define KEY_MAX (NETWORK_MAX + RST_HOLD_USER_MAX)
 
 struct pair {
 	TAILQ_ENTRY(pair) link;
@@ -70,7 +76,7 @@ void rst_throttle_free(struct rst_throttle **_t)
 	free(t);
 }
 
-/* Whoever has one IPv6 address has 2^64 of them. */
+/* The holder of one IPv6 address has 2^64 of them. */
 static size_t put_network(char *out, struct rst_str source)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -90,8 +96,8 @@ static struct rst_str make_key(char out[KEY_MAX], struct rst_str user,
 {
 	size_t n = put_network(out, source), i;
 
-	/* no part of an address in text form, and the binary one has eight
-	   octets: two pairs never have one key */
+	/* NUL stands in no address in text form, and the binary form always has
+	   eight octets: two pairs never share a key */
 	out[n++] = '\0';
 	for (i = 0; i < user.n && n < KEY_MAX; i++) {
 		char c = user.p[i];
@@ -169,9 +175,4 @@ void rst_throttle_clear(struct rst_throttle *t, struct rst_str user,
 
 	if (pair != NULL)
 		forget(t, pair);
-}
-
-size_t rst_throttle_count(const struct rst_throttle *t)
-{
-	return t->count;
 }

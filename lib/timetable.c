@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A user's entry is always in the table, by name, and in the heap, by time,
- * unless it is taken. The heap is binary, in an array; each entry knows its
- * place there, so that it can be moved when its time changes.
+ * An appointment is a user's entry:
+ *
+ *   waiting --_take--> taken --_set, _retry--> waiting
+ *   _set or _seen with nothing left: it is removed
+ *
+ * It is always in the table, by name, and in the list of readers; in the heap,
+ * by time, while it waits. The heap is binary, in an array. An appointment
+ * knows its place there, so that it can be moved when its time changes.
+ *
+ * Two memories keep a report from hiding what another knows:
+ *   noted    times noted while taken: the sweep may not have seen them, so they
+ *            still count at its end
+ *   unseen   times noted, or found by a sweep, since the last _watch: the one
+ *            who looks may not have seen them, so they still count at _seen
  */
 #include "restante/timetable.h"
 
@@ -22,8 +33,8 @@ struct appointment {
 	int64_t due;
 	size_t place; /* in the heap, unless it is taken */
 	bool taken;
-	int64_t noted;      /* while taken; or NOTHING_DUE */
-	int64_t unseen;     /* noted since the last _watch; or NOTHING_DUE */
+	int64_t noted;      /* or NOTHING_DUE */
+	int64_t unseen;     /* or NOTHING_DUE */
 	int64_t retry_secs; /* the last delay; 0: none */
 };
 
@@ -37,7 +48,7 @@ struct rst_timetable {
 	struct appointment **heap; /* no entry is due before its parent */
 	size_t heap_used;
 	size_t heap_alloc;
-	/* new ones at the front, where no reader comes */
+	/* new ones are inserted at the front, where no reader comes any more */
 	LIST_HEAD(, appointment) list;
 	LIST_HEAD(, rst_timetable_reader) readers;
 };
@@ -142,7 +153,7 @@ static struct appointment *make(struct rst_timetable *t, struct rst_str user,
 	ap->entry.key = (struct rst_str){ap->user, user.n};
 	ap->due = due;
 	ap->noted = NOTHING_DUE;
-	/* whoever looks just now has begun before this was known */
+	/* a look that runs now began before this was known */
 	ap->unseen = due;
 	rst_table_insert(&t->users, &ap->entry);
 	LIST_INSERT_HEAD(&t->list, ap, in_list);
@@ -201,7 +212,7 @@ void rst_timetable_note(struct rst_timetable *t, struct rst_str user,
 		move(t, ap, due);
 }
 
-/* @param due of all that is known */
+/* @param due the earliest of all that is known */
 static void set_appointment(struct rst_timetable *t, struct appointment *ap,
 			    int64_t due)
 {
@@ -221,7 +232,7 @@ void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
 		rst_timetable_note(t, user, due);
 		return;
 	}
-	/* whoever looks just now may have come to an end before this sweep */
+	/* a look that runs now may have seen the hold before this sweep */
 	ap->unseen = earlier(ap->unseen, due);
 	set_appointment(t, ap, earlier(due, ap->noted));
 }
@@ -254,7 +265,7 @@ void rst_timetable_seen(struct rst_timetable *t, struct rst_str user,
 {
 	struct appointment *ap = find(t, user);
 
-	/* who is sweeping knows better, or will look again */
+	/* a sweep that runs knows better, or will look again */
 	if (ap == NULL || ap->taken)
 		rst_timetable_note(t, user, due);
 	else if (due < 0 || ap->retry_secs == 0)

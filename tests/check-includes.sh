@@ -7,7 +7,9 @@
 #   plugin:   deliver | service | doveadm  -->  fallback --> hold --> common
 #
 # lib does no I/O; plugin knows Dovecot and not libevent; policyd and client
-# the other way round; OpenSSL stays in each program's tls files.
+# the other way round; OpenSSL stays in each program's tls files. The clock and
+# the log lines of policyd and client are headers, which lib and plugin do not
+# include.
 #
 # A file depends on the headers that it includes, and on the .c file of its
 # part, or of lib, that defines a function that it names. Files that depend on
@@ -35,7 +37,10 @@ existing() {
 {
 	forbid 'event|openssl/|confuse|dovecot|sys/(socket|stat|epoll)|netinet|unistd|fcntl|syslog|pthread|(sys/)?time\.h' \
 		'lib/ does no I/O and keeps no clock' \
-		$(existing lib include)
+		$(existing lib include | grep -v '/restante/\(clock\|log\)\.h$')
+	forbid 'restante/(clock|log)\.h' \
+		'the clock and the log are for policyd/ and client/' \
+		$(existing lib include plugin | grep -v '/restante/log\.h$')
 	forbid '\.\./|(plugin|policyd|client)/' \
 		'parts include each other only through include/restante' \
 		$(existing lib include client plugin policyd)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What policyd's two roles say to each other, over a SOCK_SEQPACKET pair: one
- * message a packet, typed, every field bounded. The core (answers Postfix,
- * keeps the registry, talks to Dovecot) trusts no worker (faces the Internet):
- * decoding refuses a message that goes the wrong way, an unknown type, a field
- * longer than its type allows, and octets left over.
+ * The messages between policyd's core and its workers, over a SOCK_SEQPACKET
+ * pair: one typed message in a packet, every field bounded. The core (answers
+ * Postfix, keeps the registry, talks to Dovecot) trusts no worker (faces the
+ * Internet): decoding refuses a message that goes the wrong way, an unknown
+ * type, a field longer than its type allows, and octets left over.
  *
  * Layout, little endian: u16 type, u16 verdict, u32 id, u64 session, i64 n[6],
  * then each of a, b and c: u32 length, octets. `session` is 0 in the types that
@@ -22,36 +22,37 @@
 #define RST_IPC_NUMBERS 6
 
 /**
- * How long a worker lets the client of a dismissed session answer (SETTLING)
- * before it closes the hold, and the core waits for it: while the client is not
- * silent for longer than QUIET_MS, and for SETTLE_MS in all.
+ * How long the client of a dismissed session may still answer (SETTLING): until
+ * it has been silent for QUIET_MS, and for SETTLE_MS in all. Then the worker
+ * closes the hold, for which the core waits. doc/protocol-xrestante.md,
+ * section 2.
  */
 #define RST_IPC_QUIET_MS 1000
 #define RST_IPC_SETTLE_MS 5000
 
 enum rst_ipc_type {
 	/* core -> worker */
-	/** a: hostname, b: congestion control; n: keepalive, reply time-out,
-	   sign-in time-out (all ms), connections at most, retry interval (ms).
-	   First of all, once. */
+	/** the first message, sent once. a: hostname, b: congestion control;
+	    n: keepalive, reply time-out, sign-in time-out (all ms), connections
+	    at most, retry interval (ms) */
 	RST_IPC_CONFIG = 1,
-	/** comes with a descriptor: certificate chain and key, PEM; a: keys
-	    for session tickets, octets */
+	/** with a descriptor: certificate chain and key, PEM; a: keys for TLS
+	    session tickets, octets */
 	RST_IPC_TLS,
-	/** a: SASL mechanisms now on offer, blank separated; "": none */
+	/** a: the SASL mechanisms on offer now, blank separated; "": none */
 	RST_IPC_MECHANISMS,
 	RST_IPC_AUTH_CHALLENGE, /**< session, id, a: base64 */
 	RST_IPC_AUTH_DONE,      /**< session, id, verdict */
 	RST_IPC_ATRN_DONE,      /**< session, id, verdict; a: user */
-	/** session: something new may be held: ask for the hold */
+	/** session: mail may have arrived; ask with HOLD_OPEN */
 	RST_IPC_HELD,
-	/** session: comes with a descriptor of restante-hold, preamble written.
-	    Whatever HELD came before it is covered by the drain to come. */
+	/** session; with a descriptor of restante-hold, preamble written. The
+	    drain to come covers every HELD that came before. */
 	RST_IPC_HOLD,
-	RST_IPC_HOLD_FAILED, /**< session: not now; ask again later */
-	RST_IPC_DISMISS,     /**< session, a: text. Close hold and client. */
-	RST_IPC_SHUTDOWN,    /**< dismiss everybody and exit */
-	RST_IPC_PING,        /**< to be answered with PONG */
+	RST_IPC_HOLD_FAILED, /**< session: no hold now; ask again later */
+	RST_IPC_DISMISS,     /**< session, a: text; close hold and client */
+	RST_IPC_SHUTDOWN,    /**< dismiss every session and exit */
+	RST_IPC_PING,        /**< answer with PONG */
 
 	/* worker -> core */
 	/** session, id; a: mechanism, b: initial response, c: remote IP
@@ -60,16 +61,16 @@ enum rst_ipc_type {
 	RST_IPC_AUTH_CONTINUE, /**< session, id, a: base64 */
 	RST_IPC_AUTH_CANCEL,   /**< session */
 	RST_IPC_ATRN,          /**< session, id, a: domains */
-	/** session: wants a descriptor of its user's hold */
+	/** session: send a descriptor of its user's hold */
 	RST_IPC_HOLD_OPEN,
-	/** session: has closed it. The next may be opened for this user.
-	    n[0]: 1 when n[1] is said: when what was left falls due, seconds
-	    since 1970; 0: nothing was left */
+	/** session: the descriptor is closed, and another session of this user
+	    may get one. n[0]: 1 when n[1] is given: when the mail that was left
+	    falls due, seconds since 1970; 0: none was left */
 	RST_IPC_HOLD_CLOSED,
-	RST_IPC_CLOSED, /**< session: has ended; its number never comes again */
+	RST_IPC_CLOSED, /**< session: it has ended; the number is not reused */
 	RST_IPC_PONG,
-	/** session: is dismissed, its client still owes
-	    answers, which count. HOLD_CLOSED follows. */
+	/** session: it is dismissed, and its client still owes answers, which
+	    count. HOLD_CLOSED follows. */
 	RST_IPC_SETTLING,
 };
 
@@ -88,7 +89,7 @@ struct rst_ipc {
 };
 
 /**
- * @param msg fields that its type does not have may be left all zero
+ * @param msg a field that its type does not have may be left all zero
  * @return octets written; RST_ELIMIT: a field is too long for its type
  */
 ssize_t rst_ipc_encode(const struct rst_ipc *msg, char out[RST_IPC_MAX]);

@@ -2,10 +2,10 @@
 /**
  * One log line: "message: key=value key=value".
  *
- * A value that holds a blank, '"' or '=' or is empty is put between quotes;
- * control characters (C1 too), '"' and '\\' are written as \xNN. UTF-8 is let
- * through where it is well formed. A line is cut at RST_LOGLINE_MAX, with "..."
- * at its end. Nothing is allocated.
+ * A value that is empty, or has a blank, '"' or '=', stands between quotes.
+ * Control characters (C1 too), '"' and '\\' are written as \xNN; well-formed
+ * UTF-8 stays. A line is cut at RST_LOGLINE_MAX, with "..." at its end. Nothing
+ * is allocated.
  */
 #ifndef RESTANTE_LOGLINE_H
 #define RESTANTE_LOGLINE_H
@@ -21,7 +21,7 @@ struct rst_logline {
 	bool is_cut;    /**< nothing more fits */
 };
 
-/** @param message our own words, "session opened"; escaped all the same */
+/** Begin a line. @param message "session opened"; it is escaped too */
 void rst_logline_begin(struct rst_logline *line, const char *message);
 void rst_logline_str(struct rst_logline *line, const char *key,
 		     struct rst_str value);
@@ -33,11 +33,12 @@ void rst_logline_i64(struct rst_logline *line, const char *key, int64_t value);
 #define RST_LOGLINE_HEAD_MAX 128
 
 /**
- * What comes before a line where nobody else says it:
- * "2023-11-26T10:00:00.123Z core[77] error: ". Cut at its end if need be.
+ * Format the head of a line, where no syslog adds one:
+ * "2023-11-26T10:00:00.123Z core[77] error: ". Cut at its end if it is too
+ * long.
  *
- * @param wall_ms since 1970, not before
- * @param level   severity of RFC 5424, as syslog(3) has it
+ * @param wall_ms milliseconds since 1970, not negative
+ * @param level   severity of RFC 5424, as in syslog(3)
  */
 void rst_logline_head(char head_r[RST_LOGLINE_HEAD_MAX], int64_t wall_ms,
 		      const char *who, int pid, int level);

@@ -11,7 +11,7 @@
 #include "restante/status.h"
 #include "restante/str.h"
 
-/** A request longer than this is nobody's. */
+/** No Postfix sends a longer request. */
 #define RST_POLICY_REQUEST_MAX 65536
 
 /** Views into the buffer; an attribute that was not sent has n == 0. */
@@ -23,12 +23,12 @@ struct rst_policy_request {
 	struct rst_str client_name;
 	struct rst_str helo_name;
 	struct rst_str queue_id; /**< empty for the first recipient at RCPT */
-	struct rst_str instance; /**< the same for a whole transaction */
+	struct rst_str instance; /**< one for a whole transaction */
 	struct rst_str sender;
 	struct rst_str recipient; /**< before aliases, unquoted, case kept */
 	struct rst_str recipient_count;
 	struct rst_str sasl_username;
-	struct rst_str size; /**< decimal octets, "0" when not known */
+	struct rst_str size; /**< decimal octets; "0": not known */
 	struct rst_str policy_context;
 };
 
@@ -54,24 +54,24 @@ enum rst_policy_action {
 };
 
 /**
- * The whole answer, "action=...\n\n", a static string: one write. Its words
- * are those that a server without Restante uses, and do not depend on whether
+ * The whole answer, "action=...\n\n", a static string, to be sent in one write.
+ * A server without Restante uses the same words, so they do not tell whether
  * the recipient is enrolled.
  */
 struct rst_str rst_policy_answer(enum rst_policy_action action);
 
-/** One connection from Postfix. */
+/** Of one connection from Postfix. */
 struct rst_policy_session_limits {
-	int64_t answer_timeout_ms; /**< an open question is then DUNNO */
+	int64_t answer_timeout_ms; /**< then an open question gets DUNNO */
 };
 
-/** A peer that leaves more answers than this unread is given up. */
+/** Octets of answers that Postfix may leave unread; more: RST_ELIMIT. */
 #define RST_POLICY_OUTPUT_MAX 65536
 
 struct rst_policy_ask {
 	uint32_t id;
-	/** views into the octets taken, until the answer (also the one by
-	    time-out) */
+	/** views into the octets taken, valid until the answer (also the one
+	    after a time-out) */
 	const struct rst_policy_request *request;
 };
 
@@ -81,9 +81,9 @@ struct rst_policy_session *
 rst_policy_session_new(const struct rst_policy_session_limits *limits);
 void rst_policy_session_free(struct rst_policy_session **s);
 /**
- * Takes one whole request at most, and none while one is unanswered. Nothing
- * is copied: what was taken stays where and as it is until the question is
- * answered. What was not taken is to be given again.
+ * Take one whole request at most, and none while one is unanswered. Nothing is
+ * copied: the caller keeps the octets taken where and as they are until the
+ * question is answered. Octets not taken are to be given again.
  *
  * @return octets taken; 0: more needed, or a question is open; RST_EPROTO,
  *         RST_ELIMIT: close
@@ -92,8 +92,8 @@ ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
 				size_t len, int64_t now_ms);
 bool rst_policy_session_next(struct rst_policy_session *s,
 			     struct rst_policy_ask *ask_r);
-/** A second answer, or one that came after the time-out, is ignored. `id` is
-    never 0. */
+/** Answer a question. A second answer, or one after the time-out, is ignored.
+    `id` is never 0. */
 void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
 			       enum rst_policy_action action);
 const char *rst_policy_session_output(const struct rst_policy_session *s,

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * ODMR provider: what policyd says to a client until the turnaround.
+ * ODMR provider: policyd's side of the connection until the turnaround.
  *
  * The client sees an SMTP server that knows EHLO, AUTH, ATRN, NOOP, RSET and
- * QUIT (RFC 2645). After a granted ATRN the roles are reversed: the machine
- * has then ended, rst_provider_turned() is true, and rst_push takes over on
- * the same connection with whatever octets _recv did not take.
+ * QUIT. After a granted ATRN the roles are reversed: the machine has ended,
+ * rst_provider_turned() is true, and rst_push takes over on the same connection
+ * with the octets that _recv did not take.
  *
- * The connection is protected by TLS from its first octet. Sign-in is asked
- * of the caller, step by step; no password is kept here longer than it takes
- * to hand it on.
+ * The caller has TLS from the first octet. It decides about each step of the
+ * sign-in; a password is kept only until the caller has decided about it.
  *
- * Source: RFC 2645, RFC 4954, RFC 5321.
+ * Source: RFC 2645, RFC 4954, RFC 5321; the replies are in
+ * doc/protocol-xrestante.md, section 2.
  */
 #ifndef RESTANTE_PROVIDER_H
 #define RESTANTE_PROVIDER_H
@@ -26,8 +26,8 @@ struct rst_provider_limits {
 				     us */
 	int64_t command_timeout_ms;     /**< silence of the client: 421 */
 	int64_t session_timeout_ms;     /**< from _new to the turnaround: 421 */
-	unsigned int max_auth_failures; /**< then 421 */
-	unsigned int max_bad_commands;  /**< then 421 */
+	unsigned int max_auth_failures; /**< at this many: 421 */
+	unsigned int max_bad_commands;  /**< at this many: 421 */
 };
 
 enum rst_provider_event_type {
@@ -35,23 +35,23 @@ enum rst_provider_event_type {
 	    `initial`; has_initial false: the client sent none. Answer with
 	    _auth_continue() or _auth_done(). */
 	RST_PROVIDER_AUTH,
-	/** the client's next step, in `initial`; answer as for AUTH */
+	/** the client's response is in `initial`; answer as for AUTH */
 	RST_PROVIDER_AUTH_CONTINUE,
-	/** the client gave the exchange up ("*"); no answer */
+	/** the client gave up the exchange ("*"); no answer */
 	RST_PROVIDER_AUTH_CANCEL,
 	/** ATRN; answer with _atrn_done(). `domains` is the argument as sent,
 	    and may be empty. */
 	RST_PROVIDER_ATRN,
-	/** the connection is to be closed once the output is sent */
+	/** close the connection once the output is sent */
 	RST_PROVIDER_CLOSE,
 };
 
 struct rst_provider_event {
 	enum rst_provider_event_type type;
-	uint32_t id; /**< answers name it; a late answer is ignored */
+	uint32_t id; /**< an answer names it; a late answer is ignored */
 	struct rst_str mechanism;
-	/** base64 that was decoded and encoded anew, so it is well formed;
-	    empty for a "=" initial response. Until the next _recv. */
+	/** base64 in its canonical form; empty for the initial response "=".
+	    Valid until the next _recv. */
 	struct rst_str initial;
 	bool has_initial;
 	struct rst_str domains;
@@ -84,27 +84,15 @@ void rst_provider_auth_done(struct rst_provider *p, uint32_t id,
  */
 void rst_provider_atrn_done(struct rst_provider *p, uint32_t id,
 			    enum rst_verdict verdict, int64_t now_ms);
-/** Say 421 and close: shutting down, or a newer sign-in. text: one line. */
+/** Say 421 and close, before the turnaround. @param text one line */
 void rst_provider_close(struct rst_provider *p, const char *text);
 
 const char *rst_provider_output(const struct rst_provider *p, size_t *len_r);
 void rst_provider_sent(struct rst_provider *p, size_t n);
-/** The 250 to ATRN was queued: after the output, the roles are reversed. */
+/** Was the 250 to ATRN queued? After the output the roles are reversed. */
 bool rst_provider_turned(const struct rst_provider *p);
-/** When _tick wants to be called next; -1: no timer. */
+/** When to call _tick; -1: never. */
 int64_t rst_provider_deadline(const struct rst_provider *p);
 void rst_provider_tick(struct rst_provider *p, int64_t now_ms);
 
-/*
- * Replies, beside those above:
- *   greeting   220 hostname ESMTP Restante
- *   EHLO       250-hostname, PIPELINING is not offered, 250-AUTH <mechs>,
- *              250-ATRN, 250 ENHANCEDSTATUSCODES; HELO is answered 250 too,
- *              but AUTH then gets 503 5.5.1
- *   AUTH       twice: 503 5.5.1; unknown mechanism: 504 5.5.4; bad base64:
- *              501 5.5.2; "*": 501 5.7.0
- *   ATRN       before AUTH: 530 5.7.0 Authentication required
- *   MAIL, RCPT, DATA, BDAT, VRFY, ETRN, ...: 502 5.5.1; unknown: 500 5.5.2
- *   QUIT       221 2.0.0 and CLOSE
- */
 #endif

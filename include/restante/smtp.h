@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * SMTP octets: command lines, paths, parameters, replies. A codec: nothing is
- * kept between calls and every view points into the caller's buffer.
+ * A codec for SMTP: command lines, paths, parameters, replies. It keeps nothing
+ * between calls, and every view points into the caller's buffer.
  * Source: RFC 5321 sections 2.3.8, 4.1, 4.2; RFC 3463; RFC 3461 section 4.
  */
 #ifndef RESTANTE_SMTP_H
@@ -12,7 +12,7 @@
 #include "restante/status.h"
 #include "restante/str.h"
 
-/** RFC 5321 4.5.3.1.4, plus what extensions add; with CRLF */
+/** RFC 5321 4.5.3.1.4, and what extensions add; with CRLF */
 #define RST_SMTP_LINE_MAX 2048
 /** AUTH lines: RFC 4954 section 4 asks for 12288 */
 #define RST_SMTP_AUTH_LINE_MAX 12288
@@ -49,9 +49,9 @@ struct rst_smtp_path {
 /**
  * Parse the arguments of MAIL or RCPT.
  *
- * @param keyword RST_STR("FROM:") or RST_STR("TO:"); case does not matter,
- *        blanks after the colon are borne
- * @return 0; RST_EPROTO: another syntax; RST_ELIMIT: address too long
+ * @param keyword RST_STR("FROM:") or RST_STR("TO:"); case does not matter, and
+ *        blanks after the colon are accepted
+ * @return 0; RST_EPROTO: bad syntax; RST_ELIMIT: address too long
  */
 int rst_smtp_path_parse(struct rst_str args, struct rst_str keyword,
 			struct rst_smtp_path *path_r);
@@ -59,50 +59,52 @@ int rst_smtp_path_parse(struct rst_str args, struct rst_str keyword,
 /**
  * Take the next parameter off *params.
  *
- * @param value_r empty where there was no '='
- * @return 1, 0 at the end, RST_EPROTO on a malformed keyword or value
+ * @param value_r empty without '='
+ * @return 1; 0: no more; RST_EPROTO: a malformed keyword or value
  */
 int rst_smtp_param_next(struct rst_str *params, struct rst_str *keyword_r,
 			struct rst_str *value_r);
 
 /**
- * May this stand between < and > on a command line? No control character, no
- * blank or angle bracket outside a quoted string, no longer than
- * RST_SMTP_ADDRESS_MAX. Empty is valid. UTF-8 is let through (RFC 6531).
+ * May this stand between < and > on a command line? It has no control
+ * character, no blank or angle bracket outside a quoted string, and at most
+ * RST_SMTP_ADDRESS_MAX octets. Empty is valid, and so is UTF-8 (RFC 6531).
  */
 bool rst_smtp_address_valid(struct rst_str address);
-/** Does it hold an octet above 127, so that it needs SMTPUTF8? */
+/** Does the address need SMTPUTF8, for an octet above 127? */
 bool rst_smtp_address_is_utf8(struct rst_str address);
 
 struct rst_smtp_reply {
 	unsigned int code;       /**< 200..599 */
-	struct rst_str enhanced; /**< "5.7.1", or empty: RFC 3463 */
+	struct rst_str enhanced; /**< RFC 3463, "5.7.1"; may be empty */
 	struct rst_str text;     /**< of the last line, without codes */
-	struct rst_str lines;    /**< whole, for rst_smtp_reply_line() */
+	struct rst_str lines;    /**< all, for rst_smtp_reply_line() */
 };
 
 /**
  * Parse one reply, of one or many lines.
  *
  * @param max octets that a whole reply may have
- * @return octets used; 0: more input needed; RST_ELIMIT; RST_EPROTO: no
- *         reply, or lines with different codes
+ * @return octets used; 0: more input needed; RST_ELIMIT: longer than max;
+ *         RST_EPROTO: no reply, or lines with different codes
  */
 ssize_t rst_smtp_reply_parse(const char *buf, size_t len, size_t max,
 			     struct rst_smtp_reply *reply_r);
 
-/** Take the text of the next line of reply->lines, codes cut off as "250-". */
+/** Take the next line of reply->lines. @param text_r without its "250-"
+    @return false: no more */
 bool rst_smtp_reply_line(struct rst_str *lines, struct rst_str *text_r);
 
 /**
- * xtext, RFC 3461 section 4: graphic ASCII except '+' and '=' stands for
- * itself, everything else is +XX.
+ * Write xtext, RFC 3461 section 4: graphic ASCII except '+' and '=' stands for
+ * itself, every other octet is +XX.
  *
  * @param out room for 3 * s.n octets
  * @return octets written; not terminated
  */
 size_t rst_xtext_encode(struct rst_str s, char *out);
-/** @param out room for s.n octets. @return octets written, or RST_EPROTO */
+/** Read xtext. @param out room for s.n octets
+    @return octets written, or RST_EPROTO */
 ssize_t rst_xtext_decode(struct rst_str s, char *out);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/** What went wrong, and so what to do about it. */
+/** Failures, named by what the caller does about them, and verdicts. */
 #ifndef RESTANTE_STATUS_H
 #define RESTANTE_STATUS_H
 
 /**
- * Functions that can fail return a value >= 0 for success, or one of these.
- * Each value says what the caller does next.
+ * A function that can fail returns a value >= 0 for success, or one of these.
+ * Each says what the caller does next.
  */
 enum rst_status {
 	/** the peer broke the protocol: close the connection */
@@ -18,7 +18,7 @@ enum rst_status {
 	RST_EPERM = -4,
 };
 
-/** How somebody's question was decided: sign-in, storing, handing over. */
+/** The answer to a sign-in, an ATRN, or a message sent. */
 enum rst_verdict {
 	RST_VERDICT_OK,
 	/** no, but try again later */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** Views of octets, and memory that never fails. */
+/** Views of octets, and allocation that never fails. */
 #ifndef RESTANTE_STR_H
 #define RESTANTE_STR_H
 
@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /**
- * A view of octets that somebody else owns: p is never NULL, and the octets
+ * A view of octets that another object owns: p is never NULL, and the octets
  * are not terminated. Each header says until when its views live.
  */
 struct rst_str {
@@ -16,7 +16,7 @@ struct rst_str {
 	size_t n;
 };
 
-/** A view of a string literal; also good as an initializer. */
+/** A view of a string literal; may be used as an initializer. */
 #define RST_STR(literal) ((struct rst_str){"" literal, sizeof(literal) - 1})
 
 /** A view of a terminated string; NULL gives the empty view. */
@@ -26,13 +26,22 @@ bool rst_str_eq(struct rst_str a, struct rst_str b);
 bool rst_str_case_eq(struct rst_str a, struct rst_str b);
 bool rst_str_case_starts(struct rst_str s, struct rst_str prefix);
 /**
- * Take the part of *rest before the first `sep`; *rest is then what follows it.
- * @return false when *rest was used up (a last part without `sep` is taken;
- *         rest->p is then NULL-safe: {"", 0} with the next call false)
+ * Take the part of *rest before the first `sep`, or all of it; *rest is then
+ * what follows the `sep`, or the empty view.
+ * @return false: *rest was empty
  */
 bool rst_str_split(struct rst_str *rest, char sep, struct rst_str *part_r);
-/** Decimal digits only, at least one. @return false when not, or too large */
+/** Read decimal digits, at least one.
+    @return false: another octet, or too large */
 bool rst_str_to_u64(struct rst_str s, uint64_t *value_r);
+/**
+ * Find a word among words that blanks separate. ASCII case does not matter.
+ * @param found_r the word as it stands there
+ */
+bool rst_str_find_word(struct rst_str words, struct rst_str word,
+		       struct rst_str *found_r);
+/** Replace every octet that is not printable ASCII by '?'. */
+void rst_printable(char *s);
 /** A terminated copy, to be freed with free(). */
 char *rst_str_dup(struct rst_str s);
 

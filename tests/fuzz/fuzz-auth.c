@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What Dovecot's auth service says, with three sign-ins open: however the
- * input is cut into pieces, the events and what we say must be the same. An OK
- * is only believed with a name, and what goes out is whole lines of ours.
+ * The input is what Dovecot's auth service says, with three sign-ins open.
+ * However it is cut into pieces, the events and the output must be the same.
+ * An OK counts only with a user name, and the output is whole lines of ours.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
  *	tests/fuzz/fuzz-auth.c lib/auth.c lib/auth-line.c lib/table.c
@@ -81,7 +81,7 @@ static ssize_t offer(struct rst_auth *auth, const char *input, size_t *start,
 	ssize_t taken;
 
 	do {
-		/* a copy of its own, so that ASan sees what is read beyond */
+		/* a copy, so that ASan sees a read beyond its end */
 		char *copy = rst_malloc(end - *start);
 
 		memcpy(copy, input + *start, end - *start);
@@ -94,7 +94,7 @@ static ssize_t offer(struct rst_auth *auth, const char *input, size_t *start,
 	return taken;
 }
 
-/* What happened, in a string of octets; to be cleared. */
+/* @return the events and the output as octets, to be cleared */
 static struct rst_buf run(const char *input, size_t size, size_t piece)
 {
 	static const struct rst_auth_limits limits = {1, 1000, 1000, 3, 50, 2};
@@ -130,7 +130,7 @@ static void whole_equals_cut(const char *input, size_t size)
 	rst_buf_clear(&whole);
 }
 
-/* As it is, and again behind a good handshake, which is hard to guess. */
+/* The input alone, and behind a good handshake, which is hard to guess. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct rst_buf input = {0};

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The envelope field: cut anywhere it reads as whole, and what was read is
- * read again from what is written of it.
+ * The input is a message that may begin with an envelope field. Cut anywhere,
+ * it is parsed as the whole is. An envelope that was parsed is formatted, and
+ * parsed again as the same.
+ *
+ * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
+ *	tests/fuzz/fuzz-envelope.c lib/envelope.c lib/smtp.c lib/buf.c lib/str.c
  */
 #include "restante/envelope.h"
 
@@ -16,7 +20,7 @@ static void check(bool holds)
 		abort();
 }
 
-/* The first answer that is not "more". Of a long input, 256 cuts. */
+/* @return the first result that is not "more"; a long input is cut 256 times */
 static ssize_t parse_cut(const char *buf, size_t size)
 {
 	size_t step = size / 256 + 1, cut = 0;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages between core and worker: there is one way to write each, so that
- * what was decoded is encoded to the same octets. An input that starts with
- * "hex:" is hexadecimal, for a corpus that can be read.
+ * The input is a message between core and worker. There is one way to write
+ *each message: a decoded one is encoded to the same octets. An input that
+ *starts with "hex:" is hexadecimal, so that people can read the corpus.
+ *
+ * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude
+ *	tests/fuzz/fuzz-ipc.c lib/ipc.c lib/str.c
  */
 #include "restante/ipc.h"
 
@@ -58,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size = from_hex(data + 4, size - 4, buf);
 	else if (size > 0)
 		memcpy(buf, data, size);
-	/* exactly as long, so that ASan sees a read behind the end */
+	/* a copy, so that ASan sees a read beyond its end */
 	buf = rst_realloc(buf, size);
 	check_decode(buf, size, RST_IPC_TO_CORE);
 	check_decode(buf, size, RST_IPC_TO_WORKER);

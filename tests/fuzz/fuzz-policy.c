@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests of Postfix, answered one after the other: however the input is cut
- * into pieces, what was understood and what was answered must be the same.
+ * The input is requests of Postfix, answered one after the other. However it is
+ * cut into pieces, the requests as parsed and the answers must be the same.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
  *	tests/fuzz/fuzz-policy.c lib/policy.c lib/policy-session.c lib/buf.c
@@ -40,7 +40,7 @@ static void decide(struct rst_policy_session *session,
 					 (RST_POLICY_NO_SUCH_MAILBOX + 1)));
 }
 
-/* Offer [start, end) until nothing more is taken. */
+/* Offer the octets from start to end until no more are taken. */
 static ssize_t offer(struct rst_policy_session *session, const char *input,
 		     size_t *start, size_t end, struct rst_buf *story)
 {
@@ -48,7 +48,7 @@ static ssize_t offer(struct rst_policy_session *session, const char *input,
 	ssize_t taken;
 
 	do {
-		/* a copy of its own, so that ASan sees what is read beyond */
+		/* a copy, so that ASan sees a read beyond its end */
 		char *copy = rst_malloc(end - *start);
 
 		memcpy(copy, input + *start, end - *start);
@@ -61,7 +61,7 @@ static ssize_t offer(struct rst_policy_session *session, const char *input,
 	return taken;
 }
 
-/* What happened, in a string of octets; to be cleared. */
+/* @return the requests and the answers as octets, to be cleared */
 static struct rst_buf run(const char *input, size_t size, size_t piece)
 {
 	static const struct rst_policy_session_limits limits = {1000};

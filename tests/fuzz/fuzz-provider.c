@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The provider's whole conversation: cut into pieces, it must be the same.
- * The first line of the input says how questions are answered (see
- * provider-run.h); the rest is what the client sends.
+ * The first line of the input says how the provider's questions are answered
+ * (see provider-run.h); the rest is what the client sends. However that is cut
+ * into pieces, the whole conversation must be the same.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib -Itests/unit
  *	tests/fuzz/fuzz-provider.c lib/provider.c lib/base64.c lib/smtp.c
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		free(cut);
 	}
-	/* nobody signs in, and nobody turns, whom the caller refused */
+	/* the caller has to confirm the sign-in and ATRN before a turn */
 	if (strchr(answers, 'o') == NULL &&
 	    (strstr(whole, "\r\n235") != NULL ||
 	     strstr(whole, ">235") != NULL || strstr(whole, "<ATRN") != NULL))

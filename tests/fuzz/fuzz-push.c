@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a client says after the turnaround, cut into pieces: the same commands
- * and the same results. A '~' ends what the client sends before policyd's
- * commands leave; messages of all sizes are pushed for as long as it lasts.
+ * The input is what a client says after the turnaround. However it is cut into
+ * pieces, the commands and the results must be the same. A '~' ends a part that
+ * the client sends before policyd's commands leave. Messages of all sizes are
+ * pushed as long as the input lasts.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
- *	tests/fuzz/fuzz-push.c lib/push.c lib/push-reply.c lib/push-notice.c
- *	lib/smtp.c lib/buf.c lib/str.c
+ *	tests/fuzz/fuzz-push.c lib/push.c lib/push-notice.c lib/push-output.c
+ *	lib/push-reply.c lib/smtp.c lib/buf.c lib/str.c
  */
 #include "restante/push.h"
 #include "buf.h"

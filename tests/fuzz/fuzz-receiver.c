@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a server says after the turnaround, cut into pieces: the same messages
- * and the same replies. The first octet of the input says when and how
- * messages are answered.
+ * The first octet of the input says when and how messages are answered; the
+ *rest is what a server says after the turnaround. However that is cut into
+ *pieces, the messages and the replies must be the same.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
  *	tests/fuzz/fuzz-receiver.c lib/receiver.c lib/receiver-command.c
- *	lib/smtp.c lib/buf.c lib/str.c
+ *	lib/receiver-transaction.c lib/smtp.c lib/buf.c lib/str.c
  */
 #include "restante/receiver.h"
 #include "buf.h"
@@ -37,7 +37,7 @@ static void log_event(struct run *run, const struct rst_receiver_event *ev)
 {
 	if (ev->type == RST_RECEIVER_OCTETS && ev->octets.n == 0)
 		abort();
-	/* octets come in as many events as the network likes */
+	/* the cuts decide how many events the octets come in */
 	if (ev->type != RST_RECEIVER_OCTETS || run->octets_of != ev->ticket)
 		rst_buf_printf(&run->events, "<%d %u ", (int)ev->type,
 			       ev->ticket);
@@ -72,7 +72,7 @@ static void pull(struct run *run)
 	}
 }
 
-/* The last first, so that replies have to wait for each other. */
+/* Answer the last message first, so that replies have to wait. */
 static bool answer_all(struct run *run)
 {
 	bool any = run->ended_count > 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The SMTP codec: what is taken from a piece is what is taken from the whole,
- * views stay inside, and what was parsed may be written again.
+ * The SMTP codec: a piece of the input is parsed as the whole is, views stay
+ * inside the input, and what was parsed may be written again.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude
  *	tests/fuzz/fuzz-smtp.c lib/smtp.c lib/str.c
@@ -54,7 +54,7 @@ static ssize_t parse_reply(const char *buf, size_t n)
 	return used;
 }
 
-/* Offered more and more: nothing, and then what the whole gives. */
+/* Offer more and more: nothing is taken, and then what the whole gives. */
 static void check_cuts(ssize_t (*parse)(const char *buf, size_t n),
 		       const char *buf, size_t size)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Calls that put something on disk, counted as steps: at a chosen one the
- * program ends, or the call fails. Link with
+ * Counts the calls that write to disk as steps. At a chosen step the program
+ * ends, or the call fails. Link with
  *   -Wl,--wrap=write,--wrap=pwrite,--wrap=fsync,--wrap=fdatasync
  *   -Wl,--wrap=renameat,--wrap=unlinkat,--wrap=fallocate
  *   -Wl,--wrap=sync_file_range
- * Also a temporary directory. For one test program's .c file.
+ * Also makes a temporary directory. Only one .c file of a test includes this.
  */
 #ifndef FAULT_H
 #define FAULT_H
@@ -23,18 +23,18 @@
 #include "test-util.h"
 
 static int fault_step, fault_crash_at, fault_fail_at, fault_errno;
-static bool fault_for_good; /* what comes after fault_fail_at fails, too */
-/* These are no steps: each write(), or fallocate(), fails with ENOSPC. */
+static bool fault_for_good; /* all steps after fault_fail_at fail, too */
+/* Not counted as steps: each write(), or fallocate(), fails with ENOSPC. */
 static bool fault_disk_full, fault_no_reserve;
 static int fault_write_back; /* errno of each sync_file_range(), no step too */
 
-/* No exit: nothing is to be run, flushed or checked for leaks. */
+/* No exit(): no handler runs, no stream is flushed, no leak is looked for. */
 static inline void fault_crash(void)
 {
 	(void)kill(getpid(), SIGKILL);
 }
 
-/* @return whether the call is to fail */
+/* @return whether the call has to fail */
 static inline bool fault_next(void)
 {
 	fault_step++;
@@ -110,7 +110,7 @@ ssize_t __wrap_write(int fd, const void *buf, size_t n)
 	return fault_next() ? -1 : __real_write(fd, buf, n);
 }
 
-/* What fails has written its first half. */
+/* A write that fails has written its first half. */
 ssize_t __wrap_pwrite(int fd, const void *buf, size_t n, off_t offset)
 {
 	if (!fault_next())
@@ -159,7 +159,7 @@ static inline void temp_dir_remove(void)
 	ck_assert_int_eq(system(command), 0);
 }
 
-/* "temp_dir/name"; the four last results stay. */
+/* @return "temp_dir/name"; the last four results stay valid */
 static inline const char *temp_path(const char *name)
 {
 	static char paths[4][512];
@@ -179,7 +179,7 @@ static inline void temp_write(const char *name, const char *p, size_t n)
 	ck_assert_int_eq(fclose(file), 0);
 }
 
-/* @return octets of a file, terminated, to be freed */
+/* @return the octets of a file, terminated; free() them */
 static inline char *temp_read(const char *path, size_t *n_r)
 {
 	FILE *file = fopen(path, "r");
@@ -191,7 +191,8 @@ static inline char *temp_read(const char *path, size_t *n_r)
 	return buf;
 }
 
-/* Files of temp_dir/sub whose name contains `part`; *path_r is one. */
+/* @return the number of files of temp_dir/sub whose names contain `part`;
+   *path_r is one of them */
 static inline unsigned int temp_count(const char *sub, const char *part,
 				      char path_r[1024])
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Drive a provider through one conversation and write down what was to be
- * seen, for the unit test and the fuzzer alike: the network's cuts may not
- * change a word of it.
+ * Drives a provider through one conversation and writes a log of it, for the
+ * unit test and the fuzzer: the network's cuts must not change a word of the
+ * log.
  */
 #ifndef PROVIDER_RUN_H
 #define PROVIDER_RUN_H
@@ -22,8 +22,8 @@
 
 struct provider_run {
 	struct rst_provider *provider;
-	/** what the caller says to each question in turn, the last for ever:
-	    'o' OK, 't' TEMPFAIL, 'r' REFUSED, 'c' a challenge, '-' nothing */
+	/** the caller's answers to the questions in turn, the last for ever:
+	    'o' OK, 't' TEMPFAIL, 'r' REFUSED, 'c' a challenge, '-' none */
 	const char *answers;
 	struct rst_buf input; /* not taken yet */
 	struct rst_buf log;
@@ -84,7 +84,7 @@ static inline void provider_run_event(struct provider_run *run,
 		provider_run_answer(run, ev);
 }
 
-/** What a driver does when octets have come, or an answer. */
+/** Do what a driver does when octets or an answer have come. */
 static inline void provider_run_pump(struct provider_run *run)
 {
 	struct rst_provider_event ev;
@@ -94,8 +94,8 @@ static inline void provider_run_pump(struct provider_run *run)
 	do {
 		struct rst_str input = rst_buf_view(&run->input);
 
-		/* of exactly that size, so that a sanitizer sees any octet
-		   too far, and gone afterwards, as in a driver */
+		/* a copy, so that ASan sees a read beyond its end, and freed
+		   afterwards, as in a driver */
 		copy = rst_malloc(input.n);
 		memcpy(copy, input.p, input.n);
 		taken = rst_provider_recv(run->provider, copy, input.n, 0);
@@ -130,7 +130,7 @@ static inline void provider_run_feed(struct provider_run *run, const char *p,
 	provider_run_pump(run);
 }
 
-/** Write down how it ended. @return the log, to be freed with free() */
+/** Log the end. @return the log; free() it */
 static inline char *provider_run_end(struct provider_run *run)
 {
 	char *log;

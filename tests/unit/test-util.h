@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** What every Check test needs. */
+/** Helpers of all Check tests. */
 #ifndef TEST_UTIL_H
 #define TEST_UTIL_H
 

@@ -2,7 +2,7 @@
 #include "backoff.h"
 #include "test-util.h"
 
-/* By chance nothing is added, or all of it; by step. */
+/* Each wait with the least and with the largest random part. */
 static const int64_t least[] = {500,   1000,  2000,   4000,   8000,  16000,
 				32000, 64000, 128000, 150000, 150000};
 static const int64_t most[] = {999,   1999,   3999,   7999,   15999, 31999,
@@ -24,14 +24,15 @@ START_TEST(test_doubles)
 }
 END_TEST
 
-/* A server that restarts has all back within a minute, and not at once. */
+/* After a restart of the server all clients are back within a minute, and not
+   all at once. */
 START_TEST(test_dismissed)
 {
 	struct backoff low = {0}, high = {0};
 
 	ck_assert_int_eq(backoff_dismissed_ms(&low, 0), 5000 + 500);
 	ck_assert_int_eq(backoff_dismissed_ms(&high, UINT32_MAX), 29999 + 999);
-	/* two machines with one account: longer each time */
+	/* two machines with one account: the wait grows each time */
 	ck_assert_int_eq(backoff_dismissed_ms(&low, 0), 5000 + 1000);
 	ck_assert_int_eq(backoff_next_ms(&low, 0), 2000);
 }

@@ -92,7 +92,7 @@ START_TEST(test_command_line_wins)
 }
 END_TEST
 
-/* The usual file need not be there; what is in it counts. */
+/* The usual file need not exist; if it does, its settings count. */
 START_TEST(test_usual_file)
 {
 	char user[] = "me", server[] = "mx:1", password[] = "p";
@@ -163,7 +163,7 @@ START_TEST(test_wrong)
 }
 END_TEST
 
-/* All wrong values are told, not only the first. */
+/* All wrong values are reported, not only the first. */
 START_TEST(test_two_wrong)
 {
 	ck_assert_ptr_null(
@@ -182,7 +182,7 @@ START_TEST(test_not_set)
 }
 END_TEST
 
-/* As in a system service: then places are to be named in full. */
+/* Without HOME, as in a system service, paths have to be full. */
 START_TEST(test_no_home)
 {
 	struct conf *conf;

@@ -11,9 +11,9 @@
 #include "fault.h"
 #include "server-conn.h"
 
-/* What the server waits for, and what it then says. */
+/* The server waits for a text, and then says another. */
 struct step {
-	const char *wait; /* in what the client has said since the last step */
+	const char *wait; /* text that the client says since the last step */
 	const char *say;
 };
 
@@ -42,7 +42,7 @@ struct step {
 #define HALF(id)                                         \
 	"MAIL FROM:<a@example.net> XRESTANTE=" id "\r\n" \
 	"RCPT TO:<me@example.org>\r\nBDAT 500 LAST\r\nabc"
-/* More than the store keeps in memory, and not the whole of it. */
+/* More than the store keeps in memory, and not a whole message. */
 #define X16(s) s s s s s s s s s s s s s s s s
 #define LARGE(id)                                              \
 	"MAIL FROM:<a@example.net> XRESTANTE=" id "\r\n"       \
@@ -282,7 +282,7 @@ static const struct script {
 	  END}},
 };
 
-/* How the server's octets come. */
+/* How the server's octets arrive. */
 enum pace {
 	WHOLE,
 	OCTETWISE,
@@ -292,7 +292,7 @@ enum pace {
 struct test {
 	const struct script *script;
 	const struct step *step;
-	const char *todo; /* octets of a step still to be said */
+	const char *todo; /* the octets of a step that are not said yet */
 	enum pace pace;
 	struct event_base *base;
 	struct bufferevent *server;
@@ -323,7 +323,7 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 
 static void run_script(struct test *test);
 
-/* The rest of what is to be said, or one octet and more at the next turn. */
+/* Say the rest of a step, or one octet and more at the next turn. */
 static void on_next_octet(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval now;
@@ -342,7 +342,7 @@ static void on_next_octet(evutil_socket_t fd, short what, void *arg)
 		run_script(test);
 }
 
-/* Has the client said it? Then that, and what was before, is taken off. */
+/* Did the client say it? Then take it, and all before it, off its octets. */
 static bool was_said(struct test *test, const char *text)
 {
 	struct evbuffer *input = bufferevent_get_input(test->server);
@@ -476,7 +476,8 @@ START_TEST(test_script)
 }
 END_TEST
 
-/* Turn the loop until it is said. @return all that was, until the next call */
+/* Run the loop until the client says it.
+   @return all that it said, valid until the next call */
 static const char *hear(struct test *test, int fd, const char *want)
 {
 	static char heard[2048];
@@ -504,7 +505,8 @@ static const char *exchange(struct test *test, int fd, const char *say,
 	return want == NULL ? "" : hear(test, fd, want);
 }
 
-/* Over a socket, until the client is ready for mail. @return our end of it */
+/* Run over a socket until the client is ready for mail.
+   @return the server's end of it */
 static int sign_in(struct test *test, bool once, int64_t gather_ms)
 {
 	const struct server_conn_settings settings = {
@@ -546,7 +548,8 @@ static void clean_up(struct test *test)
 	event_base_free(test->base);
 }
 
-/* What can still be read is not stored when its 250 would not be heard. */
+/* After a reset no message is stored, though it can still be read: its 250
+   would not be heard. */
 START_TEST(test_reset)
 {
 	struct test test = {.ended = false};
@@ -555,7 +558,7 @@ START_TEST(test_reset)
 
 	exchange(&test, fd, MESSAGE("one"), NULL);
 	if (!reset)
-		(void)shutdown(fd, SHUT_WR); /* it still listens */
+		(void)shutdown(fd, SHUT_WR); /* the server still reads */
 	else
 		(void)close(fd);
 	event_base_dispatch(test.base);
@@ -569,7 +572,7 @@ START_TEST(test_reset)
 }
 END_TEST
 
-/* In one go; the socket has room for it. */
+/* Send all at once; the socket has room for it. */
 static void say_messages(int fd, unsigned int from, unsigned int count)
 {
 	char *text = rst_malloc(count * 2048), *p = text;
@@ -585,7 +588,7 @@ static void say_messages(int fd, unsigned int from, unsigned int count)
 	free(text);
 }
 
-/* Turn the loop until so many are stored. */
+/* Run the loop until so many messages are stored. */
 static void await_stored(struct test *test, int fd, unsigned int count)
 {
 	char heard[4096], *p;
@@ -595,7 +598,7 @@ static void await_stored(struct test *test, int fd, unsigned int count)
 	while (count > 0) {
 		ck_assert_msg(left-- > 0, "%u are not stored", count);
 		(void)event_base_loop(test->base, EVLOOP_NONBLOCK);
-		/* whole lines: they are written in one go, and fit */
+		/* whole lines: one write brings them, and they fit */
 		n = recv(fd, heard, sizeof(heard) - 1, MSG_DONTWAIT);
 		heard[n < 0 ? 0 : n] = '\0';
 		for (p = heard; (p = strstr(p, "Stored\r\n")) != NULL; p++)
@@ -603,8 +606,8 @@ static void await_stored(struct test *test, int fd, unsigned int count)
 	}
 }
 
-/* What is to be read when the first has ended shares its syncs, however
-   libevent cuts it. See test_group_steps in test-store.c. */
+/* Messages that can be read when the first has ended share its syncs, however
+   libevent cuts the octets. See test_group_steps in test-store.c. */
 #define GROUP_MAX 64
 
 static const struct {
@@ -622,7 +625,7 @@ START_TEST(test_backlog)
 
 	fault_set(0, 0, 0);
 	say_messages(fd, 0, messages);
-	fault_step = 0; /* ours was a write as well */
+	fault_step = 0; /* the test's own write counted as well */
 	await_stored(&test, fd, messages);
 	ck_assert_uint_eq(temp_count("Maildir/new", "", NULL), messages);
 	ck_assert_uint_eq((unsigned int)fault_step, 3 * messages + 3 * groups);
@@ -631,7 +634,7 @@ START_TEST(test_backlog)
 }
 END_TEST
 
-/* Few files may be open: then few share their syncs. */
+/* Where few files may be open, few messages share their syncs. */
 START_TEST(test_few_files)
 {
 	struct rlimit few;
@@ -639,7 +642,7 @@ START_TEST(test_few_files)
 	int fd;
 
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &few), 0);
-	few.rlim_cur = 40; /* valgrind lets nobody change the other one */
+	few.rlim_cur = 40; /* valgrind does not let rlim_max be changed */
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
 	fd = sign_in(&test, false, 60000);
 	say_messages(fd, 0, 60);
@@ -649,8 +652,8 @@ START_TEST(test_few_files)
 }
 END_TEST
 
-/* The beginning of the next one is no reason to wait: nobody knows when the
-   rest of it comes. */
+/* The beginning of the next message is no reason to wait: its rest may come at
+   any time. */
 START_TEST(test_begun)
 {
 	struct test test = {.ended = false};
@@ -664,7 +667,7 @@ START_TEST(test_begun)
 }
 END_TEST
 
-/* There is always more to be read, and no end of it in sight. */
+/* More octets can be read all the time, without an end in sight. */
 START_TEST(test_endless)
 {
 	static const char octets[65536];
@@ -675,7 +678,7 @@ START_TEST(test_endless)
 	ssize_t n;
 
 	exchange(&test, fd, MESSAGE("one"), "Stored\r\n");
-	/* a message that is known is not written */
+	/* a known message is not written */
 	exchange(&test, fd,
 		 MESSAGE("two") "MAIL FROM:<a@example.net> XRESTANTE=one\r\n"
 				"RCPT TO:<me@example.org>\r\n"
@@ -693,7 +696,7 @@ START_TEST(test_endless)
 }
 END_TEST
 
-/* With `once`, what was announced may end in the middle of a group. */
+/* With `once` the announced messages may end in the middle of a group. */
 START_TEST(test_once_in_group)
 {
 	struct test test = {.ended = false};
@@ -715,7 +718,7 @@ START_TEST(test_once_in_group)
 }
 END_TEST
 
-/* Whoever shuts his side behind a QUIT has quit. */
+/* A server that shuts its side behind a QUIT has quit in order. */
 START_TEST(test_quit_and_shut)
 {
 	struct test test = {.ended = false};
@@ -733,7 +736,7 @@ START_TEST(test_quit_and_shut)
 }
 END_TEST
 
-/* Full from the first octet on: all that have ended are answered 452. */
+/* The disk is full from the first octet on: every message is answered 452. */
 START_TEST(test_group_disk_full)
 {
 	struct test test = {.ended = false};
@@ -759,7 +762,7 @@ static const struct {
 	const char *says, *want;
 	bool signed_in;
 } pipelined[] = {
-	/* the reply to EHLO is not given twice */
+	/* the client does not reply to EHLO twice */
 	{SERVER_HELLO "235 2.7.0 Ok\r\n250 2.0.0 Ok\r\nEHLO mx\r\n" MESSAGE(
 		 "one") "QUIT\r\n",
 	 "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n"
@@ -768,7 +771,7 @@ static const struct {
 	{SERVER_HELLO "535 5.7.8 No\r\n530 5.7.0 No\r\n", "QUIT\r\n", false},
 };
 
-/* All is said in one go, with what follows the turnaround. */
+/* The client says all at once, also its replies for after the turnaround. */
 START_TEST(test_pipelined)
 {
 	const struct server_conn_settings settings = {

@@ -59,7 +59,7 @@ static enum rst_verdict put(struct store *store, const char *id,
 #define NEW "Maildir/new"
 #define TMP "Maildir/tmp"
 
-/* The message below our three trace fields; to be freed. */
+/* @return the message below the client's three trace fields; free() it */
 static char *stored_body(const char *id, size_t *n_r)
 {
 	char path[1024], *octets, *body;
@@ -140,7 +140,7 @@ START_TEST(test_conversion)
 }
 END_TEST
 
-/* Larger than our buffer, with a CRLF across its end. */
+/* Larger than the store's buffer, with a CRLF across its end. */
 START_TEST(test_large)
 {
 	enum {
@@ -191,7 +191,7 @@ START_TEST(test_trace)
 }
 END_TEST
 
-/* An envelope adds no lines, whoever let it through. */
+/* An address with a line end in it adds no line to the header. */
 START_TEST(test_nasty_envelope)
 {
 	const struct store_envelope env = {
@@ -238,7 +238,7 @@ START_TEST(test_seen_twice)
 	}
 	ck_assert_uint_eq(temp_count(NEW, "", NULL), 1);
 	store_forget(store, RST_STR("twice"));
-	/* it sends it all the same: of a hold from a backup, for example */
+	/* the server sends it all the same: its hold is from a backup, say */
 	for (i = 0; i < 2; i++) {
 		ck_assert_int_eq(put(store, "twice", RST_STR("x")),
 				 RST_VERDICT_OK);
@@ -246,7 +246,7 @@ START_TEST(test_seen_twice)
 		store_free(&store);
 		store = open_store();
 	}
-	/* without an id nothing is known of a message */
+	/* a message without an id is always new */
 	put(store, "", RST_STR("x"));
 	put(store, "", RST_STR("x"));
 	ck_assert_uint_eq(temp_count(NEW, "", NULL), 3);
@@ -254,7 +254,7 @@ START_TEST(test_seen_twice)
 }
 END_TEST
 
-/* A file that was forgotten in order is none that a crash left. */
+/* A message forgotten in order is not taken for one that a crash left. */
 START_TEST(test_forgotten_stays_so)
 {
 	struct store *store = open_store();
@@ -311,7 +311,7 @@ static void begin_group(struct store *store, struct store_message *msgs[GROUP])
 	}
 }
 
-/* @return of how many the verdict was OK */
+/* @return how many verdicts were OK */
 static unsigned int end_group(struct store *store,
 			      struct store_message *msgs[GROUP])
 {
@@ -327,8 +327,8 @@ static unsigned int end_group(struct store *store,
 	return ok;
 }
 
-/* Of a commit: each file's fsync, each rename, and once for all of them the
-   directory's fsync, what is written to the log, and its fdatasync. */
+/* The steps of a commit: each file's fsync, each rename, and once for all the
+   directory's fsync, the write to the log, and its fdatasync. */
 START_TEST(test_group_steps)
 {
 	struct store *store = open_store();
@@ -344,8 +344,8 @@ START_TEST(test_group_steps)
 }
 END_TEST
 
-/* Another fsync of the file would say that all is well, as the kernel tells
-   of an error once: the file is thrown away, and the others are stored. */
+/* The kernel reports an error once, so another fsync of the file would succeed:
+   the file is thrown away, and the others are stored. */
 START_TEST(test_fsync_fails_in_group)
 {
 	static const int codes[] = {EIO, ENOSPC};
@@ -355,7 +355,7 @@ START_TEST(test_fsync_fails_in_group)
 	begin_group(store, msgs);
 	fault_set(0, 2, codes[_i]);
 	ck_assert_uint_eq(end_group(store, msgs), GROUP - 1);
-	/* an fsync each, an unlink, the renames, and three for all */
+	/* an fsync each, an unlink, the renames, and three for the group */
 	ck_assert_int_eq(fault_step, GROUP + 1 + GROUP - 1 + 3);
 	ck_assert_uint_eq(temp_count(NEW, "", NULL), GROUP - 1);
 	ck_assert_uint_eq(temp_count(NEW, "=b", NULL), 0);
@@ -378,7 +378,7 @@ static const struct {
 	{ENOSPC, false},
 };
 
-/* The fsync that follows may not tell of it any more. */
+/* The fsync that follows may not report this error again. */
 START_TEST(test_write_back_fails)
 {
 	bool harmless = write_backs[_i].harmless;
@@ -398,7 +398,7 @@ START_TEST(test_write_back_fails)
 }
 END_TEST
 
-/* What all of them share fails all of them. */
+/* A failure of a shared sync fails all messages of the group. */
 START_TEST(test_group_fails)
 {
 	struct store *store = open_store();
@@ -440,7 +440,7 @@ START_TEST(test_given_up)
 }
 END_TEST
 
-/* A reader has moved it, and the seen-log was lost with the power. */
+/* A reader moved the message to cur, and a power cut took the seen-log. */
 START_TEST(test_found_by_name)
 {
 	struct store *store = open_store();
@@ -473,8 +473,8 @@ START_TEST(test_found_by_name)
 }
 END_TEST
 
-/* The clock has gone back, by a minute or to 1970, and the program ended
-   before the log was written: the file is found all the same. */
+/* The clock went back, by a minute or to 1970, and the program ended before the
+   log was written: the next start finds the file all the same. */
 START_TEST(test_clock_went_back)
 {
 	char log[64];
@@ -496,7 +496,7 @@ START_TEST(test_clock_went_back)
 }
 END_TEST
 
-/* A line was lost among others: its message is found by name, however old. */
+/* A line in the middle was lost: its message is found by name, however old. */
 START_TEST(test_damaged_log)
 {
 	static const char bad[] = "\0\0\0\0\0\n";
@@ -513,7 +513,7 @@ START_TEST(test_damaged_log)
 		if (i == 0)
 			temp_write("Maildir/restante.seen", log,
 				   n + sizeof(bad) - 1);
-		store = open_store(); /* which mends it */
+		store = open_store(); /* mends the log */
 		ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
 		ck_assert_uint_eq(temp_count(NEW, "", NULL), 0);
 		store_free(&store);
@@ -521,7 +521,7 @@ START_TEST(test_damaged_log)
 }
 END_TEST
 
-/* As some file systems in user space answer an fsync of a directory. */
+/* Some file systems in user space answer an fsync of a directory like this. */
 START_TEST(test_directories_cannot_be_synced)
 {
 	struct store *store = open_store();
@@ -534,7 +534,7 @@ START_TEST(test_directories_cannot_be_synced)
 }
 END_TEST
 
-/* What failed, and whether to go on. */
+/* Failures, and whether the store is of use after them. */
 START_TEST(test_failed)
 {
 	struct store *store = open_store();
@@ -546,7 +546,7 @@ START_TEST(test_failed)
 	ck_assert_int_eq(store_failed(store), EIO);
 	ck_assert_int_eq(store_failed(store), 0);
 	ck_assert(!store_lacks_room(store));
-	/* there is no room for it, and some for others */
+	/* there is no room for this message, but for smaller ones */
 	fault_set(0, 1, ENOSPC);
 	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_TEMPFAIL);
 	ck_assert_int_eq(store_failed(store), 0);
@@ -556,7 +556,7 @@ START_TEST(test_failed)
 	ck_assert(store_has_room_again(store));
 	ck_assert(!store_lacks_room(store));
 	ck_assert(!store_has_room_again(store));
-	/* there is none at all */
+	/* there is no room at all */
 	fault_disk_full = true;
 	msg = begin(store, "a");
 	store_end(msg);
@@ -621,7 +621,7 @@ START_TEST(test_two_directories)
 	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
 	ck_assert_uint_eq(temp_count("state", "restante.seen", NULL), 1);
 	ck_assert_uint_eq(temp_count("Maildir", "restante.seen", NULL), 0);
-	/* the other program has another state directory, and no luck */
+	/* another program with another state directory is refused too */
 	ck_assert_ptr_null(try_open());
 	store_free(&store);
 }
@@ -634,7 +634,7 @@ START_TEST(test_no_maildir)
 }
 END_TEST
 
-/* A real full disk, as far as one can be had without root. */
+/* A really full disk, as far as that is possible without root. */
 START_TEST(test_no_room)
 {
 	struct rlimit small = {100000, RLIM_INFINITY};
@@ -657,21 +657,21 @@ START_TEST(test_no_room)
 }
 END_TEST
 
-/* ---- each step of storing stopped, or failing */
+/* ---- stopped or failing at each step */
 
 static const char *const ids[] = {"one", "two", "three", "four"};
 
-/* What was answered 250, in memory that outlives a crash. */
+/* The messages answered 250, in memory that outlives a crash. */
 static bool *answered;
 
-/* Two messages alone, two in one commit, and a good end. */
+/* Two messages alone, two in one commit, and an end in order. */
 static void deliver_all(void)
 {
 	struct store *store = try_open();
 	struct store_message *msgs[2];
 	size_t i;
 
-	if (store == NULL) /* the program ends then, and is started again */
+	if (store == NULL) /* the program ends, and is started again */
 		return;
 	for (i = 0; i < 2; i++) {
 		if (put(store, ids[i], RST_STR("x\r\n")) == RST_VERDICT_OK)
@@ -697,7 +697,7 @@ static void check_all_once(void)
 
 	for (i = 0; i < 4; i++) {
 		ck_assert(answered[i]);
-		check_body(ids[i], RST_STR("x\n")); /* there is one of it */
+		check_body(ids[i], RST_STR("x\n")); /* exactly one file */
 	}
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
 }
@@ -739,7 +739,7 @@ START_TEST(test_crash)
 END_TEST
 
 /* Each step fails, alone or with all that follow, in one run of the program;
-   and the next one mends it. */
+   the next run mends it. */
 START_TEST(test_step_fails)
 {
 	int step, last = 0;
@@ -768,8 +768,8 @@ START_TEST(test_step_fails)
 }
 END_TEST
 
-/* Of one message, in one life of the program: what is written, its fsync, the
-   rename, the directory's fsync, the line of the seen-log, its fdatasync. */
+/* The steps of one message: its write, its fsync, the rename, the directory's
+   fsync, the line of the seen-log, its fdatasync. */
 #define STEPS 6
 
 static const int errors[] = {ENOSPC, EDQUOT, EROFS, EIO};
@@ -786,7 +786,7 @@ START_TEST(test_recovers)
 	for (i = 0; i <= _i % 2; i++)
 		ck_assert_int_eq(put(store, "a", RST_STR("x\r\n")),
 				 RST_VERDICT_TEMPFAIL);
-	/* refused, it is not there; unless its line may be in the log */
+	/* a refused message is not there, unless its line may be in the log */
 	if (_i % 2 == 0)
 		ck_assert_uint_eq(temp_count(NEW, "", NULL), step > 4);
 	if (_i % 2 == 1)
@@ -805,7 +805,7 @@ START_TEST(test_recovers)
 }
 END_TEST
 
-/* What has no room for its line is refused, and is then not there. */
+/* A message without room for its line is refused, and is not in the Maildir. */
 START_TEST(test_no_room_in_log)
 {
 	struct store *store = open_store();
@@ -817,14 +817,14 @@ START_TEST(test_no_room_in_log)
 	ck_assert_int_eq(store_failed(store), ENOSPC);
 	fault_no_reserve = false;
 	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
-	fault_no_reserve = true; /* which has made room for more */
+	fault_no_reserve = true; /* an earlier call has reserved more */
 	ck_assert_int_eq(put(store, "b", RST_STR("x")), RST_VERDICT_OK);
 	fault_no_reserve = false;
 	store_free(&store);
 }
 END_TEST
 
-/* A directory that somebody has taken away. */
+/* A directory of the Maildir was removed. */
 START_TEST(test_no_tmp)
 {
 	struct store *store = open_store();
@@ -839,7 +839,7 @@ START_TEST(test_no_tmp)
 }
 END_TEST
 
-/* Without an id the server's next try would be a second copy. */
+/* The next try of a message without an id would be a second copy. */
 START_TEST(test_step_fails_without_id)
 {
 	struct store *store = open_store();

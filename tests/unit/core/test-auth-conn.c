@@ -31,15 +31,6 @@ static struct {
 	unsigned int events;
 } t;
 
-void log_short(int level, const char *message, const char *key,
-	       const char *value)
-{
-	(void)level;
-	(void)message;
-	(void)key;
-	(void)value;
-}
-
 void log_line(int level, const struct rst_logline *line)
 {
 	(void)level;

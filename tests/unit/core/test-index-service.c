@@ -48,13 +48,6 @@ void log_line(int level, const struct rst_logline *line)
 	(void)line;
 }
 
-void log_errno(const char *message, const char *key, const char *value)
-{
-	(void)message;
-	(void)key;
-	(void)value;
-}
-
 /* ---- */
 
 /* One, in which each event has its turn. */

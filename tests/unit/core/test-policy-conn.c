@@ -29,18 +29,10 @@ static struct {
 	const struct rst_policy_request *request; /* of the open question */
 } t;
 
-void log_short(int level, const char *message, const char *key,
-	       const char *value)
+void log_line(int level, const struct rst_logline *line)
 {
 	(void)level;
-	(void)message;
-	(void)key;
-	(void)value;
-}
-
-void log_errno(const char *message, const char *key, const char *value)
-{
-	log_short(LOG_ERR, message, key, value);
+	(void)line;
 }
 
 static void on_decide(struct policy_conn *conn,

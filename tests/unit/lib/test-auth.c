@@ -7,7 +7,7 @@
 #include "restante/auth.h"
 
 #define HELLO "VERSION\t1\t2\nCPID\t42\n"
-/* What Dovecot 2.3.19.1 sends as soon as somebody connects. */
+/* Dovecot 2.3.19.1 sends this at once to a new connection. */
 #define HANDSHAKE                                    \
 	"VERSION\t1\t2\n"                            \
 	"MECH\tPLAIN\tplaintext\n"                   \
@@ -45,7 +45,7 @@ static void teardown(void)
 	rst_auth_free(&auth);
 }
 
-/* The octets alone on the heap, so that ASan sees what is read beyond. */
+/* The octets alone on the heap, so that ASan sees a read beyond them. */
 static ssize_t feed_octets(const char *octets, size_t len, int64_t now_ms)
 {
 	char *copy = rst_malloc(len);
@@ -137,18 +137,18 @@ static const struct {
 	const char *want; /* NULL: refused */
 } handshakes[] = {
 	{"VERSION\t1\t2\nMECH\tPLAIN\nDONE\n", "PLAIN"},
-	/* later minor versions, and what they bring */
+	/* later minor versions, and their new words */
 	{"VERSION\t1\t99\nNEWS\tfrom\t2.5\n\nMECH\tPLAIN\tnew\nDONE\textra\n",
 	 "PLAIN"},
 	{"VERSION\t1\t2\t3\nMECH\tPLAIN\nDONE\n", "PLAIN"},
 	{"VERSION\t1\t2\nDONE\n", ""},
 	{"VERSION\t1\t2\nMECH\tPLAIN\nMECH\tPLAIN\nDONE\n", "PLAIN"},
-	/* not for us */
+	/* mechanisms that cannot be used */
 	{"VERSION\t1\t2\nMECH\tGSSAPI\nMECH\tGSS-SPNEGO\nMECH\tNTLM\n"
 	 "MECH\tEXTERNAL\nMECH\tSCRAM-SHA-1-PLUS\nMECH\tAPOP\tprivate\n"
 	 "MECH\tX\tplaintext\tanonymous\nMECH\tXOAUTH2\nDONE\n",
 	 "XOAUTH2"},
-	/* names that could not stand in an EHLO reply */
+	/* names that must not stand in a reply to EHLO */
 	{"VERSION\t1\t2\nMECH\tplain\nMECH\t\nMECH\tA B\nMECH\tA\r\n"
 	 "MECH\tABCDEFGHIJKLMNOPQRSTU\nMECH\tABCDEFGHIJKLMNOPQRST\nDONE\n",
 	 "ABCDEFGHIJKLMNOPQRST"},
@@ -207,7 +207,7 @@ START_TEST(test_too_many_mechanisms)
 }
 END_TEST
 
-/* What is asked, and the line that Dovecot gets; NULL: refused. */
+/* A request, and the line that Dovecot gets; NULL: refused. */
 static const struct {
 	struct rst_auth_request req;
 	const char *want;
@@ -220,10 +220,10 @@ static const struct {
 	{{BASIC, S("AGEAYg=="), true, S(""), S(""), 0, 0},
 	 START "\tresp=AGEAYg==\n"},
 	{{BASIC, S(""), false, S(""), S(""), 0, 0}, START "\n"},
-	/* an empty response is not none */
+	/* an empty response differs from none */
 	{{BASIC, S(""), true, S(""), S(""), 0, 0}, START "\tresp=\n"},
 	{{BASIC, S("AA=="), false, S(""), S(""), 0, 0}, START "\n"},
-	/* resp is last of all */
+	/* resp comes last */
 	{{BASIC, S("AA=="), true, S("192.0.2.9"), S("198.51.100.1"), 40000,
 	  443},
 	 START "\tlip=198.51.100.1\trip=192.0.2.9\tlport=443\trport=40000"
@@ -232,7 +232,7 @@ static const struct {
 	 START "\tlip=::ffff:192.0.2.1\trip=2001:db8::9\trport=1\n"},
 	{{.service = "a\tb\001c\nd\re", .mechanism = S("PLAIN")},
 	 "AUTH\t1\tPLAIN\tservice=a\001tb\0011c\001nd\001re\tsecured=tls\n"},
-	/* nobody adds a field, or a line */
+	/* no request adds a field, or a line */
 	{{BASIC, S("AA==\tuser=root"), true, S(""), S(""), 0, 0}, NULL},
 	{{BASIC, S("AA==\nCANCEL\t1"), true, S(""), S(""), 0, 0}, NULL},
 	{{BASIC,
@@ -270,8 +270,8 @@ START_TEST(test_request)
 }
 END_TEST
 
-/* A line that Dovecot would not take is never sent: with a service name of one
-   octet more it would be too long. */
+/* A line that is too long for Dovecot is never sent: a service name of one
+   octet more makes it so. */
 START_TEST(test_longest_request)
 {
 	static const char service[] = "restante12345678";
@@ -348,17 +348,24 @@ static void expect_auth(uint32_t id)
 	expect_output(want);
 }
 
-/* What a dear password leaves waiting costs Dovecot nothing. */
-START_TEST(test_slow)
+/* Allow many exchanges at once, and start the first. */
+static void start_crowd(void)
 {
 	struct rst_auth_limits crowd = limits;
-	uint32_t id;
 
 	rst_auth_free(&auth);
 	crowd.max_requests = 100;
 	auth = rst_auth_new(&crowd, 0);
 	handshake();
 	ck_assert_int_eq(start("PLAIN", NULL, 0), 1);
+}
+
+/* While passwords are expensive, waiting exchanges cost Dovecot nothing. */
+START_TEST(test_slow)
+{
+	uint32_t id;
+
+	start_crowd();
 	expect_auth(1);
 	ck_assert_int_gt(feed("OK\t1\tuser=a\n", 50), 0);
 	(void)expect_event(RST_AUTH_OK, 1);
@@ -371,7 +378,7 @@ START_TEST(test_slow)
 		ck_assert_int_eq(start("PLAIN", NULL, 200), id);
 	expect_output("");
 
-	/* any answer makes room, and so does a client that leaves */
+	/* any answer makes room, and so does a cancelled exchange */
 	ck_assert_int_gt(feed("FAIL\t2\tuser=a\n", 300), 0);
 	(void)expect_event(RST_AUTH_FAILED, 2);
 	expect_auth(4);
@@ -384,7 +391,7 @@ START_TEST(test_slow)
 	rst_auth_cancel(auth, 6);
 	expect_output("");
 
-	/* time runs out for who waits, and Dovecot never hears of it */
+	/* waiting exchanges time out, and Dovecot never hears of them */
 	ck_assert_int_eq(rst_auth_deadline(auth), 30200);
 	rst_auth_tick(auth, 30200);
 	for (id = 7; id <= 9; id++)
@@ -396,19 +403,14 @@ END_TEST
 
 START_TEST(test_quick_again)
 {
-	struct rst_auth_limits crowd = limits;
 	uint32_t id;
 
-	rst_auth_free(&auth);
-	crowd.max_requests = 100;
-	auth = rst_auth_new(&crowd, 0);
-	handshake();
-	ck_assert_int_eq(start("PLAIN", NULL, 0), 1);
+	start_crowd();
 	ck_assert_int_gt(feed("OK\t1\tuser=a\n", 60), 0);
 	(void)expect_event(RST_AUTH_OK, 1);
 	for (id = 2; id <= 5; id++)
 		ck_assert_int_eq(start("PLAIN", NULL, 100), id);
-	/* a wrong password that is held back says nothing about that */
+	/* a delayed answer to a wrong password does not count as slow */
 	ck_assert_int_gt(feed("OK\t2\tuser=a\n", 110), 0);
 	(void)expect_event(RST_AUTH_OK, 2);
 	ck_assert_int_gt(feed("FAIL\t3\tuser=a\n", 5000), 0);
@@ -423,7 +425,7 @@ START_TEST(test_quick_again)
 }
 END_TEST
 
-/* Dovecot's answer to exchange 1, and what it means. */
+/* Dovecot's answer to exchange 1, and the event. */
 static const struct {
 	const char *line;
 	enum rst_auth_event_type type;
@@ -443,7 +445,7 @@ static const struct {
 	 ""},
 	{"OK\t1\tuser=", RST_AUTH_FAILED, true, "",
 	 "no usable user name from auth", ""},
-	/* somebody else would have checked the password, or nobody */
+	/* another server, or none, would have checked the password */
 	{"OK\t1\tuser=bob\tproxy\thost=10.0.0.1", RST_AUTH_FAILED, true, "bob",
 	 "account is on another server", ""},
 	{"OK\t1\tuser=bob\tproxy=y\tnologin", RST_AUTH_FAILED, true, "bob",
@@ -532,7 +534,7 @@ START_TEST(test_cut)
 }
 END_TEST
 
-/* Not what Dovecot says. */
+/* Lines that Dovecot never sends. */
 static const char *const faults[] = {
 	"OK\n",
 	"OK\t\n",
@@ -556,7 +558,7 @@ START_TEST(test_fault)
 }
 END_TEST
 
-/* What came before the fault counts. */
+/* Events from before a fault can be pulled. */
 START_TEST(test_fault_after_answer)
 {
 	handshake();
@@ -590,7 +592,7 @@ START_TEST(test_continue)
 	ck_assert_int_gt(feed("CONT\t1\tPDE+\n", 10), 0);
 	ck_assert_rst_str_eq(expect_event(RST_AUTH_CONTINUE, 1).challenge,
 			     "PDE+");
-	/* while the client thinks there is no timer of ours */
+	/* no timer runs while the client has to answer */
 	ck_assert_int_eq(rst_auth_deadline(auth), -1);
 	ck_assert_int_eq(rst_auth_continue(auth, 1, RST_STR("AA==\t"), 20),
 			 RST_EPERM);
@@ -614,8 +616,8 @@ START_TEST(test_continue)
 }
 END_TEST
 
-/* Dovecot may not decide, or ask again, before the client has answered; it may
-   give up. */
+/* Before the client has answered, Dovecot may not confirm or challenge; it may
+   fail the exchange. */
 START_TEST(test_not_its_turn)
 {
 	static const char *const lines[] = {"OK\t1\tuser=bob\n",
@@ -635,8 +637,8 @@ START_TEST(test_not_its_turn)
 }
 END_TEST
 
-/* One read may bring a challenge and, after it, what depends on the response:
-   it waits until the challenge was pulled. Others' lines before it do not. */
+/* One read may bring a challenge and, behind it, the answer to the response:
+   that waits until the challenge was pulled. Lines before it do not wait. */
 START_TEST(test_challenge_first)
 {
 	static const char lines[] = "CONT\t1\t\nOK\t2\tuser=eve\nFAIL\t1\n";
@@ -691,7 +693,7 @@ START_TEST(test_timeout)
 	expect_output("AUTH\t1\tPLAIN\tservice=restante\tsecured=tls\n"
 		      "AUTH\t2\tPLAIN\tservice=restante\tsecured=tls\n"
 		      "CANCEL\t1\n");
-	/* too late, for the one and not for the other */
+	/* too late for one, and not for the other */
 	ck_assert_int_gt(feed("OK\t1\tuser=bob\nOK\t2\tuser=eve\n", 30150), 0);
 	ck_assert_rst_str_eq(expect_event(RST_AUTH_OK, 2).user, "eve");
 	expect_no_event();
@@ -710,7 +712,8 @@ START_TEST(test_timeout_then_answer)
 }
 END_TEST
 
-/* In each state: no event comes, and Dovecot is told where it knows of it. */
+/* Cancelled in each state: no event comes, and Dovecot is told if it knows the
+   exchange. */
 START_TEST(test_cancel)
 {
 	static const char *const told[] = {"", "CANCEL\t1\n", "CANCEL\t1\n", "",
@@ -746,7 +749,7 @@ START_TEST(test_cancel)
 }
 END_TEST
 
-/* Answers in another order than questions. */
+/* Dovecot answers in another order than it was asked. */
 START_TEST(test_many)
 {
 	handshake();
@@ -755,7 +758,7 @@ START_TEST(test_many)
 	ck_assert_int_eq(start("PLAIN", NULL, 0), 3);
 	ck_assert_int_eq(start("PLAIN", NULL, 0), RST_ETEMP);
 	ck_assert_int_gt(feed("FAIL\t3\tuser=c\nOK\t1\tuser=a\n", 0), 0);
-	/* an event that nobody pulled keeps its place */
+	/* an event that was not pulled keeps its place */
 	ck_assert_int_eq(start("PLAIN", NULL, 0), RST_ETEMP);
 	ck_assert_rst_str_eq(expect_event(RST_AUTH_FAILED, 3).user, "c");
 	ck_assert_rst_str_eq(expect_event(RST_AUTH_OK, 1).user, "a");
@@ -786,7 +789,7 @@ START_TEST(test_long_line)
 }
 END_TEST
 
-/* A password that was handed on is not in memory any more. */
+/* A password that was sent is not in memory any more. */
 START_TEST(test_wiped)
 {
 	const char *out;

@@ -35,7 +35,7 @@ static const struct {
 	{RST_STR("220 mx\r\n"), SAY_EHLO, RST_CUSTOMER_RUNNING, "", 0, 0},
 	{RST_STR(TO_AUTH), SAY_AUTH, RST_CUSTOMER_RUNNING, "", 0, 0},
 	{RST_STR(TO_ATRN), SAY_ATRN, RST_CUSTOMER_RUNNING, "", 0, 0},
-	/* what follows the turnaround is left to rst_receiver */
+	/* octets behind the turnaround are left to rst_receiver */
 	{RST_STR(TO_ATRN "250 2.0.0 turn\r\nEHLO mx\r\n"), SAY_ATRN,
 	 RST_CUSTOMER_TURNED, "", 0, 9},
 	/* no greeting */
@@ -49,7 +49,7 @@ static const struct {
 	 "greeting: reply is no SMTP", RST_EPROTO, 7},
 	{RST_STR("250 mx\r\n"), "QUIT\r\n", RST_CUSTOMER_BROKEN,
 	 "greeting: 250 mx", 0, 0},
-	/* nothing that we can use */
+	/* no extension or mechanism of use */
 	{RST_STR("220 mx\r\n502 5.5.1 what\r\n"), SAY_EHLO "QUIT\r\n",
 	 RST_CUSTOMER_REFUSED, "EHLO: 502 5.5.1 what", 0, 0},
 	{RST_STR("220 mx\r\n250-mx\r\n250 AUTH PLAIN\r\n"), SAY_EHLO "QUIT\r\n",
@@ -222,7 +222,7 @@ START_TEST(test_endless_reply)
 }
 END_TEST
 
-/* A long reply is cut for people, and fits. */
+/* A long reply is cut for the error text. */
 START_TEST(test_long_error)
 {
 	struct client client = {.customer = rst_customer_new(&settings, 0)};
@@ -240,7 +240,7 @@ START_TEST(test_long_error)
 }
 END_TEST
 
-/* The longest that RFC 4954 promises, and one more. */
+/* The longest line that RFC 4954 promises, and one octet more. */
 START_TEST(test_long_password)
 {
 	static const size_t room =
@@ -299,7 +299,8 @@ static const struct {
 	 "ATRN: 451 4.3.0 Unable to process ATRN request now"},
 };
 
-/* One direction: octets up to `cut` come in one piece, the rest in another. */
+/* One direction: the octets up to `cut` arrive in one piece, the rest in
+   another. */
 struct pipe {
 	size_t moved, cut;
 	struct rst_buf arrived;
@@ -324,12 +325,12 @@ struct pair {
 
 static enum rst_verdict judge(int row, struct rst_str initial)
 {
-	char plain[100];
-	ssize_t n = rst_base64_decode(initial, plain);
+	char right[RST_BASE64_SIZE(14)];
+	size_t n = rst_base64_encode("\0roamer\0secret", 14, right);
 
 	if (pairs[row].auth_away)
 		return RST_VERDICT_TEMPFAIL;
-	return n == 14 && memcmp(plain, "\0roamer\0secret", 14) == 0
+	return rst_str_eq(initial, (struct rst_str){right, n})
 		       ? RST_VERDICT_OK
 		       : RST_VERDICT_REFUSED;
 }
@@ -395,7 +396,7 @@ static void pair_check(const struct pair *pair)
 	ck_assert_str_eq(rst_customer_error(pair->customer),
 			 pairs[pair->row].error);
 	ck_assert_int_eq(rst_provider_turned(pair->provider), turned);
-	/* whoever is not served has said QUIT */
+	/* a customer that is not served has said QUIT */
 	ck_assert_int_eq(pair->closed, !turned);
 	ck_assert_uint_eq(pair->up.arrived.used, 0);
 	if (turned)
@@ -452,7 +453,7 @@ START_TEST(test_pair_pipelined)
 }
 END_TEST
 
-/* All of it goes with the end of the handshake, before the greeting. */
+/* The customer says all with the end of the handshake, before the greeting. */
 START_TEST(test_pipelined)
 {
 	struct rst_customer_settings mine = settings;

@@ -106,7 +106,7 @@ static void assert_same(const struct rst_envelope *a,
 	ck_assert_uint_eq(a->octets, b->octets);
 }
 
-/* @return the field and one octet of the next line; to be freed */
+/* @return the field and one octet of the next line; free() it */
 static char *format_and_more(const struct rst_envelope *env, size_t *len_r)
 {
 	char *field = rst_envelope_format(env, len_r);
@@ -184,7 +184,7 @@ START_TEST(other_line_ends)
 }
 END_TEST
 
-/* ---- what is read, and what is not */
+/* ---- fields that are read, and others */
 
 static const struct {
 	const char *text;
@@ -199,7 +199,7 @@ static const struct {
 	{"X-Restante-Other", RST_EPROTO},
 	{"\r\n", RST_EPROTO},
 	{FIELD " v=1; id=a;" REST " from=; to=b; skip=3; own=1\nR", -100},
-	/* own came later than the rest: it may be missing */
+	/* "own" is younger than the other names: it may be missing */
 	{FIELD " v=1; id=a;" REST " from=; to=b; skip=3;\nR", -100},
 	{FIELD "v=1;id=a;" REST "from=;to=b;skip=3\nR", -100},
 	{"x-restante-envelope: v=1; id=a;" REST " from=;to=b;skip=3\nR", -100},
@@ -257,7 +257,7 @@ START_TEST(reading)
 	ck_assert((storage != NULL) == (ret > 0));
 	free(storage);
 	for (cut = 0, ret = 0; ret == 0 && cut <= len; cut++) {
-		/* a copy, so that ASan sees a read behind the cut */
+		/* a copy, so that ASan sees a read beyond the cut */
 		char *copy = rst_malloc(cut);
 
 		memcpy(copy, reads[_i].text, cut);
@@ -296,7 +296,7 @@ START_TEST(values_read)
 }
 END_TEST
 
-/* ---- what is left of one */
+/* ---- remains of a field */
 
 static const struct {
 	struct rst_str text;
@@ -348,7 +348,7 @@ START_TEST(field_too_long)
 		env.rcpt_to = (struct rst_str){text, n};
 		ck_assert_ptr_null(rst_envelope_format(&env, &len));
 	}
-	/* the largest that can be written can also be read */
+	/* the largest field that can be written can also be read */
 	n = RST_ENVELOPE_MAX / 3;
 	do {
 		env.rcpt_to = (struct rst_str){text, n--};

@@ -85,7 +85,7 @@ START_TEST(round_trip)
 }
 END_TEST
 
-/* Fields left all zero, as an initializer does it, are empty. */
+/* Fields that an initializer left all zero are empty. */
 START_TEST(zero_fields)
 {
 	struct rst_ipc msg = {.type = types[_i].type,
@@ -118,7 +118,7 @@ END_TEST
 
 static void refuse(const char *buf, size_t len, enum rst_ipc_side side)
 {
-	/* exactly as long, so that ASan sees a read behind the end */
+	/* a copy, so that ASan sees a read beyond its end */
 	char *copy = rst_malloc(len);
 	struct rst_ipc msg;
 

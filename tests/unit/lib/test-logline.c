@@ -48,7 +48,7 @@ static const struct {
 START_TEST(test_value)
 {
 	struct rst_logline line;
-	/* on the heap without a terminator, so that ASan sees what is read */
+	/* on the heap without a terminator, so that ASan sees a read beyond */
 	char *octets = rst_malloc(values[_i].value.n);
 	static const char start[] = "said: v=";
 
@@ -90,8 +90,8 @@ START_TEST(test_message_escaped)
 }
 END_TEST
 
-/* Lines around the limit: never over it, never cut inside a character or an
-   escape, and only then marked. */
+/* Lines around the limit: none is longer, none is cut inside a character or an
+   escape, and only a cut one ends in "...". */
 START_TEST(test_cut)
 {
 	static const struct {
@@ -173,7 +173,7 @@ START_TEST(test_head)
 }
 END_TEST
 
-/* Each day of 800 years, as libc has it. */
+/* Each day of 800 years has the date that libc gives. */
 START_TEST(test_dates)
 {
 	char head[RST_LOGLINE_HEAD_MAX], want[32];

@@ -31,7 +31,7 @@ static ssize_t feed(const char *text, int64_t now_ms)
 	return rst_policy_session_recv(session, text, strlen(text), now_ms);
 }
 
-/* What is to be sent, which then counts as sent. */
+/* @return the output, which then counts as sent */
 static void expect_output(const char *want)
 {
 	struct rst_str out;
@@ -127,7 +127,7 @@ START_TEST(test_answered_twice)
 }
 END_TEST
 
-/* Whether or not the caller had pulled the question. */
+/* A question times out whether or not the caller has pulled it. */
 START_TEST(test_timeout)
 {
 	bool pulled = _i == 1;
@@ -185,7 +185,7 @@ START_TEST(test_broken)
 }
 END_TEST
 
-/* Somebody who asks and asks and never reads does not fill our memory. */
+/* A Postfix that asks on and on and reads no answer fills no memory. */
 START_TEST(test_unread_answers)
 {
 	struct rst_policy_ask ask;

@@ -7,7 +7,7 @@
 
 #define START "request=smtpd_access_policy\n"
 
-/* What Postfix 3.7 sends at RCPT, attribute by attribute. */
+/* Postfix 3.7 sends these attributes at RCPT. */
 static const char postfix_3_7[] =
 	START "protocol_state=RCPT\n"
 	      "protocol_name=ESMTP\n"
@@ -52,7 +52,7 @@ static const struct {
 	{REQUEST(START "sender=a@b\nrecipient=c@d\n\n"), 54, "a@b", "c@d"},
 	/* the order is the sender's */
 	{REQUEST("recipient=c@d\n" START "\n"), 43, "", "c@d"},
-	/* what follows is the next request's */
+	/* octets behind it belong to the next request */
 	{REQUEST(START "\n" START "sender=a@b\n\n"), 29, "", ""},
 	{REQUEST(START "\nGET / HTTP/1.0\n"), 29, "", ""},
 	/* values with '=', blanks, 8-bit, control characters; empty names */
@@ -61,10 +61,10 @@ static const struct {
 	{REQUEST(START "recipient=a b@d\n=x\n\n"), 48, "", "a b@d"},
 	{REQUEST(START "recipient=\xc3\xa9@d\n\n"), 44, "", "\xc3\xa9@d"},
 	{REQUEST(START "recipient=c@d\r\n\n"), 44, "", "c@d\r"},
-	/* of one sent twice the last counts, an empty one too */
+	/* of an attribute sent twice the last counts, even if empty */
 	{REQUEST(START "sender=a@b\nsender=c@d\n\n"), 51, "c@d", ""},
 	{REQUEST(START "sender=a@b\nsender=\n\n"), 48, "", ""},
-	/* names are whole, and case counts */
+	/* names match as a whole, and case counts */
 	{REQUEST(START "Sender=a@b\nsender2=c\nsende=d\n\n"), 58, "", ""},
 	/* not a request of this protocol */
 	{REQUEST("\n"), RST_EPROTO, NULL, NULL},
@@ -85,7 +85,7 @@ static const struct {
 #undef REQUEST
 };
 
-/* The octets alone on the heap, so that ASan sees what is read beyond. */
+/* The octets alone on the heap, so that ASan sees a read beyond them. */
 static ssize_t parse(const char *octets, size_t len,
 		     struct rst_policy_request *req_r, char **copy_r)
 {
@@ -162,7 +162,7 @@ START_TEST(test_postfix)
 }
 END_TEST
 
-/* A field left from the request before would be somebody else's. */
+/* No field is left over from the request before. */
 START_TEST(test_fresh)
 {
 	struct rst_policy_request req;
@@ -206,8 +206,8 @@ START_TEST(test_longest)
 }
 END_TEST
 
-/* Exactly one action line and an empty one; nothing that acts on the whole
-   message; no word about why. */
+/* An answer is exactly one action line and an empty line. It has no action for
+   the whole message, and no word about the reason. */
 START_TEST(test_answer)
 {
 	static const char *const want[] = {

@@ -42,11 +42,11 @@ static const struct {
 	{RST_STR("ehlo c\r\nauth plain AGEAYg==\r\natrn a.example,b\r\n"), "o",
 	 EHLO_REPLY "<AUTH PLAIN [AGEAYg==]>" R235
 		    "<ATRN a.example,b>" R250_TURN "<TURNED>"},
-	/* what follows the turnaround is left to rst_push */
+	/* octets behind the turnaround are left to rst_push */
 	{RST_STR("EHLO c\r\nAUTH PLAIN AGEAYg==\r\nATRN\r\n220 me\r\n"), "o",
 	 EHLO_REPLY "<AUTH PLAIN [AGEAYg==]>" R235 "<ATRN>" R250_TURN
 		    "<TURNED><8 left>"},
-	/* and is passed over when there was none */
+	/* and are passed over if there is no turnaround */
 	{RST_STR("EHLO c\r\nAUTH PLAIN AGEAYg==\r\nATRN\r\n220 me\r\n"
 		 "250-me\r\n250-A\r\n250-B\r\n250 C\r\nQUIT\r\n"),
 	 "r",
@@ -82,7 +82,7 @@ static const struct {
 	 /* "ATRN" is base64, and no command, here */
 	 EHLO_REPLY "<AUTH PLAIN>334 Pz8/\r\n<CONTINUE [ATRN]>" R235
 		    "221 2.0.0 Bye\r\n<CLOSE>"},
-	/* AUTH, refused before anybody is asked */
+	/* AUTH, refused without asking the caller */
 	{RST_STR("AUTH PLAIN AGEAYg==\r\nHELO c\r\nAUTH PLAIN =\r\n"), "o",
 	 R503_EHLO "250 mx\r\n" R503_EHLO},
 	{RST_STR("EHLO c\r\nAUTH PLAIN =\r\nAUTH PLAIN =\r\n"), "o",
@@ -105,11 +105,11 @@ static const struct {
 		    "<AUTH PLAIN []>" R535
 		    "421 4.7.0 Too many authentication failures\r\n"
 		    "<CLOSE><6 left>"},
-	/* what is not here */
+	/* commands that are not offered */
 	{RST_STR("MAIL FROM:<a@b>\r\nDATA\r\nNOOP\r\nRSET\r\nSTARTTLS\r\n"),
 	 "o", R502 R502 R250 R250 R502},
 	{RST_STR("EHLO\r\nHELO\r\n"), "o", R501_HOST R501_HOST},
-	/* a command after a bad line is one all the same */
+	/* a command behind a bad line is carried out */
 	{RST_STR("FOO\r\n\r\nNOOP now\r\n"), "o", R500 R500_SYNTAX R250},
 	{RST_STR("FOO\r\nVRFY\r\n \r\nGET / HTTP/1.1\r\nNOOP\r\n"), "o",
 	 R500 R502 R500_SYNTAX R500 R421_BAD "<CLOSE><6 left>"},
@@ -118,7 +118,7 @@ static const struct {
 	 EHLO_REPLY R500 R500 R500
 	 "<AUTH PLAIN>334 Pz8/\r\n" R501_CANCEL R421_BAD
 	 "<CANCEL><CLOSE><6 left>"},
-	/* octets that are no SMTP: nothing behind them is obeyed */
+	/* octets that are no SMTP: no command behind them is obeyed */
 	{RST_STR("NOOP\r\nNOOP\nQUIT\r\n"), "o",
 	 R250 R500_OCTETS "<CLOSE><EPROTO><11 left>"},
 	{RST_STR("NOOP\rQUIT\r\n"), "o",
@@ -130,8 +130,8 @@ static const struct {
 	{RST_STR("QUIT\r\nNOOP\n"), "o", "221 2.0.0 Bye\r\n<CLOSE><5 left>"},
 };
 
-/* Octets that come after the end stay where they are, and how many there are
-   is known only once all have come: the log is made at the end. */
+/* Octets behind the end are not taken. Their number is known only once all have
+   arrived, so the log is made at the end. */
 static char *run_cut(struct rst_str input, const char *answers, size_t cut)
 {
 	struct provider_run run;
@@ -187,7 +187,7 @@ static const struct {
 	const char *before, *start;
 	const char *answers;
 	size_t max;
-	size_t fits; /* the longest that is in order: base64 goes by fours */
+	size_t fits; /* the longest good line: base64 goes by fours */
 	const char *last;
 } long_lines[] = {
 	{"", "NOOP ", "o", RST_SMTP_LINE_MAX, RST_SMTP_LINE_MAX, R250},
@@ -227,7 +227,7 @@ START_TEST(test_long_line)
 }
 END_TEST
 
-/* NOOP is no error, but has an end too: so our output is bounded. */
+/* NOOPs are no errors, but bounded as well: so the output is bounded. */
 START_TEST(test_command_flood)
 {
 	struct provider_run run;
@@ -308,7 +308,7 @@ START_TEST(test_late_answer)
 }
 END_TEST
 
-/* What an auth server says goes out as base64 or not at all. */
+/* A challenge goes out only if it is base64. */
 START_TEST(test_bad_challenge)
 {
 	struct rst_provider_event ev;
@@ -320,7 +320,7 @@ START_TEST(test_bad_challenge)
 }
 END_TEST
 
-/* The views of an event that waits stay good whatever is offered. */
+/* The views of an event that was not pulled stay good, whatever is offered. */
 START_TEST(test_event_waits)
 {
 	struct rst_provider *p = rst_provider_new(&limits, 0);
@@ -374,7 +374,7 @@ START_TEST(test_timeout)
 		ck_assert_int_eq(rst_provider_deadline(run.provider), -1);
 		provider_run_pump(&run);
 		ck_assert(run.closed);
-		/* whatever was asked, it is too late */
+		/* an answer is too late now */
 		rst_provider_auth_done(run.provider, 1, RST_VERDICT_OK, 5000);
 		rst_provider_atrn_done(run.provider, 2, RST_VERDICT_OK, 5000);
 		check_output(run.provider, "");
@@ -384,7 +384,7 @@ START_TEST(test_timeout)
 }
 END_TEST
 
-/* Every line gives a second more, but no more than the session has. */
+/* Every line gives a second more, within the time of the session. */
 START_TEST(test_session_timeout)
 {
 	struct rst_provider *p = rst_provider_new(&limits, 0);

@@ -13,8 +13,8 @@ enum op {
 	END,
 	IN,      /* the client sends text */
 	IN_FAIL, /* and _recv then returns n */
-	OUT,     /* all that is queued, and it leaves */
-	PART,    /* only the beginning: text, and it leaves */
+	OUT,     /* the whole output is text, and leaves */
+	PART,    /* the output begins with text, which leaves */
 	EV,      /* the next event, as text; "" for none */
 	MSG,     /* start "id sender recipient" of n octets */
 	MSG_NO,  /* the same, refused by us */
@@ -27,8 +27,8 @@ enum op {
 	QUIT,
 	LEAVE,
 	ABORT,
-	DEADLINE, /* is n */
-	TICK,     /* at n, and the clock stands there */
+	DEADLINE, /* _deadline() is n */
+	TICK,     /* _tick(n), and the clock stays there */
 };
 
 struct step {
@@ -602,7 +602,7 @@ START_TEST(test_forget_is_bounded)
 }
 END_TEST
 
-/* Thousands of clients are idle at once. (Under ASan nothing is counted.) */
+/* Thousands of clients are idle at once. (Under ASan memory is not counted.) */
 START_TEST(test_idle_is_small)
 {
 	const struct rst_push_limits wide = {

@@ -11,7 +11,7 @@ enum op {
 	END,
 	IN,      /* the server sends text of n octets (0: up to NUL) */
 	IN_FAIL, /* and _recv then returns n */
-	OUT,     /* all that is queued, and it leaves */
+	OUT,     /* the whole output is text, and leaves */
 	EV,      /* all events since the last EV, as text */
 	OK,      /* _done(n) with text */
 	TEMPFAIL,
@@ -20,8 +20,8 @@ enum op {
 	SEEN,     /* from now on BEGIN of ticket n is answered at once */
 	LEFT,     /* n octets were not taken yet */
 	AGAIN,    /* offer them again */
-	DEADLINE, /* is n */
-	TICK,     /* at n, and the clock stands there */
+	DEADLINE, /* _deadline() is n */
+	TICK,     /* _tick(n), and the clock stays there */
 };
 
 struct step {
@@ -270,7 +270,7 @@ static void log_octets(struct run *run, const struct rst_receiver_event *ev)
 {
 	size_t i;
 
-	/* however many events they came in */
+	/* however many events the octets came in */
 	if (run->octets_of == ev->ticket)
 		run->events.used -= 2;
 	else
@@ -346,7 +346,7 @@ static void pull(struct run *run)
 	}
 }
 
-/* Offer until nothing is taken any more. */
+/* Offer the input until no more is taken. */
 static ssize_t offer(struct run *run)
 {
 	struct rst_str in;

@@ -5,7 +5,7 @@
 
 #include "restante/smtp.h"
 
-/* A copy of exactly n octets, so that a sanitizer sees any octet too far. */
+/* A copy of exactly n octets, so that ASan sees a read beyond them. */
 static char *exact_copy(const char *p, size_t n)
 {
 	char *copy = malloc(n == 0 ? 1 : n);
@@ -40,7 +40,7 @@ static const struct {
 	{RST_STR("b\xc3\xbc\t \x01\r\n"), 10, 8, "b\xc3\xbc\t \x01"},
 };
 
-/* Offer more and more: nothing, until what the whole gives. */
+/* Offer more and more: nothing is taken, and then what the whole gives. */
 START_TEST(test_line)
 {
 	struct rst_str input = lines[_i].input, line;
@@ -336,7 +336,7 @@ START_TEST(test_reply)
 }
 END_TEST
 
-/* What evbuffer_pullup() gives where there is nothing. */
+/* evbuffer_pullup() gives NULL for an empty buffer. */
 START_TEST(test_no_buffer)
 {
 	struct rst_smtp_reply reply;

@@ -106,7 +106,7 @@ START_TEST(test_set)
 }
 END_TEST
 
-/* A user is swept once at a time; the sweep's end says what comes next. */
+/* One sweep at a time takes a user; its end says when the next is due. */
 START_TEST(test_sweep)
 {
 	note("bob", 100);
@@ -120,7 +120,7 @@ START_TEST(test_sweep)
 }
 END_TEST
 
-/* What comes while a sweep runs is not taken a second time, and not lost. */
+/* Mail noted during a sweep does not begin a second sweep, and is not lost. */
 START_TEST(test_noted_while_taken)
 {
 	note("bob", 100);
@@ -136,7 +136,7 @@ START_TEST(test_noted_while_taken)
 	note("bob", 900);
 	set("bob", 700);
 	expect_state(700, 1);
-	/* it counted once */
+	/* the noted time counted once */
 	set("bob", 1000);
 	expect_state(1000, 1);
 	expect_take(1000, "bob");
@@ -160,7 +160,7 @@ START_TEST(test_retry)
 		expect_nothing(now + delays[i] - 1);
 		now += delays[i];
 	}
-	/* one success, and patience is new */
+	/* a success resets the delay */
 	expect_take(now, "bob");
 	set("bob", now);
 	expect_take(now, "bob");
@@ -194,20 +194,20 @@ static void see(const char *user, int64_t due)
 	rst_timetable_seen(timetable, rst_str(user), due);
 }
 
-/* A drain has looked at all: what it left counts, and what it cannot have
-   seen. */
+/* A drain has looked at all that is held: the mail that it left counts, and
+   mail that it cannot have seen. */
 START_TEST(test_seen)
 {
 	note("bob", 100);
 	watch("bob");
 	see("bob", -1);
 	expect_state(-1, 0);
-	/* something was left, whatever was noted before */
+	/* the drain left mail, whatever was noted before it */
 	note("bob", 100);
 	watch("bob");
 	see("bob", 200);
 	expect_state(200, 1);
-	/* and something has come meanwhile */
+	/* and mail has arrived meanwhile */
 	watch("bob");
 	note("bob", 400);
 	note("bob", 500);
@@ -216,7 +216,7 @@ START_TEST(test_seen)
 	watch("bob");
 	see("bob", -1);
 	expect_state(-1, 0);
-	/* of somebody who was not known when it began */
+	/* of a user who was unknown when the drain began */
 	watch("bob");
 	note("bob", 100);
 	see("bob", -1);
@@ -227,7 +227,7 @@ START_TEST(test_seen)
 }
 END_TEST
 
-/* A drain that was cut off says nothing; the next one begins anew. */
+/* A drain that was cut off reports nothing; the next one begins anew. */
 START_TEST(test_watched_twice)
 {
 	note("bob", 100);
@@ -239,7 +239,7 @@ START_TEST(test_watched_twice)
 }
 END_TEST
 
-/* Neither takes away what the other has not seen. */
+/* Neither report removes what the other did not see. */
 START_TEST(test_seen_while_taken)
 {
 	note("bob", 100);
@@ -258,7 +258,7 @@ START_TEST(test_seen_while_taken)
 }
 END_TEST
 
-/* A sweep has come in between, and is heard of first. */
+/* A sweep comes in between, and reports first. */
 START_TEST(test_seen_late)
 {
 	note("bob", 100);
@@ -322,7 +322,7 @@ START_TEST(test_reader)
 	note("b", 100 + 'b');
 	note("c", 100 + 'c');
 	note("d", 100 + 'd');
-	/* d, c, b, a: those that both come to next go */
+	/* d, c, b, a: both readers' next entries are removed */
 	reader = rst_timetable_reader_new(timetable);
 	other = rst_timetable_reader_new(timetable);
 	ck_assert(rst_timetable_reader_next(reader, &user, &due));
@@ -344,7 +344,7 @@ START_TEST(test_reader)
 }
 END_TEST
 
-/* The name that _take gave may be given back. */
+/* The view from _take may be given to _set. */
 START_TEST(test_own_name)
 {
 	struct rst_str user;
@@ -358,7 +358,8 @@ START_TEST(test_own_name)
 }
 END_TEST
 
-/* The same as a list that is searched from end to end, over many changes. */
+/* Over many changes the timetable agrees with a list that is searched from end
+   to end. */
 #define USERS 50
 
 static int64_t simple_next(const int64_t *users)
@@ -414,7 +415,7 @@ START_TEST(test_against_simple)
 }
 END_TEST
 
-/* All come, all are taken, in order, and none twice. */
+/* A crowd comes, and every user is taken, in order, and none twice. */
 START_TEST(test_crowd)
 {
 	static bool seen[CROWD];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Push against receiver, with a network in memory that cuts where it likes.
- * For the plain way the network hides XRESTANTE from policyd.
+ * Push against receiver, over a network in memory that cuts the octets
+ * anywhere. For the plain way the network hides XRESTANTE from policyd.
  */
 #include "buf.h"
 #include "restante/push.h"
@@ -21,7 +21,7 @@
 
 struct message {
 	struct rst_str octets;
-	enum rst_verdict verdict; /* of the one who stores it */
+	enum rst_verdict verdict; /* of the client */
 	/* seen at the client */
 	struct rst_buf stored;
 	unsigned int begins, ends;
@@ -44,7 +44,7 @@ struct world {
 	uint64_t fed;
 	bool feeding;
 
-	/* ended at the client and not answered: message and ticket */
+	/* messages that have ended at the client and are not answered */
 	struct {
 		unsigned int message;
 		uint32_t ticket;
@@ -58,7 +58,7 @@ struct world {
 
 static unsigned int roll(struct world *w, unsigned int n)
 {
-	/* our own: the same cuts everywhere */
+	/* the test's own generator: the same cuts on every machine */
 	w->seed = w->seed * 1103515245U + 12345U;
 	return (w->seed >> 16) % n;
 }
@@ -109,7 +109,7 @@ static void world_free(struct world *w)
 	rst_receiver_free(&w->receiver);
 }
 
-/* --- policyd */
+/* ---- policyd */
 
 static unsigned int id_number(struct rst_str id)
 {
@@ -203,7 +203,7 @@ static bool drive_push(struct world *w)
 	return moved;
 }
 
-/* --- client */
+/* ---- client */
 
 static void client_event(struct world *w, const struct rst_receiver_event *ev)
 {
@@ -237,7 +237,7 @@ static void client_event(struct world *w, const struct rst_receiver_event *ev)
 	}
 }
 
-/* Store some of what has ended, in any order. */
+/* Store some of the messages that have ended, in any order. */
 static bool answer_some(struct world *w)
 {
 	unsigned int i;
@@ -276,7 +276,7 @@ static bool client_output(struct world *w)
 	return true;
 }
 
-/* --- the network */
+/* ---- the network */
 
 static size_t cut(struct world *w, size_t limit, size_t n)
 {
@@ -296,7 +296,7 @@ static bool to_client(struct world *w)
 	if (w->cut_once != CUT_NONE && w->cut_once > 0 && n >= w->cut_once)
 		n = w->cut_once;
 	for (;;) {
-		/* what stayed there is seen again with what comes behind it */
+		/* octets not taken are offered again with those behind them */
 		taken = rst_receiver_recv(w->receiver, wire.p, n, 0);
 		ck_assert_int_ge(taken, 0);
 		while (rst_receiver_next(w->receiver, &ev))
@@ -384,7 +384,7 @@ static void check(const struct world *w)
 		ck_assert_int_eq(m->result, m->verdict);
 		check_stored(m, w->extended);
 	}
-	/* one message's commands, stuffing and the dot may go over */
+	/* the commands, stuffing and dot of one message may exceed it */
 	ck_assert_uint_le(w->push_peak, MAX_OUTPUT + 1500);
 }
 
@@ -401,7 +401,7 @@ static void transfer(struct message *messages, unsigned int count, bool plain,
 	world_free(&w);
 }
 
-/* --- messages */
+/* ---- messages */
 
 static char large[70000], long_line[3000];
 
