@@ -21,7 +21,7 @@ int rst_user_open(struct mail_storage_service_ctx *storage, const char *name,
 		storage, &input, &user_r->service_user, &user_r->user, error_r);
 	if (ret > 0) {
 		rst_user_enter(user_r);
-		rst_settings_read(user_r->user, &user_r->set);
+		rst_settings_read(user_r->user, &user_r->settings);
 		return 1;
 	}
 	i_zero(user_r);

@@ -12,7 +12,7 @@ struct mail_storage_service_user;
 struct rst_user {
 	struct mail_storage_service_user *service_user;
 	struct mail_user *user;
-	struct rst_settings set;
+	struct rst_settings settings;
 };
 
 /** @return 1; 0: there is no such user; -1: error_r */

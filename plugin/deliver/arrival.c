@@ -11,15 +11,16 @@
 #include "lib.h"
 #include "array.h"
 #include "file-lock.h"
-#include "fsync-mode.h"
 #include "ioloop.h"
 #include "istream.h"
-#include "mail-storage-private.h"
+#include "mail-storage.h"
 #include "mail-user.h"
 #include "arrival.h"
 #include "common/settings.h"
+#include "hold/held.h"
 #include "hold/hold.h"
 #include "hold/keys.h"
+#include "hold/mailbox.h"
 #include "hold/message.h"
 #include "hold/tombstones.h"
 
@@ -27,11 +28,8 @@
 #define LOCK_SECS 30
 
 struct arrival {
-	struct mail_user *user;
-	const struct rst_settings *set;
+	struct rst_hold *hold;
 	const struct rst_delivery *delivery;
-	struct mailbox *box;
-	const char *dir;
 	struct file_lock *lock;
 	struct rst_keys *keys;
 	uint32_t uid_next;
@@ -40,10 +38,10 @@ struct arrival {
 
 static int sync_box(struct arrival *a, struct mailbox_status *status_r)
 {
-	if (rst_mailbox_sync(a->box, 0, &a->error) < 0)
+	if (rst_mailbox_sync(a->hold->box, 0, &a->error) < 0)
 		return -1;
-	mailbox_get_open_status(a->box, STATUS_UIDNEXT | STATUS_UIDVALIDITY,
-				status_r);
+	mailbox_get_open_status(a->hold->box,
+				STATUS_UIDNEXT | STATUS_UIDVALIDITY, status_r);
 	return 0;
 }
 
@@ -65,15 +63,15 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 	bool more = TRUE;
 	int count = 0;
 
-	mailbox_get_seq_range(a->box, uid, (uint32_t)-1, &seq, &last);
-	trans = mailbox_transaction_begin(a->box, 0, __func__);
+	mailbox_get_seq_range(a->hold->box, uid, (uint32_t)-1, &seq, &last);
+	trans = mailbox_transaction_begin(a->hold->box, 0, __func__);
 	mail = mail_alloc(trans, MAIL_FETCH_STREAM_HEADER, NULL);
 	for (; more && seq != 0 && seq <= last; seq++)
 		T_BEGIN
 		{
 			mail_set_seq(mail, seq);
-			if (rst_held_envelope(mail, a->user->username, &held,
-					      &error) > 0) {
+			if (rst_held_envelope(mail, a->hold->user->username,
+					      &held, &error) > 0) {
 				more = func(a, mail, &held, context);
 				rst_held_clear(&held);
 				count++;
@@ -82,7 +80,7 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 	T_END;
 	mail_free(&mail);
 	if (mailbox_transaction_commit(&trans) < 0) {
-		a->error = rst_mailbox_error(a->box);
+		a->error = rst_mailbox_error(a->hold->box);
 		return -1;
 	}
 	return count;
@@ -93,20 +91,6 @@ struct match {
 	char *found;    /* its id */
 };
 
-/* Part of a message does not make the whole one known. */
-static bool can_be_read(struct arrival *a, struct mail *mail)
-{
-	struct rst_held held;
-	const char *error;
-	bool whole;
-
-	if (rst_held_read(mail, a->user->username, &held, &error) <= 0)
-		return FALSE;
-	whole = !held.incomplete;
-	rst_held_clear(&held);
-	return whole;
-}
-
 static bool is_match(struct arrival *a, struct mail *mail,
 		     const struct rst_held *held, void *context)
 {
@@ -116,8 +100,8 @@ static bool is_match(struct arrival *a, struct mail *mail,
 	if (match->id != NULL)
 		same = strcmp(match->id, held->id) == 0;
 	else
-		same = memcmp(held->key, a->delivery->key, RST_KEY_SIZE) == 0 &&
-		       can_be_read(a, mail);
+		same = rst_held_is_whole_of(a->hold, mail, held,
+					    a->delivery->key);
 	if (same)
 		match->found = i_strdup(held->id);
 	return !same;
@@ -149,7 +133,7 @@ static int catch_up(struct arrival *a)
 	if (last + 1 >= a->uid_next)
 		return 0;
 	if (look(a, last + 1, add_held, NULL) < 0 ||
-	    rst_tombstones_read(a->dir, &tombstones, &a->error) < 0)
+	    rst_tombstones_read(a->hold->dir, &tombstones, &a->error) < 0)
 		return -1;
 	rst_tombstones_each_key(tombstones, add_buried, a);
 	rst_tombstones_close(&tombstones);
@@ -163,12 +147,12 @@ static int open_keys(struct arrival *a)
 	struct mailbox_status status;
 	time_t oldest;
 
-	if (rst_hold_mailbox_dir(a->box, &a->dir, &a->error) < 0 ||
-	    sync_box(a, &status) < 0 ||
-	    rst_keys_open(a->dir, status.uidvalidity, &a->keys, &a->error) < 0)
+	if (sync_box(a, &status) < 0 ||
+	    rst_keys_open(a->hold->dir, status.uidvalidity, &a->keys,
+			  &a->error) < 0)
 		return -1;
 	a->uid_next = status.uidnext;
-	oldest = ioloop_time - (time_t)rst_hold_keep_secs(a->set);
+	oldest = ioloop_time - (time_t)rst_hold_keep_secs(a->hold->settings);
 	if (rst_keys_trim(a->keys, oldest, &a->error) < 0)
 		return -1;
 	return catch_up(a);
@@ -187,24 +171,24 @@ static int find_held(struct arrival *a, uint32_t uid, struct match *match)
 	return match->found != NULL ? 1 : 0;
 }
 
-static int is_buried(struct arrival *a)
+static int has_left(struct arrival *a)
 {
-	struct rst_tombstones *tombstones;
-	bool found;
+	struct rst_holdings holdings;
+	bool left;
 
-	if (rst_tombstones_read(a->dir, &tombstones, &a->error) < 0)
+	if (rst_holdings_open(&holdings, a->hold, FALSE, &a->error) < 0)
 		return -1;
-	found = rst_tombstones_has_key(tombstones, a->delivery->key);
-	rst_tombstones_close(&tombstones);
-	return found ? 1 : 0;
+	left = rst_holdings_key_has_left(&holdings, a->delivery->key);
+	rst_holdings_close(&holdings);
+	return left ? 1 : 0;
 }
 
 /* Who saved it may have died before it was on disk. */
 static int make_durable(struct arrival *a)
 {
-	if (a->box->storage->set->parsed_fsync_mode == FSYNC_MODE_NEVER)
+	if (rst_mailbox_never_fsync(a->hold->box))
 		return 0;
-	return rst_hold_mailbox_syncfs(a->box, &a->error);
+	return rst_mailbox_syncfs(a->hold->box, &a->error);
 }
 
 /* @return 1, 0, -1 */
@@ -214,7 +198,7 @@ static int is_known(struct arrival *a, struct rst_saved *saved_r)
 	uint32_t uid;
 	int ret;
 
-	if (a->set->test_no_dedup || rst_key_is_zero(a->delivery->key) ||
+	if (!rst_held_key_counts(a->hold, a->delivery->key) ||
 	    !rst_keys_find(a->keys, a->delivery->key, &uid))
 		return 0;
 	ret = find_held(a, uid, &match);
@@ -223,7 +207,7 @@ static int is_known(struct arrival *a, struct rst_saved *saved_r)
 		i_free(match.found);
 		return make_durable(a) < 0 ? -1 : 1;
 	}
-	return ret < 0 ? -1 : is_buried(a);
+	return ret < 0 ? -1 : has_left(a);
 }
 
 /* ---- saving */
@@ -234,18 +218,18 @@ static int is_full(struct arrival *a)
 	struct rst_hold_status status;
 	uoff_t size = 0;
 
-	if (a->set->hold_quota == 0)
+	if (a->hold->settings->hold_quota == 0)
 		return 0;
-	if (rst_hold_mailbox_size(a->box, &status, &a->error) < 0)
+	if (rst_hold_size(a->hold, &status, &a->error) < 0)
 		return -1;
 	(void)i_stream_get_size(a->delivery->input, TRUE, &size);
-	return status.octets + size > a->set->hold_quota ? 1 : 0;
+	return status.octets + size > a->hold->settings->hold_quota ? 1 : 0;
 }
 
 /* Saving failed, perhaps in its very last step: is it there? */
 static enum rst_arrival after_failure(struct arrival *a, const char *id)
 {
-	enum mail_error code = mailbox_get_last_mail_error(a->box);
+	enum mail_error code = mailbox_get_last_mail_error(a->hold->box);
 	struct mailbox_status status;
 	struct match match = {.id = id};
 	const char *error = a->error;
@@ -266,10 +250,10 @@ static enum rst_arrival save(struct arrival *a, struct rst_saved *saved_r)
 
 	if (ret != 0)
 		return ret < 0 ? RST_ARRIVAL_FAILED : RST_ARRIVAL_FULL;
-	if (rst_hold_save(a->box, a->delivery, saved_r, &a->error) < 0)
+	if (rst_hold_save(a->hold, a->delivery, saved_r, &a->error) < 0)
 		return after_failure(a, saved_r->id);
 	/* sdbox passes over an error of this */
-	if (rst_hold_mailbox_fsync(a->box, &a->error) < 0)
+	if (rst_mailbox_fsync(a->hold->box, &a->error) < 0)
 		return RST_ARRIVAL_UNSURE;
 	rst_keys_add(a->keys, a->delivery->key, saved_r->uid, ioloop_time);
 	return RST_ARRIVAL_HELD;
@@ -288,20 +272,19 @@ static enum rst_arrival arrive_locked(struct arrival *a,
 	return save(a, saved_r);
 }
 
-enum rst_arrival rst_arrive(struct mail_user *user,
-			    const struct rst_settings *set,
+enum rst_arrival rst_arrive(struct rst_hold *hold,
 			    const struct rst_delivery *delivery,
 			    struct rst_saved *saved_r, const char **error_r)
 {
-	struct arrival a = {.user = user, .set = set, .delivery = delivery};
+	struct arrival a = {.hold = hold, .delivery = delivery};
 	enum rst_arrival result;
 	int ret;
 
 	i_zero(saved_r);
-	if (rst_hold_mailbox_open(user, set, 0, TRUE, &a.box, error_r) < 0)
+	if (rst_hold_open(hold, TRUE, error_r) < 0)
 		return RST_ARRIVAL_FAILED;
-	ret = rst_hold_mailbox_lock(a.box, RST_LOCK_ARRIVAL, LOCK_SECS, &a.lock,
-				    error_r);
+	ret = rst_hold_lock(hold, RST_LOCK_ARRIVAL, LOCK_SECS, &a.lock,
+			    error_r);
 	if (ret > 0) {
 		result = arrive_locked(&a, saved_r);
 		*error_r = a.error;
@@ -315,6 +298,6 @@ enum rst_arrival rst_arrive(struct mail_user *user,
 	rst_keys_close(&a.keys);
 	if (a.lock != NULL)
 		file_lock_free(&a.lock);
-	mailbox_free(&a.box);
+	rst_hold_close(hold);
 	return result;
 }

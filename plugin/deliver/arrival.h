@@ -8,8 +8,7 @@
 
 #include "hold/save.h"
 
-struct mail_user;
-struct rst_settings;
+struct rst_hold;
 
 enum rst_arrival {
 	RST_ARRIVAL_HELD,  /**< saved; what it is: saved_r */
@@ -23,11 +22,12 @@ enum rst_arrival {
 };
 
 /**
- * Save a message that rst_delivery_prepare() has read, unless its key says
- * that it is known. Two that arrive at once wait for each other.
+ * Save a message that rst_delivery_prepare() has read, unless its K says that
+ * it is known. Two that arrive at once wait for each other.
+ *
+ * @param hold not open; opened, made where it is missing, and closed here
  */
-enum rst_arrival rst_arrive(struct mail_user *user,
-			    const struct rst_settings *set,
+enum rst_arrival rst_arrive(struct rst_hold *hold,
 			    const struct rst_delivery *delivery,
 			    struct rst_saved *saved_r, const char **error_r);
 

@@ -19,12 +19,10 @@
 
 /* lmtp delivers one message at a time */
 static struct {
-	struct mailbox *box; /* NULL: none has begun */
-	struct mail_user *user;
-	struct rst_settings set;
+	struct rst_hold hold; /* not open: none has begun */
+	struct rst_settings settings;
 	time_t since;
 	struct file_lock *lock;
-	char *dir;
 	char *id;
 } current;
 
@@ -32,9 +30,7 @@ static void forget(void)
 {
 	if (current.lock != NULL)
 		file_lock_free(&current.lock);
-	if (current.box != NULL)
-		mailbox_free(&current.box);
-	i_free(current.dir);
+	rst_hold_close(&current.hold);
 	i_free(current.id);
 }
 
@@ -57,25 +53,24 @@ static const char *get_id(const struct rst_delivery *delivery)
 }
 
 /* @return 1; 0 or -1: not now: error_r */
-static int enter(struct mail_user *user, const struct rst_settings *set,
+static int enter(struct mail_user *user, const struct rst_settings *settings,
 		 const char *id, const char **error_r)
 {
-	const char *dir;
 	int ret;
 
-	ret = rst_hold_mailbox_open(user, set, 0, FALSE, &current.box, error_r);
+	current.settings = *settings;
+	current.hold.user = user;
+	current.hold.settings = &current.settings;
+	ret = rst_hold_open(&current.hold, FALSE, error_r);
 	if (ret == 0)
 		*error_r = "there is no hold";
 	if (ret <= 0)
 		return ret;
 	*error_r = "another delivery from this hold takes too long";
-	ret = rst_hold_mailbox_lock(current.box, RST_LOCK_RELEASE, LOCK_SECS,
-				    &current.lock, error_r);
-	if (ret <= 0 || rst_hold_mailbox_dir(current.box, &dir, error_r) < 0)
-		return I_MIN(ret, 0);
-	current.user = user;
-	current.set = *set;
-	current.dir = i_strdup(dir);
+	ret = rst_hold_lock(&current.hold, RST_LOCK_RELEASE, LOCK_SECS,
+			    &current.lock, error_r);
+	if (ret <= 0)
+		return ret;
 	current.id = i_strdup(id);
 	return 1;
 }
@@ -84,7 +79,7 @@ static int write_state(enum rst_attempt state, const char **error_r)
 {
 	static const unsigned char no_key[RST_KEY_SIZE];
 
-	return rst_attempt_write(current.dir, current.id, no_key, state,
+	return rst_attempt_write(current.hold.dir, current.id, no_key, state,
 				 state == RST_ATTEMPT_BEGUN, error_r);
 }
 
@@ -93,10 +88,10 @@ static int search(const char **error_r)
 {
 	int ret;
 
-	ret = rst_search(current.user, rst_attempt_needle(current.id),
-			 current.since, current.set.hold_mailbox, error_r);
+	ret = rst_search(current.hold.user, rst_attempt_needle(current.id),
+			 current.since, current.settings.hold_mailbox, error_r);
 	if (ret > 0)
-		e_info(current.user->event,
+		e_info(current.hold.user->event,
 		       "already in the mailbox, not delivered again: id=%s",
 		       current.id);
 	return ret;
@@ -126,7 +121,7 @@ static enum rst_attempt_begun begin(enum rst_attempt state, bool tried,
 }
 
 enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
-					 const struct rst_settings *set,
+					 const struct rst_settings *settings,
 					 const struct rst_delivery *delivery,
 					 const char **error_r)
 {
@@ -138,8 +133,8 @@ enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
 
 	if (id == NULL)
 		return RST_BEGIN_DELIVER;
-	if (enter(ctx->rcpt_user, set, id, error_r) > 0 &&
-	    rst_attempts_read(current.dir, &attempts, error_r) == 0) {
+	if (enter(ctx->rcpt_user, settings, id, error_r) > 0 &&
+	    rst_attempts_read(current.hold.dir, &attempts, error_r) == 0) {
 		state = rst_attempts_state(attempts, id);
 		current.since = ioloop_time;
 		tried = rst_attempts_tried(attempts, id, &current.since);
@@ -166,7 +161,7 @@ void rst_attempt_end(bool delivered)
 {
 	const char *error;
 
-	if (current.box == NULL)
+	if (current.hold.box == NULL)
 		return;
 	if (end(delivered, &error) < 0)
 		i_error("The end of a fallback delivery is not noted, it will "

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * Fallback delivery as lmtp-release sees it: each held message is delivered
- * once, however often restante-hold hands it over. See hold-handover.h.
+ * once, however often restante-hold attempts it. See hold/attempts.h.
  */
 #ifndef RST_DELIVER_ATTEMPT_H
 #define RST_DELIVER_ATTEMPT_H
@@ -19,7 +19,7 @@ enum rst_attempt_begun {
 /** Before a delivery. What restante-hold did not hand over is just delivered.
  */
 enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
-					 const struct rst_settings *set,
+					 const struct rst_settings *settings,
 					 const struct rst_delivery *delivery,
 					 const char **error_r);
 /** After it; nothing happens where none has begun. */

@@ -171,17 +171,19 @@ static int hold_failed(struct mail_deliver_context *ctx,
 	return deliver_normally(ctx, storage_r);
 }
 
-static int hold(struct mail_deliver_context *ctx,
-		const struct rst_settings *set, struct rst_delivery *delivery,
-		struct mail_storage **storage_r)
+static int hold_mail(struct mail_deliver_context *ctx,
+		     const struct rst_settings *set,
+		     struct rst_delivery *delivery,
+		     struct mail_storage **storage_r)
 {
+	struct rst_hold hold = {.user = ctx->rcpt_user, .settings = set};
 	struct rst_saved saved;
 	const char *error;
 
 	if (rst_delivery_prepare(delivery, &error) < 0)
 		return hold_failed(ctx, set, error, storage_r);
 	warn_fsync_never(ctx);
-	switch (rst_arrive(ctx->rcpt_user, set, delivery, &saved, &error)) {
+	switch (rst_arrive(&hold, delivery, &saved, &error)) {
 	case RST_ARRIVAL_HELD:
 		return held(ctx, set, delivery, &saved);
 	case RST_ARRIVAL_KNOWN:
@@ -243,7 +245,7 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 				      "restante_max_size");
 		return deliver_normally(ctx, storage_r);
 	}
-	return hold(ctx, &set, &delivery, storage_r);
+	return hold_mail(ctx, &set, &delivery, storage_r);
 }
 
 /* ---- lmtp: which header lines are its own */

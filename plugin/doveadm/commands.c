@@ -46,16 +46,19 @@ static int failed(struct doveadm_mail_cmd_context *ctx, enum mail_error code,
  * @return 1; 0: nothing to do for this one among many; -1: refused. Who is not
  * enrolled any more may still have mail in the hold.
  */
-static int get_user(struct doveadm_mail_cmd_context *ctx,
-		    struct mail_user *user, struct rst_settings *set_r,
-		    struct rst_hold_status *status_r)
+static int get_hold(struct doveadm_mail_cmd_context *ctx,
+		    struct mail_user *user, struct rst_settings *settings_r,
+		    struct rst_hold *hold_r, struct rst_hold_status *status_r)
 {
 	const char *error;
 
-	rst_settings_read(user, set_r);
-	if (rst_hold_peek(user, set_r, status_r, &error) < 0)
+	rst_settings_read(user, settings_r);
+	i_zero(hold_r);
+	hold_r->user = user;
+	hold_r->settings = settings_r;
+	if (rst_look_peek(hold_r, status_r, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	if (set_r->enrolled || status_r->messages > 0 ||
+	if (settings_r->enrolled || status_r->messages > 0 ||
 	    status_r->incomplete > 0)
 		return 1;
 	if (!ctx->iterate_single_user)
@@ -139,16 +142,17 @@ static void status_init(struct doveadm_mail_cmd_context *ctx,
 static int status_run(struct doveadm_mail_cmd_context *ctx,
 		      struct mail_user *user)
 {
-	struct rst_settings set;
+	struct rst_settings settings;
+	struct rst_hold hold;
 	struct rst_hold_status status;
 	unsigned int overflow;
 	const char *error;
 	int ret;
 
-	ret = get_user(ctx, user, &set, &status);
+	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
-	if (rst_overflow_count(user, &set, &overflow, &error) < 0)
+	if (rst_overflow_count(&hold, &overflow, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	/* whom policyd has named may have got it all meanwhile */
 	if (ctx->iterate_all_users &&
@@ -190,11 +194,12 @@ static void list_init(struct doveadm_mail_cmd_context *ctx,
 static bool print_held(const struct rst_held *held,
 		       struct mail *mail ATTR_UNUSED, void *context)
 {
-	const struct rst_settings *set = context;
+	const struct rst_settings *settings = context;
 
 	doveadm_print(held->id);
 	print_time(held->arrived);
-	print_time(held->incomplete ? 0 : rst_hold_due(set, held->received));
+	print_time(held->incomplete ? 0
+				    : rst_hold_due(settings, held->received));
 	doveadm_print_num(held->size);
 	doveadm_print(held->incomplete ? "incomplete" : "held");
 	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
@@ -205,26 +210,26 @@ static bool print_held(const struct rst_held *held,
 static int list_run(struct doveadm_mail_cmd_context *ctx,
 		    struct mail_user *user)
 {
-	struct rst_settings set;
+	struct rst_settings settings;
+	struct rst_hold hold;
 	struct rst_hold_status status;
-	struct mailbox *box;
 	const char *error;
 	int ret;
 
-	ret = get_user(ctx, user, &set, &status);
+	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
-	ret = rst_hold_mailbox_open(user, &set, 0, FALSE, &box, &error);
+	ret = rst_hold_open(&hold, FALSE, &error);
 	if (ret == 0)
 		return 0;
 	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	ret = rst_look(user, &set, box, TRUE, print_held, &set, &error);
+	ret = rst_look_each(&hold, TRUE, print_held, &settings, &error);
 	if (ret < 0)
 		(void)failed(ctx, MAIL_ERROR_TEMP, user, error);
 	else if (ret > 0) /* each has been logged */
 		doveadm_mail_failed_error(ctx, MAIL_ERROR_TEMP);
-	mailbox_free(&box);
+	rst_hold_close(&hold);
 	return ret == 0 ? 0 : -1;
 }
 
@@ -242,22 +247,23 @@ static struct doveadm_mail_cmd_context *list_alloc(void)
 static int push_run(struct doveadm_mail_cmd_context *ctx,
 		    struct mail_user *user)
 {
-	struct rst_settings set;
+	struct rst_settings settings;
+	struct rst_hold hold;
 	struct rst_hold_status status;
 	int ret;
 
-	ret = get_user(ctx, user, &set, &status);
+	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
-	if (*set.notify_socket == '\0')
+	if (*settings.notify_socket == '\0')
 		return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
 			      "restante_notify_socket is empty: policyd is "
 			      "not told anything");
-	if (rst_note_send(&set, user->username, "", 0) < 0)
+	if (rst_note_send(&settings, user->username, "", 0) < 0)
 		return failed(
 			ctx, MAIL_ERROR_TEMP, user,
 			t_strdup_printf("policyd is not listening on %s: %m",
-					set.notify_socket));
+					settings.notify_socket));
 	return 0;
 }
 
@@ -304,7 +310,7 @@ static void release_init(struct doveadm_mail_cmd_context *ctx,
 	doveadm_print_header_simple("due");
 }
 
-static int release_ids(struct rst_fallback *release, struct rst_locked *store,
+static int release_ids(struct rst_fallback *release, struct rst_locked *locked,
 		       const char *const ids[], bool *missing_r,
 		       const char **error_r)
 {
@@ -313,11 +319,11 @@ static int release_ids(struct rst_fallback *release, struct rst_locked *store,
 		unsigned int before = release->delivered + release->failed;
 
 		release->id = *ids;
-		if (rst_fallback_run(release, store, error_r) < 0)
+		if (rst_fallback_run(release, locked, error_r) < 0)
 			return -1;
 		if (release->delivered + release->failed == before) {
-			e_error(release->user->event, "No such message: %s",
-				*ids);
+			e_error(rst_locked_hold(locked)->user->event,
+				"No such message: %s", *ids);
 			*missing_r = TRUE;
 		}
 	}
@@ -325,17 +331,17 @@ static int release_ids(struct rst_fallback *release, struct rst_locked *store,
 }
 
 static int release_held(struct doveadm_mail_cmd_context *ctx,
-			struct rst_fallback *release, struct rst_locked *store,
+			struct rst_fallback *release, struct rst_locked *locked,
 			bool *missing_r, const char **error_r)
 {
 	struct restante_cmd_context *cmd =
 		container_of(ctx, struct restante_cmd_context, ctx);
 
 	if (!cmd->all && !cmd->expired)
-		return release_ids(release, store, ctx->args, missing_r,
+		return release_ids(release, locked, ctx->args, missing_r,
 				   error_r);
 	release->what = cmd->all ? RST_RELEASE_ALL : RST_RELEASE_EXPIRED;
-	return rst_fallback_run(release, store, error_r);
+	return rst_fallback_run(release, locked, error_r);
 }
 
 static void print_release(const struct rst_fallback *release,
@@ -360,16 +366,15 @@ static int release_nothing(struct doveadm_mail_cmd_context *ctx,
 }
 
 static int release_from(struct doveadm_mail_cmd_context *ctx,
-			struct mail_user *user, const struct rst_settings *set,
-			struct rst_locked *store)
+			struct mail_user *user, struct rst_locked *locked)
 {
-	struct rst_fallback release = {.user = user, .set = set};
+	struct rst_fallback release = {.id = NULL};
 	struct rst_hold_status status;
 	const char *error;
 	bool missing = FALSE;
 
-	if (release_held(ctx, &release, store, &missing, &error) < 0 ||
-	    rst_locked_status(store, &status, &error) < 0)
+	if (release_held(ctx, &release, locked, &missing, &error) < 0 ||
+	    rst_locked_count(locked, &status, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	print_release(&release, &status);
 	if (release.failed > 0)
@@ -382,27 +387,28 @@ static int release_from(struct doveadm_mail_cmd_context *ctx,
 static int release_run(struct doveadm_mail_cmd_context *ctx,
 		       struct mail_user *user)
 {
-	struct rst_settings set;
+	struct rst_settings settings;
+	struct rst_hold hold;
 	struct rst_hold_status status;
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	const char *error;
 	int ret;
 
-	ret = get_user(ctx, user, &set, &status);
+	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
 	if (status.messages + status.incomplete == 0)
 		return release_nothing(ctx, user);
-	ret = rst_locked_open(user, &set, &store, &error);
+	ret = rst_locked_open(&hold, &locked, &error);
 	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	if (ret == 0)
 		return failed(ctx, MAIL_ERROR_INUSE, user,
 			      "This hold is being emptied at this moment: try "
 			      "again when the user's client has signed off");
-	ret = store == NULL ? release_nothing(ctx, user)
-			    : release_from(ctx, user, &set, store);
-	rst_locked_close(&store);
+	ret = locked == NULL ? release_nothing(ctx, user)
+			     : release_from(ctx, user, locked);
+	rst_locked_close(&locked);
 	return ret;
 }
 

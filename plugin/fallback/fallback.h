@@ -5,11 +5,9 @@
 #ifndef RST_FALLBACK_FALLBACK_H
 #define RST_FALLBACK_FALLBACK_H
 
-struct mail_user;
 struct rst_held;
 struct rst_locked;
 struct rst_lmtp;
-struct rst_settings;
 
 enum rst_release_what {
 	RST_RELEASE_ALL,     /**< but what is incomplete */
@@ -23,8 +21,6 @@ enum rst_release_what {
 typedef bool rst_fallback_leased_func(const char *id, void *context);
 
 struct rst_fallback {
-	struct mail_user *user;
-	const struct rst_settings *set;
 	enum rst_release_what what;
 	const char *id;                   /**< of RST_RELEASE_ONE */
 	rst_fallback_leased_func *leased; /**< NULL: nothing is */
@@ -40,7 +36,7 @@ struct rst_fallback {
  *
  * @return 0, or -1: error_r: the hold itself cannot be read or written
  */
-int rst_fallback_run(struct rst_fallback *release, struct rst_locked *store,
+int rst_fallback_run(struct rst_fallback *fallback, struct rst_locked *locked,
 		     const char **error_r);
 
 /**
@@ -52,8 +48,7 @@ int rst_fallback_run(struct rst_fallback *release, struct rst_locked *store,
  * @return whether it has been delivered, at the last into the overflow
  *         mailbox, and has a durable tombstone
  */
-bool rst_fallback_one(struct mail_user *user, const struct rst_settings *set,
-		      struct rst_lmtp *lmtp, struct rst_locked *store,
+bool rst_fallback_one(struct rst_lmtp *lmtp, struct rst_locked *locked,
 		      struct rst_held *held, const char *refused,
 		      const char **reply_r);
 

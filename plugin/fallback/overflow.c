@@ -9,16 +9,17 @@
 #include "common/settings.h"
 #include "hold/attempts.h"
 #include "hold/hold.h"
+#include "hold/mailbox.h"
 #include "hold/message.h"
 #include "hold/save.h"
 #include "overflow.h"
 #include "search.h"
 
-bool rst_overflow_is_due(const struct rst_settings *set,
+bool rst_overflow_is_due(const struct rst_hold *hold,
 			 const struct rst_held *held)
 {
-	return rst_hold_due(set, held->received) +
-		       (time_t)set->fallback_give_up_secs <=
+	return rst_hold_due(hold->settings, held->received) +
+		       (time_t)hold->settings->fallback_give_up_secs <=
 	       ioloop_time;
 }
 
@@ -38,38 +39,38 @@ static int save(struct mail_user *user, struct mailbox *box,
 	i_stream_unref(&parts[0]);
 	ret = rst_mailbox_save(box, input, held->received, &uid, error_r);
 	i_stream_unref(&input);
-	return ret < 0 ? -1 : rst_hold_mailbox_fsync(box, error_r);
+	return ret < 0 ? -1 : rst_mailbox_fsync(box, error_r);
 }
 
-int rst_overflow_save(struct mail_user *user, const struct rst_settings *set,
-		      struct rst_held *held, const char **error_r)
+int rst_overflow_save(const struct rst_hold *hold, struct rst_held *held,
+		      const char **error_r)
 {
 	struct mailbox *box;
 	int ret;
 
-	if (rst_mailbox_open(user, set->overflow_mailbox, 0, TRUE, &box,
-			     error_r) < 0)
+	if (rst_mailbox_open(hold->user, hold->settings->overflow_mailbox, 0,
+			     TRUE, &box, error_r) < 0)
 		return -1;
 	/* a crash may have come between this and its tombstone */
 	ret = rst_search_box(box, rst_attempt_needle(held->id), held->received,
 			     error_r);
 	if (ret > 0)
-		ret = rst_hold_mailbox_syncfs(box, error_r);
+		ret = rst_mailbox_syncfs(box, error_r);
 	else if (ret == 0)
-		ret = save(user, box, held, error_r);
+		ret = save(hold->user, box, held, error_r);
 	mailbox_free(&box);
 	return ret;
 }
 
-int rst_overflow_count(struct mail_user *user, const struct rst_settings *set,
-		       unsigned int *count_r, const char **error_r)
+int rst_overflow_count(const struct rst_hold *hold, unsigned int *count_r,
+		       const char **error_r)
 {
 	struct mailbox_status status;
 	struct mailbox *box;
 	int ret;
 
 	*count_r = 0;
-	ret = rst_mailbox_open(user, set->overflow_mailbox,
+	ret = rst_mailbox_open(hold->user, hold->settings->overflow_mailbox,
 			       MAILBOX_FLAG_READONLY, FALSE, &box, error_r);
 	if (ret <= 0)
 		return ret;

@@ -6,19 +6,18 @@
 #ifndef RST_FALLBACK_OVERFLOW_H
 #define RST_FALLBACK_OVERFLOW_H
 
-struct mail_user;
 struct rst_held;
-struct rst_settings;
+struct rst_hold;
 
 /** Is it time for that? */
-bool rst_overflow_is_due(const struct rst_settings *set,
+bool rst_overflow_is_due(const struct rst_hold *hold,
 			 const struct rst_held *held);
 /** Save durably what held->input gives, once.
     @return 0, or -1: error_r */
-int rst_overflow_save(struct mail_user *user, const struct rst_settings *set,
-		      struct rst_held *held, const char **error_r);
+int rst_overflow_save(const struct rst_hold *hold, struct rst_held *held,
+		      const char **error_r);
 /** How many messages are there? @return 0, or -1: error_r */
-int rst_overflow_count(struct mail_user *user, const struct rst_settings *set,
-		       unsigned int *count_r, const char **error_r);
+int rst_overflow_count(const struct rst_hold *hold, unsigned int *count_r,
+		       const char **error_r);
 
 #endif

@@ -8,7 +8,7 @@
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "mailbox-list-iter.h"
-#include "hold/hold.h"
+#include "hold/mailbox.h"
 #include "search.h"
 
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * The hold mailbox of one user: an ordinary Dovecot mailbox.
+ * The hold of one user: an ordinary Dovecot mailbox, and files of ours beside
+ * its own.
  */
 #ifndef RST_HOLD_HOLD_H
 #define RST_HOLD_HOLD_H
@@ -10,11 +11,21 @@
 struct file_lock;
 struct rst_settings;
 
+/** A caller sets user and settings, which outlive the hold; the rest is zero
+    until rst_hold_open(). */
+struct rst_hold {
+	struct mail_user *user;
+	const struct rst_settings *settings;
+	struct mailbox *box; /**< NULL: not open */
+	char *dir;           /**< of our files */
+};
+
 struct rst_hold_status {
 	unsigned int messages;
-	unsigned int incomplete; /**< that stay; not counted otherwise */
-	/** messages that the mailbox has though nothing is held; only of
-	    rst_hold_estimate() */
+	/** incomplete messages, which stay; not counted elsewhere */
+	unsigned int incomplete;
+	/** messages that the mailbox has though nothing is held; only set by
+	    rst_look_estimate() */
 	unsigned int leftovers;
 	uoff_t octets; /**< with CRLF line ends */
 	time_t oldest; /**< arrival of the oldest; 0: nothing is held */
@@ -22,73 +33,50 @@ struct rst_hold_status {
 };
 
 /**
- * Open the hold of user.
+ * Open the hold, and see to it that its index knows all of its messages.
  *
  * @param create make it, durably, where it is missing
- * @param box_r  to be freed with mailbox_free() when 1 was returned
- * @return 1; 0: there is none; -1: error_r
+ * @return 1: to be closed with rst_hold_close(); 0: there is none; -1: error_r
  */
-int rst_hold_mailbox_open(struct mail_user *user,
-			  const struct rst_settings *set,
-			  enum mailbox_flags flags, bool create,
-			  struct mailbox **box_r, const char **error_r);
-
-/** The same for another mailbox of ours. @return as above, or 2: it was made */
-int rst_mailbox_open(struct mail_user *user, const char *name,
-		     enum mailbox_flags flags, bool create,
-		     struct mailbox **box_r, const char **error_r);
+int rst_hold_open(struct rst_hold *hold, bool create, const char **error_r);
+/** No transaction may be open on its mailbox. A hold that is not open may be
+    closed, too; a closed one may be opened again. */
+void rst_hold_close(struct rst_hold *hold);
 
 /**
- * Where an index cannot be written Dovecot goes on with it in memory only. What
- * that says is not durable, and a sync that expunges with it never ends (see
- * below). So open the hold anew, as it is on disk.
+ * Open the hold anew, as it is on disk, where its index is in memory only:
+ * Dovecot goes on so where it could not write the index. What such an index
+ * says is not durable, and a sync that expunges with it never ends (see
+ * rst_mailbox_expungeable()).
  *
- * @param box nothing may be open in it; another one when 1 was returned
- * @return 1: done; 0: its index is as it should be; -1: error_r
+ * @param hold nothing may be open in its mailbox
+ * @return 1: hold->box is another one now; 0: its index is as it should be;
+ *         -1: error_r
  */
-int rst_hold_mailbox_renew(struct mail_user *user,
-			   const struct rst_settings *set, struct mailbox **box,
-			   const char **error_r);
-
-/** @return what last went wrong with box, on the data stack: Dovecot's own text
-    is lost with the next failure, or with box */
-const char *rst_mailbox_error(struct mailbox *box);
+int rst_hold_renew(struct rst_hold *hold, const char **error_r);
 
 /**
- * Can Dovecot take the lock for the sizes that its index keeps? Where it
- * cannot, as on a full disk, index_storage_expunged_sync_begin() of Dovecot 2.3
- * calls itself until there is no memory left. A sync asks by itself; ask before
- * that what is to be expunged is written down.
- * @return 0: it can; -1: error_r
- */
-int rst_mailbox_expungeable(struct mailbox *box, const char **error_r);
-
-/** Bring box up to date; no transaction may be open on it.
-    @return 0, or -1: error_r */
-int rst_mailbox_sync(struct mailbox *box, enum mailbox_sync_flags flags,
-		     const char **error_r);
-
-/**
- * Bring box up to date, and say how many messages and octets it has by its
- * index: also such as have left the hold and were not removed yet. The rest of
- * status_r is 0. No transaction may be open on box.
+ * Bring the hold up to date, and say how many messages and octets its mailbox
+ * has by its index: also messages that have left the hold and were not removed
+ * yet. The rest of status_r is 0. No transaction may be open on the mailbox.
  * @return 0, or -1: error_r
  */
-int rst_hold_mailbox_size(struct mailbox *box, struct rst_hold_status *status_r,
-			  const char **error_r);
+int rst_hold_size(struct rst_hold *hold, struct rst_hold_status *status_r,
+		  const char **error_r);
 
 /** How long must be known what has left the hold? As long as Postfix may try
-    again, or a backup may bring it back. */
-unsigned int rst_hold_keep_secs(const struct rst_settings *set);
+    again, or a backup may bring a message back. */
+unsigned int rst_hold_keep_secs(const struct rst_settings *settings);
 
-/** When does a message go to the normal mailbox that arrived then? */
-time_t rst_hold_due(const struct rst_settings *set, time_t arrived);
+/** When does a message that arrived then go to the normal mailbox? */
+time_t rst_hold_due(const struct rst_settings *settings, time_t arrived);
 
-/** The lock of the one who empties the hold. Deliveries do not need it. */
+/** The lock of the process that empties the hold. Deliveries do not need it. */
 #define RST_LOCK_DRAIN "restante.lock"
-/** Of the one who puts a message in. */
+/** The lock of the process that puts a message in. */
 #define RST_LOCK_ARRIVAL "restante.arrival.lock"
-/** Of the one who delivers, or says that nothing will be delivered. */
+/** The lock of the process that makes a fallback delivery, or says that there
+    will be none. */
 #define RST_LOCK_RELEASE "restante.release.lock"
 
 /**
@@ -96,28 +84,10 @@ time_t rst_hold_due(const struct rst_settings *set, time_t arrived);
  *
  * @param secs how long to wait for it at most; 0: not at all
  * @param lock_r to be freed with file_lock_free()
- * @return 1; 0: somebody else has it; -1: error_r
+ * @return 1; 0: another process has it; -1: error_r
  */
-int rst_hold_mailbox_lock(struct mailbox *box, const char *name,
-			  unsigned int secs, struct file_lock **lock_r,
-			  const char **error_r);
-
-/** The directory for files of ours beside the mailbox's own. */
-int rst_hold_mailbox_dir(struct mailbox *box, const char **path_r,
-			 const char **error_r);
-
-/**
- * Make removals durable: fsync of the directories, which maildir does not do
- * by itself after an expunge.
- * @return 0, or -1: error_r
- */
-int rst_hold_mailbox_fsync(struct mailbox *box, const char **error_r);
-
-/**
- * Make durable whatever others have written to the hold, by writing out its
- * whole file system: for rare occasions.
- * @return 0, or -1: error_r
- */
-int rst_hold_mailbox_syncfs(struct mailbox *box, const char **error_r);
+int rst_hold_lock(const struct rst_hold *hold, const char *name,
+		  unsigned int secs, struct file_lock **lock_r,
+		  const char **error_r);
 
 #endif

@@ -4,13 +4,17 @@
  * No sync may happen while it is open, so whatever syncs closes it first, and
  * the next read opens it again, after the uid it had come to.
  *
- * A drain walks in order of arrival, too, past the large ones, which it puts
- * off: so its first message is there at once, and needs no list of the others.
+ * A drain walks in order of arrival, too, past the large messages, which it
+ * puts off: so its first message is there at once, and needs no list of the
+ * others.
+ *
+ * A message leaves in this order: its tombstone is durable (_bury, _commit),
+ * then it is expunged, durably (_expunge). A message that has left by then and
+ * is still in the mailbox is found on the way, and expunged with the others.
  */
 #include "lib.h"
 #include "array.h"
 #include "file-lock.h"
-#include "hash.h"
 #include "ioloop.h"
 #include "mail-storage.h"
 #include "mail-user.h"
@@ -18,42 +22,28 @@
 #include "attempts.h"
 #include "common/settings.h"
 #include "dates.h"
+#include "held.h"
 #include "hold.h"
 #include "locked.h"
 #include "look.h"
+#include "mailbox.h"
 #include "order.h"
+#include "spares.h"
 #include "tombstones.h"
-
-/* What goes when a whole message of its key is there or has left: itself
-   incomplete, or there twice, and then only when the other has left. */
-struct spare {
-	const char *id;
-	unsigned char key[RST_KEY_SIZE];
-	uint32_t uid;
-	bool incomplete;
-	uoff_t octets, expected;
-	bool logged;
-};
 
 /* How far a walk has come. */
 struct place {
-	uint32_t uid;    /* up to this one they have been given, or put off */
+	uint32_t uid;    /* messages up to it have been given out, or put off */
 	bool from_start; /* of the hold */
 	bool small_first;
 };
 
 struct rst_locked {
-	struct mail_user *user;
-	const struct rst_settings *set;
-	struct mailbox *box;
+	struct rst_hold *hold;
 	struct file_lock *lock;
-	struct rst_tombstones *tombstones;
-	struct rst_attempts *attempts;
-	struct rst_dates *clock;
-	const char *dir; /* of their files */
-	pool_t pool;
-	/* uid of the message of this key that is given out */
-	HASH_TABLE(unsigned char *, void *) keys;
+	struct rst_holdings holdings;
+	struct rst_dates *dates;
+	struct rst_spares *spares;
 
 	/* the view; NULL: closed */
 	struct mailbox_transaction_context *trans;
@@ -67,322 +57,222 @@ struct rst_locked {
 	bool listed_all;             /* whatever has a tombstone is in buried */
 	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
-	ARRAY(struct spare) spares;
 };
 
 /* ---- opening */
 
-static int open_logs(struct rst_locked *store, const char **error_r)
-{
-	const char *dir;
-
-	if (rst_hold_mailbox_dir(store->box, &dir, error_r) < 0)
-		return -1;
-	store->dir = p_strdup(store->pool, dir);
-	store->clock = rst_dates_new(dir);
-	if (rst_tombstones_open(dir, &store->tombstones, error_r) < 0)
-		return -1;
-	return rst_locked_settle(store, error_r);
-}
-
-static int lock_and_open(struct rst_locked *store, const char **error_r)
+static int lock_and_open(struct rst_locked *locked, const char **error_r)
 {
 	int ret;
 
-	ret = rst_hold_mailbox_lock(store->box, RST_LOCK_DRAIN, 0, &store->lock,
-				    error_r);
-	if (ret > 0 && open_logs(store, error_r) < 0)
-		ret = -1;
-	return ret;
+	ret = rst_hold_lock(locked->hold, RST_LOCK_DRAIN, 0, &locked->lock,
+			    error_r);
+	if (ret <= 0)
+		return ret;
+	locked->dates = rst_dates_new(locked->hold->dir);
+	if (rst_holdings_open(&locked->holdings, locked->hold, TRUE, error_r) <
+		    0 ||
+	    rst_locked_resolve(locked, error_r) < 0)
+		return -1;
+	return 1;
 }
 
-static struct rst_locked *create(struct mail_user *user,
-				 const struct rst_settings *set,
-				 struct mailbox *box)
+static struct rst_locked *create(struct rst_hold *hold)
 {
-	struct rst_locked *store = i_new(struct rst_locked, 1);
+	struct rst_locked *locked = i_new(struct rst_locked, 1);
 
-	store->user = user;
-	store->set = set;
-	store->box = box;
-	store->drain.small_first = TRUE;
-	store->other.from_start = TRUE;
-	store->place = &store->other;
-	store->order = rst_order_new();
-	store->pool = pool_alloconly_create("hold store", 1024);
-	hash_table_create(&store->keys, store->pool, 0, rst_key_hash,
-			  rst_key_cmp);
-	i_array_init(&store->fresh, 16);
-	i_array_init(&store->buried, 64);
-	i_array_init(&store->spares, 4);
-	return store;
+	locked->hold = hold;
+	locked->drain.small_first = TRUE;
+	locked->other.from_start = TRUE;
+	locked->place = &locked->other;
+	locked->order = rst_order_new();
+	locked->spares = rst_spares_new(hold->user->event);
+	i_array_init(&locked->fresh, 16);
+	i_array_init(&locked->buried, 64);
+	return locked;
 }
 
-int rst_locked_open(struct mail_user *user, const struct rst_settings *set,
-		    struct rst_locked **store_r, const char **error_r)
+int rst_locked_open(struct rst_hold *hold, struct rst_locked **locked_r,
+		    const char **error_r)
 {
-	struct rst_locked *store;
-	struct mailbox *box;
 	int ret;
 
-	*store_r = NULL;
-	ret = rst_hold_mailbox_open(user, set, 0, set->enrolled, &box, error_r);
+	*locked_r = NULL;
+	ret = rst_hold_open(hold, hold->settings->enrolled, error_r);
 	if (ret <= 0)
 		return ret < 0 ? -1 : 1;
-	store = create(user, set, box);
-	ret = lock_and_open(store, error_r);
+	*locked_r = create(hold);
+	ret = lock_and_open(*locked_r, error_r);
 	if (ret <= 0)
-		rst_locked_close(&store);
-	*store_r = store;
+		rst_locked_close(locked_r);
 	return ret;
 }
 
-static void close_view(struct rst_locked *store)
+const struct rst_hold *rst_locked_hold(const struct rst_locked *locked)
 {
-	rst_held_clear(&store->held);
-	if (store->mail != NULL)
-		mail_free(&store->mail);
+	return locked->hold;
+}
+
+static void close_view(struct rst_locked *locked)
+{
+	rst_held_clear(&locked->held);
+	if (locked->mail != NULL)
+		mail_free(&locked->mail);
 	/* nothing was changed in it but the cache */
-	if (store->trans != NULL)
-		(void)mailbox_transaction_commit(&store->trans);
+	if (locked->trans != NULL)
+		(void)mailbox_transaction_commit(&locked->trans);
 }
 
 /* Old tombstones are of use as long as their messages may be here. */
-static void trim_logs(struct rst_locked *store)
+static void trim_logs(struct rst_locked *locked)
 {
-	time_t oldest = ioloop_time - (time_t)rst_hold_keep_secs(store->set);
+	struct rst_hold *hold = locked->hold;
+	time_t oldest =
+		ioloop_time - (time_t)rst_hold_keep_secs(hold->settings);
 	const char *error;
 
-	if (!store->listed_all || array_count(&store->buried) > 0)
+	if (!locked->listed_all || array_count(&locked->buried) > 0)
 		return;
-	rst_dates_clean(store->clock);
-	if (rst_tombstones_trim(store->tombstones, oldest, &error) < 0)
-		e_error(store->user->event, "%s", error);
+	rst_dates_clean(locked->dates);
+	if (rst_tombstones_trim(locked->holdings.tombstones, oldest, &error) <
+	    0)
+		e_error(hold->user->event, "%s", error);
 }
 
-void rst_locked_close(struct rst_locked **_store)
+void rst_locked_close(struct rst_locked **_locked)
 {
-	struct rst_locked *store = *_store;
+	struct rst_locked *locked = *_locked;
 
-	if (store == NULL)
+	if (locked == NULL)
 		return;
-	*_store = NULL;
-	close_view(store);
-	trim_logs(store);
-	rst_tombstones_close(&store->tombstones);
-	rst_attempts_free(&store->attempts);
-	rst_dates_free(&store->clock);
-	rst_order_free(&store->order);
-	if (store->lock != NULL)
-		file_lock_free(&store->lock);
-	mailbox_free(&store->box);
-	array_free(&store->fresh);
-	array_free(&store->buried);
-	array_free(&store->spares);
-	hash_table_destroy(&store->keys);
-	pool_unref(&store->pool);
-	i_free(store);
+	*_locked = NULL;
+	close_view(locked);
+	trim_logs(locked);
+	rst_holdings_close(&locked->holdings);
+	rst_dates_free(&locked->dates);
+	rst_spares_free(&locked->spares);
+	rst_order_free(&locked->order);
+	if (locked->lock != NULL)
+		file_lock_free(&locked->lock);
+	rst_hold_close(locked->hold);
+	array_free(&locked->fresh);
+	array_free(&locked->buried);
+	i_free(locked);
 }
 
 /* ---- reading */
 
-static int open_view(struct rst_locked *store, const char **error_r)
+static int open_view(struct rst_locked *locked, const char **error_r)
 {
-	rst_held_clear(&store->held);
-	if (store->mail != NULL)
+	struct mailbox *box = locked->hold->box;
+
+	rst_held_clear(&locked->held);
+	if (locked->mail != NULL)
 		return 0;
-	if (rst_mailbox_sync(store->box, 0, error_r) < 0)
+	if (rst_mailbox_sync(box, 0, error_r) < 0)
 		return -1;
 	/* 0 where no message has such a uid */
-	mailbox_get_seq_range(store->box, store->place->uid + 1, (uint32_t)-1,
-			      &store->next_seq, &store->last_seq);
-	store->trans = mailbox_transaction_begin(store->box, 0, __func__);
-	store->mail =
-		mail_alloc(store->trans,
+	mailbox_get_seq_range(box, locked->place->uid + 1, (uint32_t)-1,
+			      &locked->next_seq, &locked->last_seq);
+	locked->trans = mailbox_transaction_begin(box, 0, __func__);
+	locked->mail =
+		mail_alloc(locked->trans,
 			   MAIL_FETCH_STREAM_HEADER | MAIL_FETCH_STREAM_BODY |
 				   MAIL_FETCH_RECEIVED_DATE,
 			   NULL);
-	if (store->next_seq != 0) {
-		mail_set_seq(store->mail, store->last_seq);
-		store->last_uid = store->mail->uid;
+	if (locked->next_seq != 0) {
+		mail_set_seq(locked->mail, locked->last_seq);
+		locked->last_uid = locked->mail->uid;
 	}
 	return 0;
 }
 
-/* ---- what is incomplete, or there twice */
-
-static struct spare *find_spare(struct rst_locked *store, uint32_t uid)
+static void complete_held(struct rst_locked *locked)
 {
-	struct spare *spare;
+	struct rst_held *held = &locked->held;
 
-	array_foreach_modifiable(&store->spares, spare)
-	{
-		if (spare->uid == uid)
-			return spare;
-	}
-	return NULL;
-}
-
-static void add_spare(struct rst_locked *store)
-{
-	const struct rst_held *held = &store->held;
-	struct spare *spare;
-
-	if (find_spare(store, held->uid) != NULL)
-		return;
-	spare = array_append_space(&store->spares);
-	spare->id = p_strdup(store->pool, held->id);
-	memcpy(spare->key, held->key, RST_KEY_SIZE);
-	spare->uid = held->uid;
-	spare->incomplete = held->incomplete;
-	spare->octets = held->octets;
-	spare->expected = held->expected;
-}
-
-static void forget_spare(struct rst_locked *store, uint32_t uid)
-{
-	struct spare *spare = find_spare(store, uid);
-
-	if (spare != NULL)
-		array_delete(&store->spares,
-			     array_ptr_to_idx(&store->spares, spare), 1);
-}
-
-static void bury_spare(struct rst_locked *store, const char *id, uint32_t uid)
-{
-	e_info(store->user->event, "already have it, removed: id=%s uid=%u", id,
-	       uid);
-	seq_range_array_add(&store->buried, uid);
-	forget_spare(store, uid);
-}
-
-/* There is a whole message of this key. */
-static void bury_incomplete(struct rst_locked *store, const unsigned char *key)
-{
-	unsigned int i = array_count(&store->spares);
-
-	while (i-- > 0) {
-		const struct spare *spare = array_idx(&store->spares, i);
-
-		if (spare->incomplete &&
-		    memcmp(spare->key, key, RST_KEY_SIZE) == 0)
-			bury_spare(store, spare->id, spare->uid);
-	}
-}
-
-/* Those whose key has got a tombstone since they were seen. */
-static void bury_spares(struct rst_locked *store)
-{
-	unsigned int i = array_count(&store->spares);
-
-	while (!store->set->test_no_dedup && i-- > 0) {
-		const struct spare *spare = array_idx(&store->spares, i);
-
-		if (rst_tombstones_has_key(store->tombstones, spare->key))
-			bury_spare(store, spare->id, spare->uid);
-	}
-}
-
-static void log_incomplete(struct rst_locked *store)
-{
-	struct spare *spare;
-
-	array_foreach_modifiable(&store->spares, spare)
-	{
-		if (spare->incomplete && !spare->logged)
-			e_warning(store->user->event,
-				  "Held message is incomplete and stays: id=%s "
-				  "uid=%u octets=%" PRIuUOFF_T " expected=%s",
-				  spare->id, spare->uid, spare->octets,
-				  spare->expected == UOFF_T_MAX
-					  ? "?"
-					  : dec2str(spare->expected));
-		spare->logged = TRUE;
-	}
-}
-
-/*
- * A message of the same key is the same message, under another id: it was
- * saved twice in spite of all, as when a damaged index was rebuilt and has
- * found what a crash had left. The other one has left, or it is still here and
- * this one goes after it.
- */
-static bool is_double(struct rst_locked *store)
-{
-	const struct rst_held *held = &store->held;
-	unsigned char *key;
-	void *uid;
-
-	if (store->set->test_no_dedup || rst_key_is_zero(held->key))
-		return FALSE;
-	if (rst_tombstones_has_key(store->tombstones, held->key)) {
-		bury_spare(store, held->id, held->uid);
-		return TRUE;
-	}
-	uid = hash_table_lookup(store->keys, (const unsigned char *)held->key);
-	if (uid != NULL && POINTER_CAST_TO(uid, uint32_t) == held->uid)
-		return FALSE;
-	if (uid != NULL && held->incomplete)
-		bury_spare(store, held->id, held->uid);
-	else if (uid != NULL)
-		add_spare(store);
-	if (uid != NULL)
-		return TRUE;
-	if (held->incomplete)
-		return FALSE;
-	bury_incomplete(store, held->key);
-	key = p_memdup(store->pool, held->key, RST_KEY_SIZE);
-	hash_table_insert(store->keys, key, POINTER_CAST(held->uid));
-	return FALSE;
-}
-
-static void complete_held(struct rst_locked *store)
-{
-	struct rst_held *held = &store->held;
-
-	held->attempted = rst_locked_is_attempted(store, held->id);
+	held->attempted = rst_locked_is_attempted(locked, held->id);
 	if (held->incomplete) {
 		/* its own date may be anything */
-		add_spare(store);
+		rst_spares_add(locked->spares, held);
 		return;
 	}
 	/* its place in order of arrival is not known in a drain */
 	held->received =
-		store->place->small_first
-			? rst_dates_seen(store->clock, held->id, held->received,
-					 ioloop_time)
-			: rst_dates_arrival(store->clock, held->id,
+		locked->place->small_first
+			? rst_dates_seen(locked->dates, held->id,
+					 held->received, ioloop_time)
+			: rst_dates_arrival(locked->dates, held->id,
 					    held->received, ioloop_time);
 }
 
-/* @return whether it is to be given out */
-static bool read_current(struct rst_locked *store)
+/*
+ * A double was saved in spite of all, as when a damaged index was rebuilt and
+ * has found what a crash had left. It goes after the other one has left.
+ */
+static void found_double(struct rst_locked *locked)
 {
+	const struct rst_held *held = &locked->held;
+
+	if (held->incomplete)
+		rst_spares_remove(locked->spares, held->id, held->uid,
+				  &locked->buried);
+	else
+		rst_spares_add(locked->spares, held);
+}
+
+/* @return whether it is to be given out */
+static bool take_held(struct rst_locked *locked)
+{
+	const struct rst_held *held = &locked->held;
+
+	switch (rst_holdings_state(&locked->holdings, held)) {
+	case RST_HELD_LEFT:
+		seq_range_array_add(&locked->buried, held->uid);
+		return FALSE;
+	case RST_HELD_KEY_LEFT:
+		rst_spares_remove(locked->spares, held->id, held->uid,
+				  &locked->buried);
+		return FALSE;
+	case RST_HELD_DOUBLE:
+		found_double(locked);
+		return FALSE;
+	case RST_HELD_STILL:
+		break;
+	}
+	if (!held->incomplete && rst_held_key_counts(locked->hold, held->key))
+		rst_spares_remove_incomplete(locked->spares, held->key,
+					     &locked->buried);
+	complete_held(locked);
+	return TRUE;
+}
+
+/* @return whether it is to be given out */
+static bool read_current(struct rst_locked *locked)
+{
+	struct mail_user *user = locked->hold->user;
 	const char *error;
 	int ret;
 
-	ret = rst_held_read(store->mail, store->user->username, &store->held,
+	ret = rst_held_read(locked->mail, user->username, &locked->held,
 			    &error);
 	if (ret < 0)
-		e_error(store->user->event,
+		e_error(user->event,
 			"Held message uid=%u cannot be read and stays: %s",
-			store->mail->uid, error);
+			locked->mail->uid, error);
 	if (ret <= 0)
 		return FALSE;
-	if (rst_tombstones_has(store->tombstones, store->held.id)) {
-		seq_range_array_add(&store->buried, store->held.uid);
-	} else if (!is_double(store)) {
-		complete_held(store);
+	if (take_held(locked))
 		return TRUE;
-	}
-	rst_held_clear(&store->held);
+	rst_held_clear(&locked->held);
 	return FALSE;
 }
 
-/* Without a look at its octets. What has no size that can be read is small. */
-static uoff_t current_octets(struct rst_locked *store)
+/* Without a look at its octets. A message whose size cannot be read is small.
+ */
+static uoff_t current_octets(struct rst_locked *locked)
 {
-	struct mail *mail = store->mail;
+	struct mail *mail = locked->mail;
 	uoff_t octets;
 	int ret;
 
@@ -396,184 +286,182 @@ static uoff_t current_octets(struct rst_locked *store)
 }
 
 /* To the next message in order of arrival. @return FALSE: there is none */
-static bool walk(struct rst_locked *store)
+static bool walk(struct rst_locked *locked)
 {
 	bool found = FALSE;
 
-	while (!found && store->next_seq != 0 &&
-	       store->next_seq <= store->last_seq &&
-	       (!store->place->small_first || rst_order_may_pass(store->order)))
+	while (!found && locked->next_seq != 0 &&
+	       locked->next_seq <= locked->last_seq &&
+	       (!locked->place->small_first ||
+		rst_order_may_pass(locked->order)))
 		T_BEGIN
 		{
-			mail_set_seq(store->mail, store->next_seq++);
-			store->place->uid = store->mail->uid;
-			found = !store->place->small_first ||
-				!rst_order_put_off(
-					store->order, store->mail->uid,
-					current_octets(store), store->last_uid);
+			mail_set_seq(locked->mail, locked->next_seq++);
+			locked->place->uid = locked->mail->uid;
+			found = !locked->place->small_first ||
+				!rst_order_put_off(locked->order,
+						   locked->mail->uid,
+						   current_octets(locked),
+						   locked->last_uid);
 		}
 	T_END;
 	return found;
 }
 
-/* To the next message. What was put off waits for what has come meanwhile,
-   too. @return 1; 0: there is none; -1 */
-static int step(struct rst_locked *store, const char **error_r)
+/* To the next message. Messages that were put off wait for those that have
+   come meanwhile, too. @return 1; 0: there is none; -1 */
+static int step(struct rst_locked *locked, const char **error_r)
 {
-	bool fresh = store->mail == NULL;
+	bool fresh = locked->mail == NULL;
 	uint32_t uid;
 
 	for (;;) {
-		if (open_view(store, error_r) < 0)
+		if (open_view(locked, error_r) < 0)
 			return -1;
-		if (walk(store))
+		if (walk(locked))
 			return 1;
-		if (!store->place->small_first)
+		if (!locked->place->small_first)
 			return 0;
-		if (!fresh && rst_order_waits(store->order) &&
-		    rst_order_may_pass(store->order)) {
-			close_view(store);
+		if (!fresh && rst_order_waits(locked->order) &&
+		    rst_order_may_pass(locked->order)) {
+			close_view(locked);
 			fresh = TRUE;
-		} else if (!rst_order_take(store->order, &uid)) {
+		} else if (!rst_order_take(locked->order, &uid)) {
 			return 0;
-		} else if (mail_set_uid(store->mail, uid)) {
+		} else if (mail_set_uid(locked->mail, uid)) {
 			return 1;
 		}
 	}
 }
 
-int rst_locked_next(struct rst_locked *store, struct rst_held **held_r,
+int rst_locked_next(struct rst_locked *locked, struct rst_held **held_r,
 		    const char **error_r)
 {
 	bool found = FALSE;
 	int ret;
 
-	rst_held_clear(&store->held);
-	while (!found && (ret = step(store, error_r)) > 0)
-		found = read_current(store);
+	rst_held_clear(&locked->held);
+	while (!found && (ret = step(locked, error_r)) > 0)
+		found = read_current(locked);
 	if (!found && ret < 0)
 		return -1;
-	if (!found && store->place->from_start)
-		store->listed_all = TRUE;
+	if (!found && locked->place->from_start)
+		locked->listed_all = TRUE;
 	if (!found)
-		log_incomplete(store);
-	*held_r = &store->held;
+		rst_spares_warn(locked->spares);
+	*held_r = &locked->held;
 	return found ? 1 : 0;
 }
 
-int rst_locked_get(struct rst_locked *store, uint32_t uid,
+int rst_locked_get(struct rst_locked *locked, uint32_t uid,
 		   struct rst_held **held_r, const char **error_r)
 {
-	if (open_view(store, error_r) < 0)
+	if (open_view(locked, error_r) < 0)
 		return -1;
-	*held_r = &store->held;
-	if (!mail_set_uid(store->mail, uid))
+	*held_r = &locked->held;
+	if (!mail_set_uid(locked->mail, uid))
 		return 0;
-	return rst_held_read(store->mail, store->user->username, &store->held,
-			     error_r);
+	return rst_held_read(locked->mail, locked->hold->user->username,
+			     &locked->held, error_r);
 }
 
-static void go_to(struct rst_locked *store, struct place *place)
+static void go_to(struct rst_locked *locked, struct place *place)
 {
-	close_view(store);
-	store->place = place;
+	close_view(locked);
+	locked->place = place;
 }
 
-void rst_locked_drain(struct rst_locked *store)
+void rst_locked_drain(struct rst_locked *locked)
 {
-	go_to(store, &store->drain);
-	store->drain.uid = 0;
-	store->drain.from_start = TRUE;
-	rst_order_clear(store->order);
+	go_to(locked, &locked->drain);
+	locked->drain.uid = 0;
+	locked->drain.from_start = TRUE;
+	rst_order_clear(locked->order);
 }
 
-void rst_locked_go_on(struct rst_locked *store)
+void rst_locked_go_on(struct rst_locked *locked)
 {
-	go_to(store, &store->drain);
+	go_to(locked, &locked->drain);
 }
 
-void rst_locked_rewind(struct rst_locked *store)
+void rst_locked_rewind(struct rst_locked *locked)
 {
-	go_to(store, &store->other);
-	store->other.uid = 0;
-	rst_dates_restart(store->clock);
+	go_to(locked, &locked->other);
+	locked->other.uid = 0;
+	rst_dates_restart(locked->dates);
 }
 
 /* ---- fallback delivery */
 
-int rst_locked_begin_attempt(struct rst_locked *store,
+int rst_locked_begin_attempt(struct rst_locked *locked,
 			     const struct rst_held *held, const char **error_r)
 {
-	return rst_attempt_write(store->dir, held->id, rst_held_key(held),
-				 RST_ATTEMPT_OPEN, FALSE, error_r);
+	return rst_attempt_write(locked->hold->dir, held->id,
+				 rst_held_key(held), RST_ATTEMPT_OPEN, FALSE,
+				 error_r);
 }
 
-struct settling {
-	struct rst_locked *store;
-	bool locked;
+struct resolving {
+	struct rst_locked *locked;
+	bool has_lock; /* RST_LOCK_RELEASE */
 	const char *error;
 };
 
-static int settle_one(const char *id, const unsigned char key[RST_KEY_SIZE],
-		      enum rst_attempt state, void *context)
+static int resolve_one(const char *id, const unsigned char key[RST_KEY_SIZE],
+		       enum rst_attempt state, void *context)
 {
-	struct settling *s = context;
+	struct resolving *r = context;
 
 	if (state == RST_ATTEMPT_DELIVERED)
-		rst_tombstones_add(s->store->tombstones, id, key, ioloop_time);
-	if (state != RST_ATTEMPT_OPEN || !s->locked)
+		rst_tombstones_add(r->locked->holdings.tombstones, id, key,
+				   ioloop_time);
+	if (state != RST_ATTEMPT_OPEN || !r->has_lock)
 		return 0;
-	/* whoever begins it now will see this first */
-	return rst_attempt_write(s->store->dir, id, key, RST_ATTEMPT_FAILED,
-				 FALSE, &s->error);
+	/* a process that is about to begin it will see this first */
+	return rst_attempt_write(r->locked->hold->dir, id, key,
+				 RST_ATTEMPT_FAILED, FALSE, &r->error);
 }
 
 static bool is_held_still(const char *id, void *context)
 {
-	struct rst_locked *store = context;
-
-	return !rst_tombstones_has(store->tombstones, id);
+	return !rst_locked_is_buried(context, id);
 }
 
-static int read_attempts(struct rst_locked *store, const char **error_r)
+static int resolve(struct resolving *r)
 {
-	rst_attempts_free(&store->attempts);
-	return rst_attempts_read(store->dir, &store->attempts, error_r);
-}
+	struct rst_locked *locked = r->locked;
+	struct rst_holdings *holdings = &locked->holdings;
 
-static int settle(struct settling *s)
-{
-	struct rst_locked *store = s->store;
-
-	if (read_attempts(store, &s->error) < 0 ||
-	    rst_attempts_each(store->attempts, settle_one, s) < 0 ||
-	    rst_tombstones_commit(store->tombstones, &s->error) < 0 ||
-	    read_attempts(store, &s->error) < 0)
+	if (rst_holdings_read_attempts(holdings, &r->error) < 0 ||
+	    rst_attempts_each(holdings->attempts, resolve_one, r) < 0 ||
+	    rst_tombstones_commit(holdings->tombstones, &r->error) < 0 ||
+	    rst_holdings_read_attempts(holdings, &r->error) < 0)
 		return -1;
-	return !s->locked ? 0
-			  : rst_attempts_trim(store->attempts, store->dir,
-					      is_held_still, store, &s->error);
+	return !r->has_lock
+		       ? 0
+		       : rst_attempts_trim(holdings->attempts,
+					   locked->hold->dir, is_held_still,
+					   locked, &r->error);
 }
 
-int rst_locked_settle(struct rst_locked *store, const char **error_r)
+int rst_locked_resolve(struct rst_locked *locked, const char **error_r)
 {
-	struct settling s = {.store = store};
+	struct resolving r = {.locked = locked};
 	struct file_lock *lock = NULL;
 	int ret;
 
-	if (read_attempts(store, error_r) < 0)
+	if (rst_holdings_read_attempts(&locked->holdings, error_r) < 0)
 		return -1;
-	if (!rst_attempts_any(store->attempts))
+	if (!rst_attempts_any(locked->holdings.attempts))
 		return 0;
-	ret = rst_hold_mailbox_lock(store->box, RST_LOCK_RELEASE, 0, &lock,
-				    error_r);
+	ret = rst_hold_lock(locked->hold, RST_LOCK_RELEASE, 0, &lock, error_r);
 	if (ret < 0)
 		return -1;
 	/* else LMTP is at it at this moment: its outcome is seen next time */
-	s.locked = ret > 0;
-	ret = settle(&s);
+	r.has_lock = ret > 0;
+	ret = resolve(&r);
 	if (ret < 0)
-		*error_r = s.error;
+		*error_r = r.error;
 	if (lock != NULL)
 		file_lock_free(&lock);
 	return ret;
@@ -586,111 +474,110 @@ static int is_open_or_begun(const char *id ATTR_UNUSED,
 	return state == RST_ATTEMPT_OPEN || state == RST_ATTEMPT_BEGUN ? -1 : 0;
 }
 
-bool rst_locked_is_attempted(const struct rst_locked *store, const char *id)
+bool rst_locked_is_attempted(const struct rst_locked *locked, const char *id)
 {
-	return rst_attempts_state(store->attempts, id) != RST_ATTEMPT_NONE;
+	return rst_attempts_state(locked->holdings.attempts, id) !=
+	       RST_ATTEMPT_NONE;
 }
 
-bool rst_locked_is_unsettled(const struct rst_locked *store)
+bool rst_locked_is_unresolved(const struct rst_locked *locked)
 {
-	return rst_attempts_each(store->attempts, is_open_or_begun, NULL) < 0;
+	return rst_attempts_each(locked->holdings.attempts, is_open_or_begun,
+				 NULL) < 0;
 }
 
 /* ---- removing */
 
-void rst_locked_bury(struct rst_locked *store, const char *id,
+void rst_locked_bury(struct rst_locked *locked, const char *id,
 		     const unsigned char key[RST_KEY_SIZE], uint32_t uid)
 {
-	rst_tombstones_add(store->tombstones, id, key, ioloop_time);
-	seq_range_array_add(&store->fresh, uid);
-	forget_spare(store, uid);
+	rst_tombstones_add(locked->holdings.tombstones, id, key, ioloop_time);
+	seq_range_array_add(&locked->fresh, uid);
+	rst_spares_forget(locked->spares, uid);
 }
 
-int rst_locked_commit(struct rst_locked *store, const char **error_r)
+int rst_locked_commit(struct rst_locked *locked, const char **error_r)
 {
-	int ret = rst_tombstones_commit(store->tombstones, error_r);
+	int ret = rst_tombstones_commit(locked->holdings.tombstones, error_r);
 
 	if (ret == 0)
-		seq_range_array_merge(&store->buried, &store->fresh);
-	array_clear(&store->fresh);
+		seq_range_array_merge(&locked->buried, &locked->fresh);
+	array_clear(&locked->fresh);
 	return ret;
 }
 
-static int mark_expunged(struct rst_locked *store, const char **error_r)
+static int mark_expunged(struct rst_locked *locked, const char **error_r)
 {
+	struct mailbox *box = locked->hold->box;
 	struct mailbox_transaction_context *trans;
 	struct seq_range_iter iter;
 	struct mail *mail;
 	unsigned int n = 0;
 	uint32_t uid;
 
-	trans = mailbox_transaction_begin(store->box, 0, __func__);
+	trans = mailbox_transaction_begin(box, 0, __func__);
 	mail = mail_alloc(trans, 0, NULL);
-	seq_range_array_iter_init(&iter, &store->buried);
+	seq_range_array_iter_init(&iter, &locked->buried);
 	while (seq_range_array_iter_nth(&iter, n++, &uid))
 		if (mail_set_uid(mail, uid))
 			mail_expunge(mail);
 	mail_free(&mail);
 	if (mailbox_transaction_commit(&trans) == 0)
 		return 0;
-	*error_r = rst_mailbox_error(store->box);
+	*error_r = rst_mailbox_error(box);
 	return -1;
 }
 
-static int renew(struct rst_locked *store, const char **error_r)
+static int expunge_uids(struct rst_locked *locked, const char **error_r)
 {
-	return rst_hold_mailbox_renew(store->user, store->set, &store->box,
-				      error_r);
-}
-
-static int expunge_uids(struct rst_locked *store, const char **error_r)
-{
+	struct rst_hold *hold = locked->hold;
 	int ret;
 
-	if (renew(store, error_r) < 0 ||
-	    rst_mailbox_expungeable(store->box, error_r) < 0 ||
-	    mark_expunged(store, error_r) < 0)
+	if (rst_hold_renew(hold, error_r) < 0 ||
+	    rst_mailbox_expungeable(hold->box, error_r) < 0 ||
+	    mark_expunged(locked, error_r) < 0)
 		return -1;
-	ret = renew(store, error_r);
+	ret = rst_hold_renew(hold, error_r);
 	if (ret > 0)
 		*error_r = "the index could not be written";
 	if (ret != 0)
 		return -1;
-	return rst_mailbox_sync(store->box, 0, error_r);
+	return rst_mailbox_sync(hold->box, 0, error_r);
 }
 
-int rst_locked_expunge(struct rst_locked *store, const char **error_r)
+int rst_locked_expunge(struct rst_locked *locked, const char **error_r)
 {
-	bury_spares(store);
-	if (array_count(&store->buried) == 0)
+	rst_spares_remove_left(locked->spares, &locked->holdings,
+			       &locked->buried);
+	if (array_count(&locked->buried) == 0)
 		return 0;
-	close_view(store);
-	if (expunge_uids(store, error_r) < 0 ||
-	    rst_hold_mailbox_fsync(store->box, error_r) < 0)
+	close_view(locked);
+	if (expunge_uids(locked, error_r) < 0 ||
+	    rst_mailbox_fsync(locked->hold->box, error_r) < 0)
 		return -1;
-	array_clear(&store->buried);
+	array_clear(&locked->buried);
 	return 0;
 }
 
-bool rst_locked_is_buried(const struct rst_locked *store, const char *id)
+bool rst_locked_is_buried(const struct rst_locked *locked, const char *id)
 {
-	return rst_tombstones_has(store->tombstones, id);
+	return rst_holdings_has_left(&locked->holdings, id);
 }
 
-int rst_locked_due(struct rst_locked *store, time_t *due_r,
-		   const char **error_r)
+/* ---- what is left */
+
+int rst_locked_next_due(struct rst_locked *locked, time_t *due_r,
+			const char **error_r)
 {
-	close_view(store);
-	if (renew(store, error_r) < 0)
+	close_view(locked);
+	if (rst_hold_renew(locked->hold, error_r) < 0)
 		return -1;
-	return rst_hold_next_due(store->user, store->set, store->box, due_r,
-				 error_r);
+	return rst_look_next_due(locked->hold, due_r, error_r);
 }
 
-int rst_locked_status(struct rst_locked *store,
-		      struct rst_hold_status *status_r, const char **error_r)
+int rst_locked_count(struct rst_locked *locked,
+		     struct rst_hold_status *status_r, const char **error_r)
 {
-	close_view(store);
-	return rst_hold_count(store->user, store->set, store->box, status_r,
-			      error_r);
+	close_view(locked);
+	return rst_look_count(locked->hold, status_r, error_r);
 }

@@ -4,7 +4,7 @@
 #include "istream.h"
 #include "mail-storage.h"
 #include "crlf.h"
-#include "hold.h"
+#include "mailbox.h"
 #include "message.h"
 
 /* more than an envelope, so that its parser sees a whole one */

@@ -10,6 +10,7 @@
 #include "sha2.h"
 #include "crlf.h"
 #include "hold.h"
+#include "mailbox.h"
 #include "save.h"
 
 static int read_failed(struct istream *input, const char **error_r)
@@ -369,7 +370,7 @@ static int format_envelope(const struct rst_delivery *delivery, const char *id,
 	return -1;
 }
 
-int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
+int rst_hold_save(struct rst_hold *hold, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r)
 {
 	struct istream *input;
@@ -385,7 +386,7 @@ int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
 	    0)
 		return -1;
 	input = create_input(delivery, envelope, len);
-	ret = rst_mailbox_save(box, input, delivery->arrived.tv_sec,
+	ret = rst_mailbox_save(hold->box, input, delivery->arrived.tv_sec,
 			       &saved_r->uid, error_r);
 	saved_r->size = input->v_offset - I_MIN(input->v_offset, len);
 	i_stream_unref(&input);

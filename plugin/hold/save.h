@@ -9,6 +9,7 @@
 
 struct istream;
 struct mailbox;
+struct rst_hold;
 
 /** The lines at the top of a message that are not the sender's. */
 struct rst_trace {
@@ -53,10 +54,10 @@ int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
  * Save a message that has been prepared. When 0 is returned it is as durable as
  * mail_fsync asks; it is not there at all otherwise.
  *
- * @param box opened, no transaction open
+ * @param hold open; no transaction may be open on its mailbox
  * @return 0, or -1: error_r
  */
-int rst_hold_save(struct mailbox *box, const struct rst_delivery *delivery,
+int rst_hold_save(struct rst_hold *hold, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r);
 
 /** Save what input gives, as it is, with the same promise.

@@ -58,8 +58,9 @@ struct rst_connection {
 
 	enum state state;
 	struct rst_user user;
-	struct rst_locked *store; /* NULL: no hold, or not opened yet */
-	struct rst_marks *marks;  /* NULL: no DRAIN or RELEASE yet */
+	struct rst_hold hold;      /* of user */
+	struct rst_locked *locked; /* NULL: no hold, or not opened yet */
+	struct rst_marks *marks;   /* NULL: no DRAIN or RELEASE yet */
 	struct rst_scan *scan;
 	unsigned int scan_rest_msecs; /* before it goes on */
 
@@ -126,8 +127,7 @@ static int open_store(struct rst_connection *client)
 
 	if (client->marks != NULL)
 		return 0;
-	ret = rst_locked_open(client->user.user, &client->user.set,
-			      &client->store, &error);
+	ret = rst_locked_open(&client->hold, &client->locked, &error);
 	if (ret < 0)
 		return temp_failed(client, error);
 	if (ret == 0) {
@@ -135,8 +135,7 @@ static int open_store(struct rst_connection *client)
 		       "somebody else is emptying this hold");
 		return -1;
 	}
-	client->marks = rst_marks_new(client->user.user, &client->user.set,
-				      client->store);
+	client->marks = rst_marks_new(&client->hold, client->locked);
 	return 0;
 }
 
@@ -159,8 +158,8 @@ static void say_bye(struct rst_connection *client)
 	time_t due = 0;
 
 	if (!client->drained || client->draining ||
-	    (client->store != NULL &&
-	     rst_locked_due(client->store, &due, &error) < 0))
+	    (client->locked != NULL &&
+	     rst_locked_next_due(client->locked, &due, &error) < 0))
 		o_stream_nsend_str(client->output, "BYE\n");
 	else
 		o_stream_nsend_str(client->output,
@@ -212,8 +211,8 @@ static void end_drain(struct rst_connection *client)
 	o_stream_nsend_str(client->output,
 			   t_strdup_printf("END\t%u\n", client->sent));
 	/* what an earlier crash has left behind */
-	if (client->store != NULL &&
-	    rst_locked_expunge(client->store, &error) < 0)
+	if (client->locked != NULL &&
+	    rst_locked_expunge(client->locked, &error) < 0)
 		e_error(client->user.user->event,
 			"Messages that have left the hold cannot be removed "
 			"from it: %s",
@@ -226,8 +225,8 @@ static void next_message(struct rst_connection *client)
 	const char *error;
 	int ret = 0;
 
-	if (client->store != NULL)
-		ret = rst_locked_next(client->store, &held, &error);
+	if (client->locked != NULL)
+		ret = rst_locked_next(client->locked, &held, &error);
 	if (ret < 0)
 		(void)temp_failed(client, error);
 	else if (ret == 0)
@@ -295,23 +294,23 @@ static void say_ok(struct rst_connection *client,
  * a client that is told that nothing is held may be gone before the end of the
  * drain that would do it.
  */
-static void remove_leftovers(struct rst_user *user)
+static void remove_leftovers(struct rst_hold *hold)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_held *held;
 	const char *error;
 	int ret;
 
-	ret = rst_locked_open(user->user, &user->set, &store, &error);
-	if (ret > 0 && store != NULL) {
+	ret = rst_locked_open(hold, &locked, &error);
+	if (ret > 0 && locked != NULL) {
 		/* one that has just come is not for us */
-		ret = rst_locked_next(store, &held, &error);
+		ret = rst_locked_next(locked, &held, &error);
 		if (ret == 0)
-			ret = rst_locked_expunge(store, &error);
-		rst_locked_close(&store);
+			ret = rst_locked_expunge(locked, &error);
+		rst_locked_close(&locked);
 	}
 	if (ret < 0)
-		e_error(user->user->event,
+		e_error(hold->user->event,
 			"What has left the hold cannot be removed: %s", error);
 }
 
@@ -329,16 +328,17 @@ static int cmd_user(struct rst_connection *client, const struct rst_str *fields)
 		say_no(client, RST_HOLD_NO_USER, "no such user");
 		return -1;
 	}
-	if (rst_hold_estimate(client->user.user, &client->user.set, &status,
-			      &error) < 0)
+	client->hold.user = client->user.user;
+	client->hold.settings = &client->user.settings;
+	if (rst_look_estimate(&client->hold, &status, &error) < 0)
 		return temp_failed(client, error);
 	/* who is not enrolled any more may still fetch what is there */
-	if (!client->user.set.enrolled && status.messages == 0) {
+	if (!client->user.settings.enrolled && status.messages == 0) {
 		say_no(client, RST_HOLD_NO_ENROLLED, "not enrolled");
 		return -1;
 	}
 	if (status.leftovers > 0)
-		remove_leftovers(&client->user);
+		remove_leftovers(&client->hold);
 	say_ok(client, &status);
 	return 1;
 }
@@ -359,15 +359,13 @@ static int cmd_scan(struct rst_connection *client,
 static void finish_release(struct rst_connection *client)
 {
 	struct rst_fallback release = {
-		.user = client->user.user,
-		.set = &client->user.set,
 		.what = RST_RELEASE_BEGUN,
 	};
 	const char *error;
 
-	if (client->store == NULL || !rst_locked_is_unsettled(client->store))
+	if (client->locked == NULL || !rst_locked_is_unresolved(client->locked))
 		return;
-	if (rst_fallback_run(&release, client->store, &error) < 0)
+	if (rst_fallback_run(&release, client->locked, &error) < 0)
 		e_error(client->user.user->event, "%s", error);
 }
 
@@ -379,10 +377,10 @@ static int start_drain(struct rst_connection *client, bool from_start)
 		return -1;
 	if (from_start)
 		finish_release(client);
-	if (client->store != NULL && from_start)
-		rst_locked_drain(client->store);
-	else if (client->store != NULL)
-		rst_locked_go_on(client->store);
+	if (client->locked != NULL && from_start)
+		rst_locked_drain(client->locked);
+	else if (client->locked != NULL)
+		rst_locked_go_on(client->locked);
 	client->drained = TRUE;
 	client->draining = TRUE;
 	client->sent = 0;
@@ -454,15 +452,13 @@ static int release_held(struct rst_connection *client,
 			struct rst_hold_status *status_r, const char **error_r)
 {
 	i_zero(status_r);
-	if (client->store == NULL)
+	if (client->locked == NULL)
 		return 0;
-	release->user = client->user.user;
-	release->set = &client->user.set;
 	release->leased = rst_marks_is_leased;
 	release->context = client->marks;
-	if (rst_fallback_run(release, client->store, error_r) < 0)
+	if (rst_fallback_run(release, client->locked, error_r) < 0)
 		return -1;
-	return rst_locked_status(client->store, status_r, error_r);
+	return rst_locked_count(client->locked, status_r, error_r);
 }
 
 static int cmd_release(struct rst_connection *client,
@@ -756,7 +752,7 @@ void rst_connection_destroy(struct rst_connection **_client)
 	io_remove(&client->io);
 	carry_out_rest(client);
 	rst_marks_free(&client->marks);
-	rst_locked_close(&client->store);
+	rst_locked_close(&client->locked);
 	rst_scan_free(&client->scan);
 	rst_user_close(&client->user);
 	o_stream_abort(client->output);

@@ -8,6 +8,7 @@
 #include "common/settings.h"
 #include "fallback/fallback.h"
 #include "fallback/lmtp.h"
+#include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/message.h"
 #include "marks.h"
@@ -29,23 +30,20 @@ struct mark {
 };
 
 struct rst_marks {
-	struct mail_user *user;
-	const struct rst_settings *set;
-	struct rst_locked *store;
+	const struct rst_hold *hold;
+	struct rst_locked *locked;
 	HASH_TABLE(char *, struct lease *) leases;
 	ARRAY(struct mark) marks;
 	unsigned int pending; /* the last ones of marks */
 };
 
-struct rst_marks *rst_marks_new(struct mail_user *user,
-				const struct rst_settings *set,
-				struct rst_locked *store)
+struct rst_marks *rst_marks_new(const struct rst_hold *hold,
+				struct rst_locked *locked)
 {
 	struct rst_marks *marks = i_new(struct rst_marks, 1);
 
-	marks->user = user;
-	marks->set = set;
-	marks->store = store;
+	marks->hold = hold;
+	marks->locked = locked;
 	hash_table_create(&marks->leases, default_pool, 0, str_hash, strcmp);
 	i_array_init(&marks->marks, 64);
 	return marks;
@@ -188,15 +186,15 @@ static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 	hash_table_create(&unlisted, default_pool, 0, str_hash, strcmp);
 	for (i = 0; i < count; i++)
 		if (hash_table_lookup(marks->leases, mark[i].id) == NULL &&
-		    !rst_locked_is_buried(marks->store, mark[i].id))
+		    !rst_locked_is_buried(marks->locked, mark[i].id))
 			hash_table_update(unlisted, mark[i].id, &mark[i]);
 	if (hash_table_count(unlisted) > 0) {
-		rst_locked_rewind(marks->store);
-		while ((ret = rst_locked_next(marks->store, &held, error_r)) >
+		rst_locked_rewind(marks->locked);
+		while ((ret = rst_locked_next(marks->locked, &held, error_r)) >
 		       0)
 			if (hash_table_lookup(unlisted, held->id) != NULL)
 				(void)rst_marks_lease(marks, held);
-		rst_locked_go_on(marks->store);
+		rst_locked_go_on(marks->locked);
 	}
 	hash_table_destroy(&unlisted);
 	return ret;
@@ -211,12 +209,11 @@ static void deliver_one(struct rst_marks *marks, struct rst_lmtp *lmtp,
 	const char *reply;
 	int ret;
 
-	ret = rst_locked_get(marks->store, uid, &held, &reply);
+	ret = rst_locked_get(marks->locked, uid, &held, &reply);
 	if (ret == 0)
 		decide(mark, NULL);
-	else if (ret < 0 ||
-		 !rst_fallback_one(marks->user, marks->set, lmtp, marks->store,
-				   held, mark->refused, &reply))
+	else if (ret < 0 || !rst_fallback_one(lmtp, marks->locked, held,
+					      mark->refused, &reply))
 		decide(mark, reply);
 	else
 		decide(mark, NULL);
@@ -236,11 +233,12 @@ static void deliver_refused(struct rst_marks *marks)
 
 			/* the same message may be marked twice */
 			if (mark[i].refused != NULL && lease != NULL &&
-			    !rst_locked_is_buried(marks->store, mark[i].id)) {
+			    !rst_locked_is_buried(marks->locked, mark[i].id)) {
 				if (lmtp == NULL)
 					lmtp = rst_lmtp_new(
-						marks->user->event,
-						marks->set->release_socket);
+						marks->hold->user->event,
+						marks->hold->settings
+							->release_socket);
 				deliver_one(marks, lmtp, &mark[i], lease->uid);
 			}
 		}
@@ -258,10 +256,10 @@ static int bury_acked(struct rst_marks *marks, const char **error_r)
 			hash_table_lookup(marks->leases, mark[i].id);
 
 		if (mark[i].refused == NULL && lease != NULL)
-			rst_locked_bury(marks->store, lease->id, lease->key,
+			rst_locked_bury(marks->locked, lease->id, lease->key,
 					lease->uid);
 	}
-	return rst_locked_commit(marks->store, error_r);
+	return rst_locked_commit(marks->locked, error_r);
 }
 
 static int carry_out(struct rst_marks *marks, const char **error_r)
@@ -271,7 +269,7 @@ static int carry_out(struct rst_marks *marks, const char **error_r)
 	deliver_refused(marks);
 	if (bury_acked(marks, error_r) < 0)
 		return -1;
-	return rst_locked_expunge(marks->store, error_r);
+	return rst_locked_expunge(marks->locked, error_r);
 }
 
 void rst_marks_carry_out(struct rst_marks *marks)
@@ -282,8 +280,8 @@ void rst_marks_carry_out(struct rst_marks *marks)
 
 	if (count == 0)
 		return;
-	if (marks->store != NULL && carry_out(marks, &error) < 0)
-		e_error(marks->user->event,
+	if (marks->locked != NULL && carry_out(marks, &error) < 0)
+		e_error(marks->hold->user->event,
 			"%u held messages could not be removed: %s", count,
 			error);
 	decide_rest(marks, error);

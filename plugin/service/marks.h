@@ -11,16 +11,15 @@
 
 #include "restante/str.h"
 
-struct mail_user;
 struct rst_held;
+struct rst_hold;
 struct rst_locked;
 struct rst_marks;
-struct rst_settings;
 
-/** @param store NULL: there is no hold, so every message is gone */
-struct rst_marks *rst_marks_new(struct mail_user *user,
-				const struct rst_settings *set,
-				struct rst_locked *store);
+/** @param hold   outlives the marks
+    @param locked NULL: there is no hold, so every message is gone */
+struct rst_marks *rst_marks_new(const struct rst_hold *hold,
+				struct rst_locked *locked);
 void rst_marks_free(struct rst_marks **marks);
 
 /** @return FALSE: another message of this id is leased, give it out once */
@@ -37,7 +36,7 @@ bool rst_marks_add(struct rst_marks *marks, struct rst_str id,
 		   const struct rst_str *refused);
 /** Marks that have not been carried out. */
 unsigned int rst_marks_pending(const struct rst_marks *marks);
-/** Remove and deliver. Not while a message of the store is being read. */
+/** Remove and deliver. Not while a message of the hold is being read. */
 void rst_marks_carry_out(struct rst_marks *marks);
 /** Append a line, GONE or KEPT, for each mark that has been carried out, and
     forget those marks. */

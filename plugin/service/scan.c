@@ -77,6 +77,7 @@ static void append_line(string_t *lines, const char *name,
 static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
 {
 	struct rst_hold_status status;
+	struct rst_hold hold;
 	struct rst_user user;
 	const char *error;
 	int ret;
@@ -88,7 +89,10 @@ static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
 	}
 	if (ret <= 0)
 		return;
-	if (rst_hold_estimate(user.user, &user.set, &status, &error) < 0) {
+	i_zero(&hold);
+	hold.user = user.user;
+	hold.settings = &user.settings;
+	if (rst_look_estimate(&hold, &status, &error) < 0) {
 		e_error(user.user->event, "The hold cannot be read: %s", error);
 		scan->failed++;
 	} else if (status.messages > 0) {

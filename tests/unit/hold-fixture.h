@@ -23,6 +23,7 @@
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/look.h"
+#include "hold/mailbox.h"
 #include "hold/message.h"
 #include "hold/save.h"
 /* lib.h's and test-util.h's do the same */
@@ -91,40 +92,41 @@ static inline void hold_teardown(void)
 
 /* ---- the mailbox */
 
-/** @return the hold mailbox, open; to be freed with mailbox_free() */
-static inline struct mailbox *hold_box(void)
+/** @return the user's hold, not open */
+static inline struct rst_hold hold_of_user(void)
 {
-	struct mailbox *box;
+	return (struct rst_hold){.user = hold_fixture.ctx->user,
+				 .settings = &hold_fixture.set};
+}
+
+/** @return the hold, open; to be closed with rst_hold_close() */
+static inline struct rst_hold hold_opened(void)
+{
+	struct rst_hold hold = hold_of_user();
 	const char *error;
 
-	ck_assert_int_eq(rst_hold_mailbox_open(hold_fixture.ctx->user,
-					       &hold_fixture.set, 0, TRUE, &box,
-					       &error),
-			 1);
-	return box;
+	ck_assert_int_eq(rst_hold_open(&hold, TRUE, &error), 1);
+	return hold;
 }
 
 /** @param name in the hold's directory; "": that itself
     @return its path, on the data stack */
 static inline const char *hold_file(const char *name)
 {
-	struct mailbox *box = hold_box();
-	const char *dir, *error;
+	struct rst_hold hold = hold_opened();
+	const char *path = t_strconcat(hold.dir, "/", name, NULL);
 
-	ck_assert_int_eq(rst_hold_mailbox_dir(box, &dir, &error), 0);
-	dir = t_strconcat(dir, "/", name, NULL);
-	mailbox_free(&box);
-	return dir;
+	rst_hold_close(&hold);
+	return path;
 }
 
 static inline struct rst_hold_status hold_status(void)
 {
+	struct rst_hold hold = hold_of_user();
 	struct rst_hold_status status;
 	const char *error;
 
-	ck_assert_int_eq(rst_hold_peek(hold_fixture.ctx->user,
-				       &hold_fixture.set, &status, &error),
-			 0);
+	ck_assert_int_eq(rst_look_peek(&hold, &status, &error), 0);
 	return status;
 }
 
@@ -136,12 +138,12 @@ static inline unsigned int hold_count_held(void)
 /** What the mailbox has, whether it has left the hold or not. */
 static inline unsigned int hold_count_stored(void)
 {
-	struct mailbox *box = hold_box();
+	struct rst_hold hold = hold_opened();
 	struct rst_hold_status status;
 	const char *error;
 
-	ck_assert_int_eq(rst_hold_mailbox_size(box, &status, &error), 0);
-	mailbox_free(&box);
+	ck_assert_int_eq(rst_hold_size(&hold, &status, &error), 0);
+	rst_hold_close(&hold);
 	return status.messages;
 }
 
@@ -149,18 +151,18 @@ static inline unsigned int hold_count_stored(void)
 static inline void hold_expunge_first(void)
 {
 	struct mailbox_transaction_context *trans;
-	struct mailbox *box = hold_box();
+	struct rst_hold hold = hold_opened();
 	struct mail *mail;
 
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	trans = mailbox_transaction_begin(box, 0, __func__);
+	ck_assert_int_eq(mailbox_sync(hold.box, 0), 0);
+	trans = mailbox_transaction_begin(hold.box, 0, __func__);
 	mail = mail_alloc(trans, 0, NULL);
 	mail_set_seq(mail, 1);
 	mail_expunge(mail);
 	mail_free(&mail);
 	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	mailbox_free(&box);
+	ck_assert_int_eq(mailbox_sync(hold.box, 0), 0);
+	rst_hold_close(&hold);
 }
 
 /* ---- saving */
@@ -187,14 +189,14 @@ hold_delivery(const char *trace, const void *data, size_t size, time_t arrived)
 /** @return its id, on the data stack */
 static inline const char *hold_save(struct rst_delivery *delivery)
 {
-	struct mailbox *box = hold_box();
+	struct rst_hold hold = hold_opened();
 	struct rst_saved saved;
 	const char *error;
 
-	ck_assert_msg(rst_hold_save(box, delivery, &saved, &error) == 0, "%s",
+	ck_assert_msg(rst_hold_save(&hold, delivery, &saved, &error) == 0, "%s",
 		      error);
 	i_stream_unref(&delivery->input);
-	mailbox_free(&box);
+	rst_hold_close(&hold);
 	return saved.id;
 }
 
@@ -231,15 +233,16 @@ static inline const char *hold_put_at(time_t arrived)
 	return hold_put_message("", "S: x\r\n\r\n", 8, arrived);
 }
 
+/** Of the process that has the hold locked. */
 static inline struct rst_locked *hold_open(void)
 {
-	struct rst_locked *store;
+	static struct rst_hold hold;
+	struct rst_locked *locked;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_open(hold_fixture.ctx->user,
-					 &hold_fixture.set, &store, &error),
-			 1);
-	return store;
+	hold = hold_of_user();
+	ck_assert_int_eq(rst_locked_open(&hold, &locked, &error), 1);
+	return locked;
 }
 
 #endif

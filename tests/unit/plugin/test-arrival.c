@@ -31,13 +31,13 @@ static enum rst_arrival bring_to(const char *text, const char *rcpt_to)
 		.arrived = {.tv_sec = 1700000000},
 	};
 	const char *whole = t_strconcat(delivery.trace, text, NULL), *error;
+	struct rst_hold hold = hold_of_user();
 	struct rst_saved saved;
 	enum rst_arrival result;
 
 	delivery.input = i_stream_create_from_data(whole, strlen(whole));
 	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
-	result = rst_arrive(hold_fixture.ctx->user, &hold_fixture.set,
-			    &delivery, &saved, &error);
+	result = rst_arrive(&hold, &delivery, &saved, &error);
 	known_id = saved.id;
 	i_stream_unref(&delivery.input);
 	return result;
@@ -57,12 +57,11 @@ static enum rst_arrival bring(const char *text)
    round. */
 static unsigned int estimate(void)
 {
+	struct rst_hold hold = hold_of_user();
 	struct rst_hold_status exact, status;
 	const char *error;
 
-	ck_assert_int_eq(rst_hold_estimate(hold_fixture.ctx->user,
-					   &hold_fixture.set, &status, &error),
-			 0);
+	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
 	exact = hold_status();
 	ck_assert_int_eq(status.due, exact.due);
 	ck_assert_int_eq(status.messages == 0, exact.messages == 0);

@@ -317,7 +317,7 @@ START_TEST(test_remove)
 	/* goes on behind it */
 	ck_assert_str_eq(must_next(store)->id, kept);
 	must_end(store);
-	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
 	ck_assert_int_eq(due, 1700000000 + 14 * DAY);
 	rst_locked_close(&store);
 	ck_assert_uint_eq(hold_count_held(), 1);
@@ -327,11 +327,11 @@ START_TEST(test_remove)
 	rst_locked_bury(store, held->id, held->key, held->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	/* it is still in the mailbox, and has left */
-	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
 	ck_assert_int_eq(due, 0);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	due = 1;
-	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
 	ck_assert_int_eq(due, 0);
 	rst_locked_close(&store);
 }
@@ -393,6 +393,7 @@ void __lsan_enable(void) __attribute__((weak));
 START_TEST(test_index_not_written)
 {
 	struct rst_hold_status status;
+	struct rst_hold hold;
 	struct rst_locked *store;
 	struct rst_held *held;
 	struct rlimit small, large = {RLIM_INFINITY, RLIM_INFINITY};
@@ -403,9 +404,8 @@ START_TEST(test_index_not_written)
 	put_one();
 	path = hold_file("dovecot.index.log");
 	/* the index then knows sizes, too */
-	ck_assert_int_eq(rst_hold_estimate(hold_fixture.ctx->user,
-					   &hold_fixture.set, &status, &error),
-			 0);
+	hold = hold_of_user();
+	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
 	store = hold_open();
 	held = must_next(store);
 	rst_locked_bury(store, held->id, held->key, held->uid);
@@ -486,11 +486,11 @@ static void save_part(const char *text, size_t size)
 	struct mailbox_transaction_context *trans;
 	struct mail_save_context *save;
 	struct istream *input;
-	struct mailbox *box = hold_box();
+	struct rst_hold hold = hold_opened();
 
 	input = i_stream_create_from_data(text, size);
 	trans = mailbox_transaction_begin(
-		box, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
+		hold.box, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
 	save = mailbox_save_alloc(trans);
 	ck_assert_int_eq(mailbox_save_begin(&save, input), 0);
 	while (i_stream_read(input) != -1)
@@ -499,7 +499,7 @@ static void save_part(const char *text, size_t size)
 	ck_assert_int_eq(mailbox_save_finish(&save), 0);
 	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
 	i_stream_unref(&input);
-	mailbox_free(&box);
+	rst_hold_close(&hold);
 }
 
 static void save_foreign(const char *text)
@@ -511,19 +511,19 @@ static const char *stored_text(void)
 {
 	struct mailbox_transaction_context *trans;
 	struct istream *input;
-	struct mailbox *box = hold_box();
+	struct rst_hold hold = hold_opened();
 	struct mail *mail;
 	const char *text;
 
-	ck_assert_int_eq(mailbox_sync(box, 0), 0);
-	trans = mailbox_transaction_begin(box, 0, __func__);
+	ck_assert_int_eq(mailbox_sync(hold.box, 0), 0);
+	trans = mailbox_transaction_begin(hold.box, 0, __func__);
 	mail = mail_alloc(trans, 0, NULL);
 	mail_set_seq(mail, 1);
 	ck_assert_int_eq(mail_get_stream(mail, NULL, NULL, &input), 0);
 	text = str_c(read_all(input));
 	mail_free(&mail);
 	ck_assert_int_eq(mailbox_transaction_commit(&trans), 0);
-	mailbox_free(&box);
+	rst_hold_close(&hold);
 	return text;
 }
 
@@ -556,8 +556,6 @@ START_TEST(test_came_back)
 		ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	} else {
 		struct rst_fallback release = {
-			.user = hold_fixture.ctx->user,
-			.set = &hold_fixture.set,
 			.what = RST_RELEASE_ALL,
 		};
 
@@ -652,7 +650,7 @@ START_TEST(test_handover)
 		ck_assert_int_eq(held->attempted,
 				 attempts[_i / N_DRIVERS].attempted);
 	}
-	ck_assert_int_eq(rst_locked_is_unsettled(store),
+	ck_assert_int_eq(rst_locked_is_unresolved(store),
 			 attempts[_i / N_DRIVERS].attempted);
 	must_end(store);
 	/* it stays so */
@@ -668,6 +666,7 @@ START_TEST(test_in_flight)
 {
 	struct rst_locked *store;
 	struct file_lock *lock;
+	struct rst_hold hold;
 	const char *id, *error;
 	int fds[2], status;
 	char octet;
@@ -680,9 +679,9 @@ START_TEST(test_in_flight)
 	pid = fork();
 	if (pid == 0) {
 		/* LMTP */
-		ck_assert_int_eq(rst_hold_mailbox_lock(hold_box(),
-						       RST_LOCK_RELEASE, 5,
-						       &lock, &error),
+		hold = hold_opened();
+		ck_assert_int_eq(rst_hold_lock(&hold, RST_LOCK_RELEASE, 5,
+					       &lock, &error),
 				 1);
 		ck_assert_int_eq(write(fds[1], "x", 1), 1);
 		(void)pause();
@@ -795,10 +794,10 @@ START_TEST(test_future)
 	held = must_next(store);
 	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, held->received), due);
 	must_end(store);
-	ck_assert_int_eq(rst_locked_status(store, &status, &error), 0);
+	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
 	ck_assert_int_eq(status.due, due);
 	due = 0;
-	ck_assert_int_eq(rst_locked_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
 	ck_assert_int_eq(due, status.due);
 	rst_locked_close(&store);
 }
@@ -848,11 +847,11 @@ static void must_be_incomplete(unsigned int count)
 		ck_assert(rst_key_is_zero(rst_held_key(held)));
 	}
 	must_end(store);
-	ck_assert_int_eq(rst_locked_status(store, &status, &error), 0);
+	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
 	ck_assert_uint_eq(status.messages, 0);
 	ck_assert_uint_eq(status.incomplete, count);
 	ck_assert_int_eq(status.due, 0);
-	ck_assert_int_eq(rst_locked_due(store, &status.due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(store, &status.due, &error), 0);
 	ck_assert_int_eq(status.due, 0);
 	rst_locked_close(&store);
 }
@@ -1124,6 +1123,7 @@ END_TEST
 
 START_TEST(test_lock)
 {
+	struct rst_hold hold = {.user = NULL};
 	struct rst_locked *store, *second;
 	const char *error;
 	int status;
@@ -1131,13 +1131,11 @@ START_TEST(test_lock)
 
 	hold_user(hold_drivers[_i], NULL);
 	store = hold_open();
+	hold = hold_of_user();
 	/* fcntl() locks keep out other processes only */
 	pid = fork();
 	if (pid == 0)
-		_exit(rst_locked_open(hold_fixture.ctx->user, &hold_fixture.set,
-				      &second, &error) == 0
-			      ? 0
-			      : 1);
+		_exit(rst_locked_open(&hold, &second, &error) == 0 ? 0 : 1);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	/* a delivery does not need it */

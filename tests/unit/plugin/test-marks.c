@@ -28,7 +28,7 @@ static void setup(void)
 	for (i = 0; i < MESSAGES; i++)
 		ids[i] = hold_put("", "S: x\r\n\r\n", 8);
 	store = hold_open();
-	marks = rst_marks_new(hold_fixture.ctx->user, &hold_fixture.set, store);
+	marks = rst_marks_new(rst_locked_hold(store), store);
 }
 
 static void teardown(void)
@@ -68,7 +68,7 @@ static unsigned int left(void)
 	struct rst_hold_status status;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_status(store, &status, &error), 0);
+	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
 	return status.messages;
 }
 
@@ -160,26 +160,23 @@ START_TEST(test_overflow)
 	lease(1);
 	/* a crash came before its tombstone */
 	ck_assert_int_eq(rst_locked_get(store, 1, &held, &error), 1);
-	ck_assert_int_eq(rst_overflow_save(hold_fixture.ctx->user,
-					   &hold_fixture.set, held, &error),
-			 0);
+	ck_assert_int_eq(
+		rst_overflow_save(rst_locked_hold(store), held, &error), 0);
 	lease(1);
 	ck_assert(rst_marks_add(marks, rst_str(ids[0]), &refused));
 	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
 	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
 						   ids[0], ids[1]));
 	ck_assert_int_eq(left(), 1);
-	ck_assert_int_eq(rst_overflow_count(hold_fixture.ctx->user,
-					    &hold_fixture.set, &count, &error),
-			 0);
+	ck_assert_int_eq(
+		rst_overflow_count(rst_locked_hold(store), &count, &error), 0);
 	ck_assert_uint_eq(count, 2);
 }
 END_TEST
 
 START_TEST(test_no_hold)
 {
-	struct rst_marks *none =
-		rst_marks_new(hold_fixture.ctx->user, &hold_fixture.set, NULL);
+	struct rst_marks *none = rst_marks_new(rst_locked_hold(store), NULL);
 	string_t *lines = t_str_new(64);
 
 	ck_assert(rst_marks_add(none, rst_str(ids[0]), NULL));

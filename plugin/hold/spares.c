@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "array.h"
+#include "held.h"
+#include "message.h"
+#include "spares.h"
+
+struct spare {
+	const char *id;
+	unsigned char key[RST_KEY_SIZE];
+	uint32_t uid;
+	bool incomplete;
+	uoff_t octets, expected;
+	bool warned;
+};
+
+struct rst_spares {
+	struct event *event;
+	pool_t pool;
+	ARRAY(struct spare) list;
+};
+
+struct rst_spares *rst_spares_new(struct event *event)
+{
+	pool_t pool = pool_alloconly_create("spares", 512);
+	struct rst_spares *spares = p_new(pool, struct rst_spares, 1);
+
+	spares->pool = pool;
+	spares->event = event;
+	p_array_init(&spares->list, pool, 4);
+	return spares;
+}
+
+void rst_spares_free(struct rst_spares **spares)
+{
+	pool_t pool;
+
+	if (*spares == NULL)
+		return;
+	pool = (*spares)->pool;
+	*spares = NULL;
+	pool_unref(&pool);
+}
+
+static struct spare *find(struct rst_spares *spares, uint32_t uid)
+{
+	struct spare *spare;
+
+	array_foreach_modifiable(&spares->list, spare)
+	{
+		if (spare->uid == uid)
+			return spare;
+	}
+	return NULL;
+}
+
+void rst_spares_add(struct rst_spares *spares, const struct rst_held *held)
+{
+	struct spare *spare;
+
+	if (find(spares, held->uid) != NULL)
+		return;
+	spare = array_append_space(&spares->list);
+	spare->id = p_strdup(spares->pool, held->id);
+	memcpy(spare->key, held->key, RST_KEY_SIZE);
+	spare->uid = held->uid;
+	spare->incomplete = held->incomplete;
+	spare->octets = held->octets;
+	spare->expected = held->expected;
+}
+
+void rst_spares_forget(struct rst_spares *spares, uint32_t uid)
+{
+	struct spare *spare = find(spares, uid);
+
+	if (spare != NULL)
+		array_delete(&spares->list,
+			     array_ptr_to_idx(&spares->list, spare), 1);
+}
+
+void rst_spares_warn(struct rst_spares *spares)
+{
+	struct spare *spare;
+
+	array_foreach_modifiable(&spares->list, spare)
+	{
+		if (spare->incomplete && !spare->warned)
+			e_warning(spares->event,
+				  "Held message is incomplete and stays: id=%s "
+				  "uid=%u octets=%" PRIuUOFF_T " expected=%s",
+				  spare->id, spare->uid, spare->octets,
+				  spare->expected == UOFF_T_MAX
+					  ? "?"
+					  : dec2str(spare->expected));
+		spare->warned = TRUE;
+	}
+}
+
+void rst_spares_remove(struct rst_spares *spares, const char *id, uint32_t uid,
+		       ARRAY_TYPE(seq_range) * uids)
+{
+	e_info(spares->event, "already have it, removed: id=%s uid=%u", id,
+	       uid);
+	seq_range_array_add(uids, uid);
+	rst_spares_forget(spares, uid);
+}
+
+void rst_spares_remove_incomplete(struct rst_spares *spares,
+				  const unsigned char key[RST_KEY_SIZE],
+				  ARRAY_TYPE(seq_range) * uids)
+{
+	unsigned int i = array_count(&spares->list);
+
+	while (i-- > 0) {
+		const struct spare *spare = array_idx(&spares->list, i);
+
+		if (spare->incomplete &&
+		    memcmp(spare->key, key, RST_KEY_SIZE) == 0)
+			rst_spares_remove(spares, spare->id, spare->uid, uids);
+	}
+}
+
+void rst_spares_remove_left(struct rst_spares *spares,
+			    const struct rst_holdings *holdings,
+			    ARRAY_TYPE(seq_range) * uids)
+{
+	unsigned int i = array_count(&spares->list);
+
+	while (i-- > 0) {
+		const struct spare *spare = array_idx(&spares->list, i);
+
+		if (rst_holdings_key_has_left(holdings, spare->key))
+			rst_spares_remove(spares, spare->id, spare->uid, uids);
+	}
+}
