@@ -11,6 +11,8 @@
 #define MAX_UNANSWERED 256
 /** acknowledgements that are worth a COMMIT at once */
 #define COMMIT_COUNT 200
+/** octets read ahead from restante-hold */
+#define HOLD_INPUT_MAX 65536
 
 void drain_settings_init(struct drain_settings *settings)
 {
@@ -359,6 +361,10 @@ static void wake(void *ctx)
 
 void drain_hold(struct drain *drain, int fd, int64_t now_ms)
 {
+	const struct hold_conn_config config = {
+		.reply_timeout_ms = drain->settings->hold_reply_timeout_ms,
+		.input_max = HOLD_INPUT_MAX};
+
 	if (drain->state != HOLD_ASKED || drain_ended(drain)) {
 		(void)close(fd);
 		return;
@@ -368,9 +374,8 @@ void drain_hold(struct drain *drain, int fd, int64_t now_ms)
 	drain->more = false;
 	drain->skipped = false;
 	drain->removed = false;
-	drain->hold = hold_conn_new(drain->base, fd,
-				    drain->settings->hold_reply_timeout_ms,
-				    now_ms, wake, drain);
+	drain->hold =
+		hold_conn_new(drain->base, fd, &config, now_ms, wake, drain);
 }
 
 void drain_hold_failed(struct drain *drain, int64_t now_ms)
