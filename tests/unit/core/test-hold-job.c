@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/hold-dial.h"
@@ -26,7 +28,17 @@ static struct {
 	int peer;
 	char events[256];
 	bool free_inside;
+	time_t later; /* seconds that the clock is put forward */
 } t;
+
+/** In the place of the C library's. */
+int clock_gettime(clockid_t id, struct timespec *now_r)
+{
+	int ret = (int)syscall(SYS_clock_gettime, id, now_r);
+
+	now_r->tv_sec += t.later;
+	return ret;
+}
 
 struct hold_dial *hold_dial_start(struct event_base *base, const char *path,
 				  struct rst_str user, hold_dial_func *done,
@@ -172,6 +184,38 @@ START_TEST(test_lost)
 }
 END_TEST
 
+/* A service that hangs, having said nothing, or half a line. */
+static const struct {
+	enum hold_job_type type;
+	const char *input, *events;
+	time_t secs;
+} slow[] = {
+	{HOLD_JOB_CHECK, "", "", 10},
+	{HOLD_JOB_CHECK, HELLO "OK\t3", "", 10},
+	{HOLD_JOB_EXPIRED, HELLO "OK\t3\t100\t5\n", "opened;", 600},
+	{HOLD_JOB_EXPIRED, HELLO "OK\t3\t100\t5\nRELEASED\t2", "opened;", 600},
+	{HOLD_JOB_SCAN, HELLO "HOLDS\ta\t1\t2\t3\n", "user;", 3600},
+};
+
+START_TEST(test_no_answer)
+{
+	char want[64];
+
+	begin(slow[_i].type);
+	put(slow[_i].input, strlen(slow[_i].input));
+	t.later += slow[_i].secs - 2;
+	turn();
+	ck_assert_str_eq(t.events, slow[_i].events);
+	t.later += 2;
+	turn();
+	(void)snprintf(want, sizeof(want), "%sno answer in time;",
+		       slow[_i].events);
+	ck_assert_str_eq(t.events, want);
+	t.later = 0; /* Check looks at it, too */
+	finish();
+}
+END_TEST
+
 START_TEST(test_endless_line)
 {
 	static char line[4096];
@@ -212,6 +256,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_freed_inside, 0, N_ELEMENTS(tables));
 	tcase_add_loop_test(tcase, test_question, 0, 2);
 	tcase_add_test(tcase, test_lost);
+	tcase_add_loop_test(tcase, test_no_answer, 0, N_ELEMENTS(slow));
 	tcase_add_test(tcase, test_endless_line);
 	tcase_add_loop_test(tcase, test_not_dialled, 0, 2);
 	suite_add_tcase(suite, tcase);
