@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
 #include "acceptor.h"
 
 #include <arpa/inet.h>
@@ -11,13 +13,13 @@
 #include "clock.h"
 #include "log.h"
 
-/** connections taken before others get their turn */
+/** connections taken before other events get their turn */
 #define MAX_AT_ONCE 16
 /** how long nothing is accepted when there are no descriptors left */
 #define PAUSE_MS 1000
-#define LOG_INTERVAL_MS 60000
 
 struct acceptor {
+	struct acceptor_config config;
 	struct event **listeners;
 	unsigned int count;
 	struct event *pause;
@@ -26,6 +28,12 @@ struct acceptor {
 	int64_t logged_ms;
 	acceptor_func *accepted;
 	void *ctx;
+};
+
+static const struct acceptor_config ordinary = {
+	.failed = "cannot accept connections",
+	.log_interval_ms = 60 * 1000,
+	.priority = -1,
 };
 
 static void set_listening(struct acceptor *acceptor, bool on)
@@ -64,15 +72,15 @@ static void describe(const struct sockaddr_storage *addr,
 }
 
 /* The waiting connection keeps the socket readable: without a pause this
-   would be a busy loop until somebody else leaves. */
+   would be a busy loop until another connection ends. */
 static void pause_accepting(struct acceptor *acceptor)
 {
 	struct timeval tv = clock_timeval(PAUSE_MS);
 	int64_t now_ms = clock_ms();
 
 	if (!acceptor->logged ||
-	    now_ms - acceptor->logged_ms >= LOG_INTERVAL_MS) {
-		log_errno("cannot accept connections", NULL, NULL);
+	    now_ms - acceptor->logged_ms >= acceptor->config.log_interval_ms) {
+		log_errno(acceptor->config.failed, NULL, NULL);
 		acceptor->logged = true;
 		acceptor->logged_ms = now_ms;
 	}
@@ -88,6 +96,26 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (acceptor->started)
 		set_listening(acceptor, true);
+}
+
+/* These errors are of the one connection that was next, see accept(2). */
+static bool is_next_ones(int error)
+{
+	switch (error) {
+	case EINTR:
+	case ECONNABORTED:
+	case EPROTO:
+	case ENETDOWN:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static void on_connection(evutil_socket_t listener, short what, void *arg)
@@ -106,24 +134,24 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 		if (fd >= 0) {
 			describe(&addr, &peer);
 			acceptor->accepted(fd, &peer, acceptor->ctx);
-		} else if (errno == EMFILE || errno == ENFILE ||
-			   errno == ENOMEM || errno == ENOBUFS) {
-			pause_accepting(acceptor);
-			return;
 		} else if (errno == EAGAIN) {
 			return; /* or another worker was faster */
+		} else if (!is_next_ones(errno)) {
+			pause_accepting(acceptor);
+			return;
 		}
-		/* else: that one connection has broken already */
 	}
 }
 
 struct acceptor *acceptor_new(struct event_base *base, const int *fds,
-			      unsigned int count, acceptor_func *accepted,
-			      void *ctx)
+			      unsigned int count,
+			      const struct acceptor_config *config,
+			      acceptor_func *accepted, void *ctx)
 {
 	struct acceptor *acceptor = rst_calloc(1, sizeof(*acceptor));
 	unsigned int i;
 
+	acceptor->config = config == NULL ? ordinary : *config;
 	acceptor->listeners = rst_calloc(count, sizeof(struct event *));
 	acceptor->count = count;
 	acceptor->accepted = accepted;
@@ -135,7 +163,10 @@ struct acceptor *acceptor_new(struct event_base *base, const int *fds,
 		acceptor->listeners[i] =
 			event_new(base, fds[i], EV_READ | EV_PERSIST,
 				  on_connection, acceptor);
-		if (acceptor->listeners[i] == NULL)
+		if (acceptor->listeners[i] == NULL ||
+		    (acceptor->config.priority >= 0 &&
+		     event_priority_set(acceptor->listeners[i],
+					acceptor->config.priority) < 0))
 			abort();
 	}
 	return acceptor;

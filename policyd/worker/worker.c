@@ -333,8 +333,8 @@ static void network_init(struct network *net, int ipc_fd, const int *listen_fds,
 	net->mechanisms = rst_strdup("");
 	net->listen_fds = listen_fds;
 	net->listen_count = count;
-	net->acceptor =
-		acceptor_new(net->base, listen_fds, count, on_accepted, net);
+	net->acceptor = acceptor_new(net->base, listen_fds, count, NULL,
+				     on_accepted, net);
 	net->terminated = evsignal_new(net->base, SIGTERM, on_terminated, net);
 	net->stop_timer = evtimer_new(net->base, on_stop_timer, net);
 	if (net->terminated == NULL || net->stop_timer == NULL ||
