@@ -3,8 +3,12 @@
 #include "core/policy-conn.h"
 #include "core/policy-service.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,15 +31,16 @@ static struct {
 	bool free_inside;
 	uint32_t id;
 	const struct rst_policy_request *request; /* of the open question */
+	const char *logged;                       /* the last line */
 } t;
 
 void log_short(int level, const char *message, const char *key,
 	       const char *value)
 {
 	(void)level;
-	(void)message;
 	(void)key;
 	(void)value;
+	t.logged = message;
 }
 
 void log_errno(const char *message, const char *key, const char *value)
@@ -410,26 +415,92 @@ END_TEST
 static const struct {
 	const char *state, *size;
 	uint64_t limit;
-	enum rst_policy_action action;
+	const char *answer;
 } decisions[] = {
-	{"RCPT", "1000", 0, RST_POLICY_DUNNO},
-	{"RCPT", "1000", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "1001", 1000, RST_POLICY_TOO_LARGE},
-	{"END-OF-MESSAGE", "1001", 1000, RST_POLICY_TOO_LARGE},
-	{"DATA", "1001", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "0", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "99999999999999999999999", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "1000", 0, DUNNO},
+	{"RCPT", "1000", 1000, DUNNO},
+	{"RCPT", "1001", 1000, TOO_LARGE},
+	{"END-OF-MESSAGE", "1001", 1000, TOO_LARGE},
+	{"DATA", "1001", 1000, DUNNO},
+	{"RCPT", "", 1000, DUNNO},
+	{"RCPT", "0", 1000, DUNNO},
+	{"RCPT", "99999999999999999999999", 1000, DUNNO},
 };
+
+/* The kernel chooses a name in the abstract namespace. */
+static int make_listener(struct sockaddr_un *addr, socklen_t *len)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	*len = sizeof(*addr);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)addr, sizeof(sa_family_t)),
+			 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)addr, len), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	return fd;
+}
+
+/* A whole service, and a connection of Postfix that waits to be accepted. */
+static struct policy_service *begin_service(const struct conf *conf)
+{
+	struct policy_service *service;
+	struct sockaddr_un addr;
+	socklen_t len;
+
+	memset(&t, 0, sizeof(t));
+	t.base = event_base_new();
+	ck_assert_int_eq(event_base_priority_init(t.base, 2), 0);
+	service = policy_service_new(t.base, make_listener(&addr, &len), conf);
+	t.peer = socket(AF_UNIX, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(t.peer, (struct sockaddr *)&addr, len), 0);
+	ck_assert_int_eq(fcntl(t.peer, F_SETFL, O_NONBLOCK), 0);
+	return service;
+}
 
 START_TEST(test_decide)
 {
-	struct rst_policy_request request = {
-		.protocol_state = rst_str(decisions[_i].state),
-		.size = rst_str(decisions[_i].size)};
+	const struct conf conf = {.policy_timeout_ms = 1000,
+				  .message_size_limit = decisions[_i].limit};
+	struct policy_service *service = begin_service(&conf);
+	char request[256];
 
-	ck_assert_int_eq(policy_decide(&request, decisions[_i].limit),
-			 decisions[_i].action);
+	(void)snprintf(request, sizeof(request),
+		       "request=smtpd_access_policy\nprotocol_state=%s\n"
+		       "recipient=a\nsize=%s\n\n",
+		       decisions[_i].state, decisions[_i].size);
+	put(request, strlen(request));
+	turn();
+	turn();
+	check_answer(decisions[_i].answer);
+	ck_assert_ptr_null(t.logged);
+	policy_service_free(&service);
+	finish();
+}
+END_TEST
+
+/* The connection stays, and is accepted a second later. */
+START_TEST(test_no_descriptors)
+{
+	const struct conf conf = {.policy_timeout_ms = 1000};
+	struct policy_service *service = begin_service(&conf);
+	struct rlimit before, none;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){0, before.rlim_max};
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	turn();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	ck_assert_str_eq(t.logged, "policy connection not accepted");
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	turn();
+	check_answer("");
+	ck_assert_int_eq(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	turn();
+	turn();
+	check_answer(DUNNO);
+	policy_service_free(&service);
+	finish();
 }
 END_TEST
 
@@ -452,6 +523,7 @@ int main(void)
 	tcase_add_test(tcase, test_freed_inside);
 	tcase_add_loop_test(tcase, test_detached, 0, 2);
 	tcase_add_loop_test(tcase, test_decide, 0, N_ELEMENTS(decisions));
+	tcase_add_test(tcase, test_no_descriptors);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
