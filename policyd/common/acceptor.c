@@ -23,7 +23,6 @@ struct acceptor {
 	struct event **listeners;
 	unsigned int count;
 	struct event *pause;
-	bool started;
 	bool logged;
 	int64_t logged_ms;
 	acceptor_func *accepted;
@@ -35,18 +34,6 @@ static const struct acceptor_config ordinary = {
 	.log_interval_ms = 60 * 1000,
 	.priority = -1,
 };
-
-static void set_listening(struct acceptor *acceptor, bool on)
-{
-	unsigned int i;
-
-	for (i = 0; i < acceptor->count; i++) {
-		if (on)
-			(void)event_add(acceptor->listeners[i], NULL);
-		else
-			(void)event_del(acceptor->listeners[i]);
-	}
-}
 
 static void describe(const struct sockaddr_storage *addr,
 		     struct acceptor_peer *peer)
@@ -77,6 +64,7 @@ static void pause_accepting(struct acceptor *acceptor)
 {
 	struct timeval tv = clock_timeval(PAUSE_MS);
 	int64_t now_ms = clock_ms();
+	unsigned int i;
 
 	if (!acceptor->logged ||
 	    now_ms - acceptor->logged_ms >= acceptor->config.log_interval_ms) {
@@ -84,22 +72,21 @@ static void pause_accepting(struct acceptor *acceptor)
 		acceptor->logged = true;
 		acceptor->logged_ms = now_ms;
 	}
-	set_listening(acceptor, false);
+	for (i = 0; i < acceptor->count; i++)
+		(void)event_del(acceptor->listeners[i]);
 	(void)evtimer_add(acceptor->pause, &tv);
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 {
-	struct acceptor *acceptor = arg;
-
 	(void)fd;
 	(void)what;
-	if (acceptor->started)
-		set_listening(acceptor, true);
+	acceptor_start(arg);
 }
 
-/* These errors are of the one connection that was next, see accept(2). */
-static bool is_next_ones(int error)
+/* Of accept(2)'s errors, those that concern one connection only, which has
+   left the listener's queue: the next one can be accepted at once. */
+static bool is_of_connection(int error)
 {
 	switch (error) {
 	case EINTR:
@@ -124,7 +111,7 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 	unsigned int left = MAX_AT_ONCE;
 
 	(void)what;
-	while (left-- > 0 && acceptor->started) {
+	while (left-- > 0) {
 		struct sockaddr_storage addr = {0};
 		socklen_t len = sizeof(addr);
 		struct acceptor_peer peer;
@@ -136,7 +123,7 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 			acceptor->accepted(fd, &peer, acceptor->ctx);
 		} else if (errno == EAGAIN) {
 			return; /* or another worker was faster */
-		} else if (!is_next_ones(errno)) {
+		} else if (!is_of_connection(errno)) {
 			pause_accepting(acceptor);
 			return;
 		}
@@ -189,13 +176,8 @@ void acceptor_free(struct acceptor **_acceptor)
 
 void acceptor_start(struct acceptor *acceptor)
 {
-	acceptor->started = true;
-	set_listening(acceptor, true);
-}
+	unsigned int i;
 
-void acceptor_stop(struct acceptor *acceptor)
-{
-	acceptor->started = false;
-	set_listening(acceptor, false);
-	(void)evtimer_del(acceptor->pause);
+	for (i = 0; i < acceptor->count; i++)
+		(void)event_add(acceptor->listeners[i], NULL);
 }

@@ -24,7 +24,8 @@ struct acceptor_config {
 	int priority;            /**< libevent's; -1: the base's default */
 };
 
-/** @param fd non-blocking, owned by the callee */
+/** Must not free the acceptor.
+    @param fd non-blocking, owned by the callee */
 typedef void acceptor_func(int fd, const struct acceptor_peer *peer, void *ctx);
 
 /**
@@ -40,6 +41,5 @@ struct acceptor *acceptor_new(struct event_base *base, const int *fds,
 			      acceptor_func *accepted, void *ctx);
 void acceptor_free(struct acceptor **acceptor);
 void acceptor_start(struct acceptor *acceptor);
-void acceptor_stop(struct acceptor *acceptor);
 
 #endif

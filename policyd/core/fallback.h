@@ -13,14 +13,12 @@
 
 struct fallback;
 
-/** The walk found held mail of user. */
-typedef void fallback_held_func(struct rst_str user, void *ctx);
-
 struct fallback_config {
 	const char *hold_socket; /**< borrowed */
 	unsigned int concurrency;
 	int64_t reconcile_ms;
-	fallback_held_func *held;
+	/** The walk found held mail of user. */
+	void (*held)(struct rst_str user, void *ctx);
 	void *ctx;
 };
 

@@ -125,32 +125,15 @@ unsigned int policy_service_detach(struct policy_service **_service,
 	unsigned int n = 0;
 
 	fds[n++] = service->listen_fd;
-	service->listen_fd = -1;
 	while ((smtpd = LIST_FIRST(&service->smtpds)) != NULL) {
 		fds[n] = policy_conn_detach(&smtpd->conn);
 		if (fds[n] >= 0)
 			n++;
 		forget(smtpd);
 	}
-	policy_service_free(_service);
+	acceptor_free(&service->acceptor);
+	free(service);
+	*_service = NULL;
 	*fds_r = fds;
 	return n;
-}
-
-void policy_service_free(struct policy_service **_service)
-{
-	struct policy_service *service = *_service;
-	struct smtpd *smtpd;
-
-	*_service = NULL;
-	if (service == NULL)
-		return;
-	while ((smtpd = LIST_FIRST(&service->smtpds)) != NULL) {
-		policy_conn_free(&smtpd->conn);
-		forget(smtpd);
-	}
-	acceptor_free(&service->acceptor);
-	if (service->listen_fd >= 0)
-		(void)close(service->listen_fd);
-	free(service);
 }

@@ -16,16 +16,14 @@ struct policy_service *policy_service_new(struct event_base *base,
 /** Serve a connection that is there already. @param fd owned from here on */
 void policy_service_adopt(struct policy_service *service, int fd);
 /**
- * Stop serving, and give the descriptors away: the listener's and those of all
- * connections on which no request is under way. The other connections are
- * closed.
+ * Stop serving, free the service, and give the descriptors away: the listener's
+ * and those of all connections on which no request is under way. The other
+ * connections are closed.
  *
  * @param fds_r descriptors for the caller to close; the array to be free()d
  * @return how many
  */
 unsigned int policy_service_detach(struct policy_service **service,
 				   int **fds_r);
-/** Closes the listener and every connection. */
-void policy_service_free(struct policy_service **service);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -458,6 +459,19 @@ static struct policy_service *begin_service(const struct conf *conf)
 	return service;
 }
 
+static void finish_service(struct policy_service *service)
+{
+	int *fds;
+	unsigned int n = policy_service_detach(&service, &fds);
+
+	ck_assert_ptr_null(service);
+	ck_assert_uint_eq(n, 2);
+	while (n-- > 0)
+		(void)close(fds[n]);
+	free(fds);
+	finish();
+}
+
 START_TEST(test_decide)
 {
 	const struct conf conf = {.policy_timeout_ms = 1000,
@@ -474,8 +488,7 @@ START_TEST(test_decide)
 	turn();
 	check_answer(decisions[_i].answer);
 	ck_assert_ptr_null(t.logged);
-	policy_service_free(&service);
-	finish();
+	finish_service(service);
 }
 END_TEST
 
@@ -499,8 +512,7 @@ START_TEST(test_no_descriptors)
 	turn();
 	turn();
 	check_answer(DUNNO);
-	policy_service_free(&service);
-	finish();
+	finish_service(service);
 }
 END_TEST
 
