@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* restante-hold is played at the other end of a socket pair. */
+/* The test plays restante-hold at the other end of a socket pair. */
 #include "core/hold-job.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@ static struct {
 	time_t later; /* seconds that the clock is put forward */
 } t;
 
-/** In the place of the C library's. */
+/** Replaces the C library's. */
 int clock_gettime(clockid_t id, struct timespec *now_r)
 {
 	int ret = (int)syscall(SYS_clock_gettime, id, now_r);
@@ -106,7 +106,7 @@ static void finish(void)
 
 static void put(const char *data, size_t n)
 {
-	/* a job that has its answer may have closed */
+	/* a job that has its answer has closed */
 	if (send(t.peer, data, n, MSG_NOSIGNAL) < 0)
 		ck_assert_int_eq(errno, EPIPE);
 	turn();
@@ -140,7 +140,7 @@ START_TEST(test_cut)
 		put(input, cut);
 		put(input + cut, n - cut);
 		ck_assert_str_eq(t.events, tables[_i].events);
-		/* its end, after the answer, is no further event */
+		/* the end of the connection is no further event */
 		(void)shutdown(t.peer, SHUT_RDWR);
 		turn();
 		ck_assert_str_eq(t.events, tables[_i].events);
@@ -184,7 +184,7 @@ START_TEST(test_lost)
 }
 END_TEST
 
-/* A service that hangs, having said nothing, or half a line. */
+/* The service hangs: it has said nothing, or half a line, or not all. */
 static const struct {
 	enum hold_job_type type;
 	const char *input, *events;
@@ -211,7 +211,7 @@ START_TEST(test_no_answer)
 	(void)snprintf(want, sizeof(want), "%sno answer in time;",
 		       slow[_i].events);
 	ck_assert_str_eq(t.events, want);
-	t.later = 0; /* Check looks at it, too */
+	t.later = 0; /* Check uses the clock, too */
 	finish();
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* On a socket pair: the connection has its own reading and writing. */
+/* On a socket pair, not a bufferevent pair: the connection reads and writes
+   itself. */
 #include "core/policy-conn.h"
 #include "core/policy-service.h"
 
@@ -210,8 +211,8 @@ START_TEST(test_closed_in_the_middle)
 }
 END_TEST
 
-/* A peer that writes and does not read: what waits is bounded, and every
-   answer comes once it reads. */
+/* A peer that writes and does not read: the octets that wait are bounded, and
+   every answer comes once the peer reads. */
 START_TEST(test_slow_reader)
 {
 	static const char request[] = REQUEST("x");
@@ -268,7 +269,7 @@ START_TEST(test_never_answered)
 	put(REQUEST("a"), strlen(REQUEST("a")));
 	while (t.asks == 0)
 		turn();
-	/* the timer may have run already, where everything takes long */
+	/* on a slow machine the timer may have run already */
 	while (recv(t.peer, &octet, 1, MSG_PEEK) < 0)
 		turn();
 	check_answer(DUNNO);
@@ -276,8 +277,8 @@ START_TEST(test_never_answered)
 }
 END_TEST
 
-/* Its octets are where they were when the question was asked, whatever came
-   with them and behind them. */
+/* An open question's octets stay where they were, whatever came with them and
+   behind them. */
 START_TEST(test_question_stays)
 {
 	begin(60000);
@@ -298,7 +299,8 @@ START_TEST(test_question_stays)
 }
 END_TEST
 
-/* Idle is who asks nothing for the whole time, not who asked before it. */
+/* A connection is idle if nothing is asked for the whole time; what was asked
+   before does not count. */
 START_TEST(test_idle)
 {
 	struct timespec start, now;
@@ -349,7 +351,7 @@ START_TEST(test_too_long)
 }
 END_TEST
 
-/* What comes behind an open question waits in the peer's own socket. */
+/* Requests behind an open question wait in the peer's own socket. */
 START_TEST(test_flood_behind_question)
 {
 	unsigned int rounds = 0;
@@ -384,7 +386,8 @@ START_TEST(test_freed_inside)
 }
 END_TEST
 
-/* Who has it next reads what comes next; half a request is nobody's. */
+/* The next owner of a detached descriptor reads what comes next. A connection
+   with half a request is closed. */
 START_TEST(test_detached)
 {
 	char buf[256];
