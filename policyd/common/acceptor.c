@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "restante-config.h"
+
 #include "acceptor.h"
 
 #include <arpa/inet.h>
@@ -11,34 +13,27 @@
 #include "clock.h"
 #include "log.h"
 
-/** connections taken before others get their turn */
+/** connections taken before other events get their turn */
 #define MAX_AT_ONCE 16
 /** how long nothing is accepted when there are no descriptors left */
 #define PAUSE_MS 1000
-#define LOG_INTERVAL_MS 60000
 
 struct acceptor {
+	struct acceptor_config config;
 	struct event **listeners;
 	unsigned int count;
 	struct event *pause;
-	bool started;
 	bool logged;
 	int64_t logged_ms;
 	acceptor_func *accepted;
 	void *ctx;
 };
 
-static void set_listening(struct acceptor *acceptor, bool on)
-{
-	unsigned int i;
-
-	for (i = 0; i < acceptor->count; i++) {
-		if (on)
-			(void)event_add(acceptor->listeners[i], NULL);
-		else
-			(void)event_del(acceptor->listeners[i]);
-	}
-}
+static const struct acceptor_config ordinary = {
+	.failed = "cannot accept connections",
+	.log_interval_ms = 60 * 1000,
+	.priority = -1,
+};
 
 static void describe(const struct sockaddr_storage *addr,
 		     struct acceptor_peer *peer)
@@ -64,30 +59,50 @@ static void describe(const struct sockaddr_storage *addr,
 }
 
 /* The waiting connection keeps the socket readable: without a pause this
-   would be a busy loop until somebody else leaves. */
+   would be a busy loop until another connection ends. */
 static void pause_accepting(struct acceptor *acceptor)
 {
 	struct timeval tv = clock_timeval(PAUSE_MS);
 	int64_t now_ms = clock_ms();
+	unsigned int i;
 
 	if (!acceptor->logged ||
-	    now_ms - acceptor->logged_ms >= LOG_INTERVAL_MS) {
-		log_errno("cannot accept connections", NULL, NULL);
+	    now_ms - acceptor->logged_ms >= acceptor->config.log_interval_ms) {
+		log_errno(acceptor->config.failed, NULL, NULL);
 		acceptor->logged = true;
 		acceptor->logged_ms = now_ms;
 	}
-	set_listening(acceptor, false);
+	for (i = 0; i < acceptor->count; i++)
+		(void)event_del(acceptor->listeners[i]);
 	(void)evtimer_add(acceptor->pause, &tv);
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 {
-	struct acceptor *acceptor = arg;
-
 	(void)fd;
 	(void)what;
-	if (acceptor->started)
-		set_listening(acceptor, true);
+	acceptor_start(arg);
+}
+
+/* Of accept(2)'s errors, those that concern one connection only, which has
+   left the listener's queue: the next one can be accepted at once. */
+static bool is_of_connection(int error)
+{
+	switch (error) {
+	case EINTR:
+	case ECONNABORTED:
+	case EPROTO:
+	case ENETDOWN:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static void on_connection(evutil_socket_t listener, short what, void *arg)
@@ -96,7 +111,7 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 	unsigned int left = MAX_AT_ONCE;
 
 	(void)what;
-	while (left-- > 0 && acceptor->started) {
+	while (left-- > 0) {
 		struct sockaddr_storage addr = {0};
 		socklen_t len = sizeof(addr);
 		struct acceptor_peer peer;
@@ -106,24 +121,24 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 		if (fd >= 0) {
 			describe(&addr, &peer);
 			acceptor->accepted(fd, &peer, acceptor->ctx);
-		} else if (errno == EMFILE || errno == ENFILE ||
-			   errno == ENOMEM || errno == ENOBUFS) {
-			pause_accepting(acceptor);
-			return;
 		} else if (errno == EAGAIN) {
 			return; /* or another worker was faster */
+		} else if (!is_of_connection(errno)) {
+			pause_accepting(acceptor);
+			return;
 		}
-		/* else: that one connection has broken already */
 	}
 }
 
 struct acceptor *acceptor_new(struct event_base *base, const int *fds,
-			      unsigned int count, acceptor_func *accepted,
-			      void *ctx)
+			      unsigned int count,
+			      const struct acceptor_config *config,
+			      acceptor_func *accepted, void *ctx)
 {
 	struct acceptor *acceptor = rst_calloc(1, sizeof(*acceptor));
 	unsigned int i;
 
+	acceptor->config = config == NULL ? ordinary : *config;
 	acceptor->listeners = rst_calloc(count, sizeof(struct event *));
 	acceptor->count = count;
 	acceptor->accepted = accepted;
@@ -135,7 +150,10 @@ struct acceptor *acceptor_new(struct event_base *base, const int *fds,
 		acceptor->listeners[i] =
 			event_new(base, fds[i], EV_READ | EV_PERSIST,
 				  on_connection, acceptor);
-		if (acceptor->listeners[i] == NULL)
+		if (acceptor->listeners[i] == NULL ||
+		    (acceptor->config.priority >= 0 &&
+		     event_priority_set(acceptor->listeners[i],
+					acceptor->config.priority) < 0))
 			abort();
 	}
 	return acceptor;
@@ -158,13 +176,8 @@ void acceptor_free(struct acceptor **_acceptor)
 
 void acceptor_start(struct acceptor *acceptor)
 {
-	acceptor->started = true;
-	set_listening(acceptor, true);
-}
+	unsigned int i;
 
-void acceptor_stop(struct acceptor *acceptor)
-{
-	acceptor->started = false;
-	set_listening(acceptor, false);
-	(void)evtimer_del(acceptor->pause);
+	for (i = 0; i < acceptor->count; i++)
+		(void)event_add(acceptor->listeners[i], NULL);
 }

@@ -9,18 +9,17 @@
 
 #include "event-pair.h"
 
-/* longer than RST_HOLD_LINE_MAX, so that a whole line always fits */
-#define INPUT_MAX 65536
-
 struct hold_conn {
 	int fd;
 	struct event_pair events;
 	struct rst_hold_dialler *machine;
 	size_t start, used; /* of input: read and not taken yet */
-	bool gone;
+	bool gone;          /* the service has closed */
+	bool blocked;       /* the caller has no room for a message's octets */
 	hold_conn_wake_func *wake;
 	void *ctx;
-	char input[INPUT_MAX];
+	size_t input_max;
+	char input[]; /* input_max octets: a whole line always fits */
 };
 
 static void read_some(struct hold_conn *conn)
@@ -33,12 +32,13 @@ static void read_some(struct hold_conn *conn)
 		conn->start = 0;
 	}
 	end = conn->used;
-	n = recv(conn->fd, conn->input + end, INPUT_MAX - end, MSG_DONTWAIT);
+	n = recv(conn->fd, conn->input + end, conn->input_max - end,
+		 MSG_DONTWAIT);
 	if (n > 0)
 		conn->used += (size_t)n;
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		conn->gone = true;
-	if (conn->gone || conn->used == INPUT_MAX)
+	if (conn->gone || conn->used == conn->input_max)
 		(void)event_del(conn->events.readable);
 }
 
@@ -62,16 +62,20 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 struct hold_conn *hold_conn_new(struct event_base *base, int fd,
-				int64_t reply_timeout_ms, int64_t now_ms,
-				hold_conn_wake_func *wake, void *ctx)
+				const struct hold_conn_config *config,
+				int64_t now_ms, hold_conn_wake_func *wake,
+				void *ctx)
 {
-	const struct rst_hold_dialler_limits limits = {reply_timeout_ms};
-	struct hold_conn *conn = rst_calloc(1, sizeof(*conn));
+	const struct rst_hold_dialler_limits limits = {
+		config->reply_timeout_ms};
+	struct hold_conn *conn =
+		rst_calloc(1, sizeof(*conn) + config->input_max);
 
 	conn->fd = fd;
 	conn->wake = wake;
 	conn->ctx = ctx;
-	conn->machine = rst_hold_dialler_new(&limits, false, now_ms);
+	conn->input_max = config->input_max;
+	conn->machine = rst_hold_dialler_new(&limits, config->scan, now_ms);
 	event_pair_init(&conn->events, base, fd, on_readable, on_writable,
 			conn);
 	return conn;
@@ -95,7 +99,7 @@ struct rst_hold_dialler *hold_conn_machine(struct hold_conn *conn)
 	return conn->machine;
 }
 
-/* @return octets taken; 0: none, or not as many as a line; or negative */
+/** @return octets taken; 0: none, or less than a line; or negative */
 static ssize_t offer(struct hold_conn *conn, size_t max_body, int64_t now_ms)
 {
 	size_t n = conn->used;
@@ -126,12 +130,13 @@ int hold_conn_next(struct hold_conn *conn, size_t max_body,
 		if (taken < 0)
 			return (int)taken;
 	} while (taken > 0);
-	if (max_body == 0 && conn->used > 0 &&
-	    rst_hold_dialler_body_left(conn->machine) > 0)
+	conn->blocked = max_body == 0 && conn->used > 0 &&
+			rst_hold_dialler_body_left(conn->machine) > 0;
+	if (conn->blocked)
 		return 0;
 	if (conn->gone)
-		return RST_EPROTO;
-	if (conn->used < INPUT_MAX / 2)
+		return RST_ETEMP;
+	if (conn->used < conn->input_max / 2)
 		(void)event_add(conn->events.readable, NULL);
 	return 0;
 }
@@ -163,5 +168,5 @@ void hold_conn_flush(struct hold_conn *conn)
 
 int64_t hold_conn_deadline(const struct hold_conn *conn)
 {
-	return conn->used > 0 ? -1 : rst_hold_dialler_deadline(conn->machine);
+	return conn->blocked ? -1 : rst_hold_dialler_deadline(conn->machine);
 }

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * AWAY (a timer runs) -> DIALLING -> HANDSHAKE -> READY -> (fault) AWAY.
- * The delay doubles with each failure and starts anew at READY.
+ *   AWAY       `redial` runs
+ *   DIALLING   `dial` is set
+ *   HANDSHAKE  `auth` is set
+ *   READY      the handshake is over; `renew` runs
  *
- * After a reload or restart of Dovecot its old auth process stays, with the
- * old configuration, for as long as somebody is connected ("auth clients
- * should disconnect soon", auth_die()). So the connection is renewed every now
- * and then, when no exchange is open; those that begin meanwhile are queued by
- * the machine.
+ * Any fault leads back to AWAY. The delay of `redial` doubles with each failure
+ * and starts anew at READY.
+ *
+ * After a reload or restart of Dovecot the old auth process stays, with the old
+ * configuration, as long as a connection to it is open ("auth clients should
+ * disconnect soon", auth_die()). So the connection is renewed every RENEW_MS,
+ * when no exchange is open: READY -> HANDSHAKE. The caller does not notice: the
+ * machine queues the exchanges that begin before the new handshake is over.
  */
 #include "auth-conn.h"
 
@@ -25,22 +30,24 @@
 #define FIRST_DELAY_MS 100
 #define MAX_DELAY_MS 5000
 #define HANDSHAKE_TIMEOUT_MS 10000
-/** Dovecot itself delays failures by some seconds. */
+/** Long, as Dovecot itself delays the answer to a failure by seconds. */
 #define REQUEST_TIMEOUT_MS 30000
-/** A sanity limit: what bounds them is the number of connections, and each of
-    these may stay unanswered by its client for a while. A lower one would let
-    a few idle strangers keep everybody from signing in. */
+/** A sanity limit. The number of connections already bounds the exchanges, and
+    each exchange may wait for its client for a while: with a lower limit a few
+    idle strangers could keep everybody from signing in. */
 #define MAX_REQUESTS 100000
-/** A dear hash (ARGON2ID, bcrypt), and not a busy machine. */
+/** An answer that takes longer means an expensive hash (ARGON2ID, bcrypt), not
+    only a busy machine. */
 #define SLOW_MS 50
-/** So many are worth it where Dovecot asks others and tries some at a time. */
+/** Exchanges worth having open at once when Dovecot waits for other servers, or
+    works on several at a time. */
 #define MAX_SLOW 32
 #define RENEW_MS 30000
-/** With exchanges open all the time: at their cost after all. */
+/** If exchanges are open all the time: renew then, and lose them. */
 #define RENEW_AT_LAST_MS 600000
 #define RENEW_RETRY_MS 1000
 
-/** About sixteen answers, before others get their turn. */
+/** Octets read before other events get their turn: about sixteen answers. */
 #define MAX_READ 1024
 
 struct auth_conn {
@@ -56,10 +63,10 @@ struct auth_conn {
 	struct event *redial;
 	struct event *renew;
 	int64_t delay_ms;
-	int64_t ready_ms;  /* since when */
+	int64_t ready_ms;  /* when READY began */
 	unsigned int open; /* exchanges */
-	char *told;        /* mechanisms on offer; "": away */
-	bool complained;   /* one log line an outage */
+	char *told;        /* mechanisms last told to the caller; "": away */
+	bool complained;   /* this outage has its log line */
 	size_t in_used;
 	char in[32768]; /* twice the longest line */
 };
@@ -127,7 +134,7 @@ static void on_ready(struct auth_conn *conn)
 	conn->ready_ms = clock_ms();
 	schedule_renewal(conn, RENEW_MS);
 	if (strcmp(mechanisms, conn->told) == 0)
-		return; /* renewed */
+		return; /* only renewed: nothing to tell */
 	log_short(LOG_INFO, "Dovecot auth is ready", "mechanisms", mechanisms);
 	tell_mechanisms(conn, mechanisms);
 }
@@ -149,7 +156,7 @@ static void flush_output(struct auth_conn *conn)
 	const char *out = rst_auth_output(conn->auth, &len);
 	ssize_t n = len == 0 ? 0 : send(conn->fd, out, len, MSG_NOSIGNAL);
 
-	/* a broken connection is seen by on_readable() */
+	/* on_readable() notices a broken connection */
 	if (n > 0)
 		rst_auth_sent(conn->auth, (size_t)n);
 	if (len > 0 && (n < 0 || (size_t)n < len))
@@ -263,7 +270,7 @@ static void on_dialled(int fd, int error, void *ctx)
 		connected(conn, fd);
 }
 
-/* The old one is closed first: Dovecot refuses two with one CPID. */
+/* The old connection is closed first: Dovecot refuses two with one CPID. */
 static void on_renew(evutil_socket_t unused, short what, void *arg)
 {
 	struct auth_conn *conn = arg;

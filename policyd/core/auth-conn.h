@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * The core's one connection to Dovecot's auth service. It is made again
- * whenever it breaks; until then nobody can sign in, and nothing else waits.
+ * The core's one connection to Dovecot's auth service, for all sign-ins. It is
+ * made again whenever it breaks; until then nobody can sign in, but nothing
+ * else is affected.
  */
 #ifndef POLICYD_CORE_AUTH_CONN_H
 #define POLICYD_CORE_AUTH_CONN_H
@@ -13,10 +14,10 @@
 struct auth_conn;
 
 struct auth_conn_callbacks {
-	/** What is on offer from now on; "" while Dovecot is away. Exchanges
-	    that were open then are not answered any more. */
+	/** Dovecot offers these mechanisms from now on; "": it is away, and
+	    exchanges that are open will not be answered. */
 	void (*mechanisms)(const char *mechanisms, void *ctx);
-	/** CONTINUE, OK or FAILED. */
+	/** CONTINUE, OK or FAILED */
 	void (*event)(const struct rst_auth_event *ev, void *ctx);
 };
 
@@ -25,8 +26,9 @@ struct auth_conn *auth_conn_new(struct event_base *base, const char *path,
 				const struct auth_conn_callbacks *calls,
 				void *ctx);
 void auth_conn_free(struct auth_conn **conn);
-/* As rst_auth_start() and so on; RST_ETEMP while Dovecot is away. Callbacks
-   come from the loop, never from inside these. */
+/* Like rst_auth_start(), rst_auth_continue() and rst_auth_cancel().
+   auth_conn_start() returns RST_ETEMP while Dovecot is away. Callbacks come
+   from the event loop, never from inside these functions. */
 ssize_t auth_conn_start(struct auth_conn *conn,
 			const struct rst_auth_request *request);
 int auth_conn_continue(struct auth_conn *conn, uint32_t id,

@@ -50,7 +50,7 @@ char *certificate_read(const struct conf *conf, size_t *len_r, char *error,
 			return NULL;
 		}
 		used += (size_t)n;
-		pem[used++] = '\n'; /* the last line may want its end */
+		pem[used++] = '\n'; /* the file's last line may lack it */
 	}
 	*len_r = used;
 	return pem;

@@ -16,8 +16,8 @@
 #define MAX_LISTEN 64
 
 /**
- * libconfuse is told that all values are strings: its own conversion takes
- * "5x" for 5 and says nothing. So each setting has a reader of its own.
+ * libconfuse parses all values as strings, and each setting has a reader of its
+ * own: libconfuse's own conversion takes "5x" for 5 without an error.
  */
 struct setting {
 	const char *name;
@@ -28,14 +28,15 @@ struct setting {
 	bool is_list;
 };
 
-/* libconfuse's callbacks have no argument of ours; a process reads one file */
+/* Static, as libconfuse's callbacks have no context argument. A process reads
+   only one file. */
 static struct {
 	struct conf *conf;
 	conf_error_func *error;
 	void *ctx;
 	bool failed;
-	unsigned int list_n; /* of the value at hand, in its list */
-	char last[1024];     /* line reported */
+	unsigned int list_n; /* index of the current value in its list */
+	char last[1024];     /* the last line reported */
 } reading;
 
 static void set_string(char **target, const char *value)
@@ -66,7 +67,7 @@ static bool read_socket(const char *value, void *target)
 	       read_path(value, target);
 }
 
-/* one that may be left out */
+/* Empty: there is no such socket. */
 static bool read_index_socket(const char *value, void *target)
 {
 	if (value[0] != '\0')
@@ -83,8 +84,9 @@ static bool read_user(const char *value, void *target)
 	return true;
 }
 
-/* The last value of a list is offered twice, and a list that is set again
-   starts anew: so values are put where they belong, not added. */
+/* libconfuse offers the last value of a list twice, and a list that is set a
+   second time replaces the first: so a value is put at its index in the list,
+   not appended. */
 static bool read_listen(const char *value, void *target)
 {
 	struct conf *conf = reading.conf;
@@ -240,8 +242,8 @@ static void *target_of(const struct setting *setting)
 	return (char *)reading.conf + setting->offset;
 }
 
-/* Called by libconfuse for each value, while it stands at its line, and once
-   more at the end of a list. */
+/* libconfuse calls this for each value, while its line number is that of the
+   value, and once more at the end of a list. */
 static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 {
 	const struct setting *setting = find_setting(cfg_opt_name(opt));
@@ -256,10 +258,10 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 	reading.list_n = n - 1;
 	if (!setting->read(value, target_of(setting)))
 		report_value(cfg->filename, cfg->line, setting, value);
-	return 0; /* go on: all wrong values are reported */
+	return 0; /* parsing goes on, so that all wrong values are reported */
 }
 
-/* What libconfuse itself complains of: an unknown setting or bad grammar. */
+/* Reports libconfuse's own errors: an unknown setting, or bad grammar. */
 __attribute__((format(printf, 2, 0))) static void
 on_error(cfg_t *cfg, const char *format, va_list args)
 {
@@ -349,7 +351,7 @@ static void parse_file(const char *path)
 		report(path, 0, "", "", strerror(errno));
 		break;
 	default:
-		reading.failed = true; /* on_error() has told it */
+		reading.failed = true; /* on_error() has reported it */
 		break;
 	}
 	(void)cfg_free(cfg);

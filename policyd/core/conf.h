@@ -8,7 +8,7 @@
 #define CONF_DEFAULT_PATH "/etc/restante/restante-policyd.conf"
 
 struct conf {
-	char *path; /**< of the file itself */
+	char *path; /**< of the configuration file */
 	char *hostname;
 	struct conf_listen *listen;
 	unsigned int listen_count;
@@ -21,8 +21,8 @@ struct conf {
 	unsigned int notify_socket_mode;
 	char *index_socket;
 	char *user;
-	char *congestion; /**< control of TCP; "": the system's */
-	uint64_t workers; /**< never 0: already one per core */
+	char *congestion; /**< congestion control of TCP; "": the system's */
+	uint64_t workers; /**< never 0: that has become one per processor */
 	uint64_t policy_timeout_ms;
 	int64_t keepalive_ms;
 	int64_t reply_timeout_ms;
@@ -38,8 +38,8 @@ struct conf {
 typedef void conf_error_func(const char *line, void *ctx);
 
 /**
- * Read and check the file. Every wrong value is reported; what is no
- * configuration at all, or names an unknown setting, ends the reading there.
+ * Read and check the file. Every wrong value is reported; at bad grammar or an
+ * unknown setting the reading ends.
  *
  * @return NULL when anything was reported
  */

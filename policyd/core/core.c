@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Wiring: who hears what from whom.
+ * Connects the modules of the core:
  *
  *   Postfix -> policy-service           answers from memory
- *   plugin -> notes -> sessions         HELD to the worker of who is signed in
- *                   -> fallback         when something is due
+ *   plugin -> notes -> sessions         HELD to the worker of the user's
+ * session
+ *                   -> fallback         when a message falls due
  *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
  *   sessions -> auth-conn -> Dovecot    and back
  *   sessions, fallback -> restante-hold
- *   worker -> sessions -> fallback      what a drain has left
+ *   worker -> sessions -> fallback      when what a drain left falls due
  *   doveadm -> index-service -> fallback
  */
 #include "core.h"
@@ -31,13 +32,14 @@
 #include "sessions.h"
 #include "workers.h"
 
-/** For a worker that hangs. One that works has closed the hold a little after
-    RST_IPC_SETTLE_MS, and when nobody answers it after RST_IPC_QUIET_MS. */
+/** Both are for a worker that hangs. A sound one closes the hold a little after
+    RST_IPC_QUIET_MS without an answer of its client, or after
+    RST_IPC_SETTLE_MS in all. */
 #define TAKEOVER_MS 1000
 #define SETTLE_MS (RST_IPC_SETTLE_MS + TAKEOVER_MS)
-/** What Postfix asks goes before everything else, and after each callback of
-    anything else there is a look whether it does. On a busy machine a
-    millisecond of work takes many: callbacks are kept short as well. */
+/** Postfix's requests have priority 0, everything else 1. libevent looks for
+   new requests after each callback of priority 1. On a busy machine a
+   millisecond of work takes several, so callbacks are also kept short. */
 #define PRIORITIES 2
 #define MAX_CALLBACKS 1
 
@@ -54,7 +56,7 @@ struct core {
 	struct workers *workers;
 };
 
-/* ---- what they call */
+/* ---- callbacks of the modules */
 
 static void on_mechanisms(const char *mechanisms, void *ctx)
 {
@@ -203,11 +205,12 @@ static void on_hold_seen(struct rst_str user, int64_t due, void *ctx)
 
 static void start_sessions(struct core *core, const struct conf *conf)
 {
-	/* twice the connections: one may be told of before another's end */
+	/* twice the connections: a worker may tell of a new session before it
+	   tells of the end of an old one */
 	const struct sessions_config config = {
 		.hold_socket = conf->hold_socket,
 		.max_per_worker = (unsigned int)(2 * conf->max_connections),
-		/* one for each processor, unless somebody knows better */
+		/* one for each processor, unless the setting says otherwise */
 		.checks_at_once = (unsigned int)conf->workers,
 		.takeover_ms = TAKEOVER_MS,
 		.settle_ms = SETTLE_MS,
@@ -245,7 +248,7 @@ static void start_policy(struct core *core)
 		policy_service_adopt(core->policy, setup->fdstore->conns[i]);
 }
 
-/* Whoever comes next has Postfix's connections from the service manager. */
+/* The next policyd gets Postfix's connections from the service manager. */
 static void stop_policy(struct core *core)
 {
 	unsigned int count, i;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * The role that answers Postfix and knows who is who. It faces this machine
- * only: Postfix, Dovecot, and its own workers, whom it does not trust.
+ * The process that answers Postfix and keeps the registry of sessions. It talks
+ * to this machine only: to Postfix, Dovecot, and its own workers, which it does
+ * not trust.
  */
 #ifndef POLICYD_CORE_CORE_H
 #define POLICYD_CORE_CORE_H
@@ -13,8 +14,8 @@
 struct core_setup {
 	const struct conf *conf;
 	int policy_fd, notify_fd;      /**< owned by core_run() */
-	int index_fd;                  /**< as well; -1: none */
-	const struct fdstore *fdstore; /**< its conns: owned as well */
+	int index_fd;                  /**< owned by core_run(); -1: none */
+	const struct fdstore *fdstore; /**< core_run() owns its conns */
 	const char *manager;           /**< see fdstore_manager() */
 	const int *listen_fds;
 	unsigned int listen_count;

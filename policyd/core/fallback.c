@@ -1,4 +1,18 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A user's deadline moves through the timetable:
+ *
+ *   noted        by a note, or by the walk
+ *   being swept  taken out by run_due(), while one EXPIRED job runs
+ *   then         set to what RELEASED says falls due next, or, after a failure,
+ *                to a retry whose delay grows
+ *
+ * A session that looks at the hold (watch, seen) sets the deadline as well. The
+ * rules for what wins are the timetable's (restante/timetable.h).
+ *
+ * The walk (SCAN) runs at the start, every reconcile_ms, and after the wall
+ * clock was set; after a failure sooner.
+ */
 #include "fallback.h"
 
 #include <stdlib.h>
@@ -10,15 +24,15 @@
 #include "restante/timetable.h"
 
 /**
- * Anybody on this machine can send notes, for users that do not exist too.
- * Beyond this many users, notes are not written down; the walk finds them.
+ * Anybody on this machine can send notes, also for users that do not exist.
+ * Notes for further users than these are ignored; the walk finds their mail.
  */
 #define MAX_NOTED 200000
-/** The wall clock may be set: look at it this often at least. */
+/** The wall clock may be set: it is looked at this often at least. */
 #define MAX_SLEEP_SECS 60
-/** Set by more than this: what the timetable says may be nonsense. */
+/** A larger step of the wall clock may make the timetable wrong. */
 #define MAX_STEP_SECS 60
-/** of a walk that failed; doubled up to the maximum */
+/** until the next walk, after one that failed; doubled up to the maximum */
 #define FIRST_SCAN_DELAY_MS 1000
 #define MAX_SCAN_DELAY_MS (600 * 1000)
 
@@ -40,8 +54,8 @@ struct fallback {
 	int64_t scan_delay_ms;
 	bool scan_complained;
 	bool scan_again;
-	bool complete;   /* a walk has ended, and no note was left out since */
-	bool left_out;   /* while a walk goes on */
+	bool complete;   /* a walk has ended, and no note was ignored since */
+	bool left_out;   /* a note was ignored since the walk began */
 	uint64_t unread; /* users whose holds the last walk could not read */
 	int64_t clock_offset; /* of the wall clock, from the monotonic one */
 };
@@ -80,7 +94,8 @@ static void on_released(struct sweep *sweep, const struct rst_hold_event *ev)
 	if (ev->messages > 0 || ev->failed > 0)
 		log_sweep(ev->failed > 0 ? LOG_WARNING : LOG_INFO,
 			  "fallback delivery", sweep, ev, "");
-	/* "due, but nothing was done" would come back at once, for ever */
+	/* a user whose mail is due and yet was not delivered would be swept
+	   again at once, for ever */
 	if (ev->failed > 0 || (ev->due > 0 && ev->due <= clock_wall_secs()))
 		retry(sweep);
 	else
@@ -139,9 +154,9 @@ static int64_t clock_offset(void)
 }
 
 /*
- * When messages are due was written down with them, in wall-clock time, and
- * stays true. But delays after a failure were counted from a clock that was
- * wrong, perhaps by a month: the walk finds what they have put off.
+ * The time when a message falls due is stored with the message, in wall-clock
+ * time, and stays true. But the delays after failures were counted from a clock
+ * that was wrong, perhaps by a month: a walk finds the mail that they put off.
  */
 static void watch_clock(struct fallback *fallback)
 {
@@ -186,7 +201,7 @@ static void run_due(struct fallback *fallback)
 	       rst_timetable_take(fallback->timetable, now, &user))
 		start_sweep(fallback, user);
 	next = rst_timetable_next(fallback->timetable);
-	/* with all sweeps busy, the end of one comes here again */
+	/* while as many sweeps run as may, the end of one comes here again */
 	if (next < 0 || fallback->running >= fallback->config.concurrency) {
 		(void)event_del(fallback->due_timer);
 		return;
@@ -293,7 +308,7 @@ static void scan_done(struct fallback *fallback,
 	run_due(fallback);
 }
 
-/* What is due does not wait for the end of the walk: with many users that
+/* Mail that is due is delivered before the walk ends: with many users a walk
    takes minutes. */
 static void on_scan_user(struct fallback *fallback,
 			 const struct rst_hold_event *ev)

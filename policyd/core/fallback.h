@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Delivering to the mailbox what was not called for in time: at the time when
- * it is due, for the users for whom something is due, a few at once. The
- * timetable is rebuilt from the holds at the start and every now and then.
+ * Fallback delivery: has restante-hold deliver to the mailbox the messages that
+ * were not called for in time, when they fall due, for a few users at once. The
+ * timetable of who is due when is rebuilt from the holds at the start and every
+ * reconcile_ms, by a walk over all users.
  */
 #ifndef POLICYD_CORE_FALLBACK_H
 #define POLICYD_CORE_FALLBACK_H
@@ -13,35 +14,34 @@
 
 struct fallback;
 
-/** The walk found held mail of user. */
-typedef void fallback_held_func(struct rst_str user, void *ctx);
-
 struct fallback_config {
-	const char *hold_socket; /**< borrowed */
-	unsigned int concurrency;
+	const char *hold_socket;  /**< borrowed */
+	unsigned int concurrency; /**< users at once */
 	int64_t reconcile_ms;
-	fallback_held_func *held;
+	/** The walk found held mail of user. */
+	void (*held)(struct rst_str user, void *ctx);
 	void *ctx;
 };
 
-/** The first walk begins with the loop. */
+/** The first walk begins when the event loop runs. */
 struct fallback *fallback_new(struct event_base *base,
 			      const struct fallback_config *config);
 void fallback_free(struct fallback **fallback);
-/** @param due wall-clock seconds; 0: not known */
+/** A message is held for user. @param due wall-clock seconds; 0: not known */
 void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due);
-/** Somebody begins to look at all that user holds ... */
+/** A session begins to look at everything that user holds. */
 void fallback_watch(struct fallback *fallback, struct rst_str user);
-/** ... and has left what falls due at `due`; 0: nothing. */
+/** The session has looked. @param due when the first message that it left
+    falls due, wall-clock seconds; 0: nothing is left */
 void fallback_seen(struct fallback *fallback, struct rst_str user, int64_t due);
 /**
- * Read who holds anything, and when the first of it falls due, or its delivery
- * is tried again: the due index. Of a user whose mail is all incomplete it does
- * not know.
+ * Read the due index: the users that hold anything, and when the first message
+ * of each falls due, or its delivery is tried again. A user whose messages are
+ * all incomplete is not in it.
  *
  * @param unread_r users whose holds the last walk could not read
- * @return NULL: it is not known of everybody, as the first walk goes on still,
- *         or notes had to be left out
+ * @return NULL: the index does not have all users, as the first walk has not
+ *         ended, or as notes had to be ignored
  */
 struct rst_timetable_reader *fallback_read(struct fallback *fallback,
 					   uint64_t *unread_r);

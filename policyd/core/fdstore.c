@@ -15,9 +15,9 @@
 #include "restante/str.h"
 
 #define FIRST_FD 3
-/** The kernel takes 253 in one message. */
+/** descriptors in one message; the kernel allows 253 */
 #define BATCH 128
-/** What systemd keeps has this name. */
+/** The descriptors are all called "policy". */
 #define STORE "FDSTORE=1\nFDNAME=policy"
 #define REMOVE "FDSTOREREMOVE=1\nFDNAME=policy"
 
@@ -28,7 +28,7 @@ char *fdstore_manager(void)
 	return path == NULL || path[0] == '\0' ? NULL : rst_strdup(path);
 }
 
-/* ---- talking to the service manager */
+/* ---- messages to the service manager */
 
 static bool set_address(struct sockaddr_un *addr, socklen_t *len,
 			const char *path)
@@ -85,7 +85,8 @@ static bool tell(const char *notify_socket, struct rst_str text, const int *fds,
 
 /* ---- taking */
 
-/* How many were left for this process, and not for one that started us. */
+/** @return descriptors left for this process; LISTEN_PID tells whether they
+    were meant for a parent that only passed its environment on */
 static unsigned int fds_left(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
@@ -119,7 +120,8 @@ static bool is_bound_to(int fd, const char *path)
 	       strncmp(addr.sun_path, path, sizeof(addr.sun_path)) == 0;
 }
 
-/* Without its name in the file system nobody finds a socket. */
+/* A listening socket whose name in the file system is gone cannot be reached,
+   and a new one has to be made. */
 static bool has_name(const char *path)
 {
 	struct stat st;
@@ -153,7 +155,8 @@ void fdstore_take(const char *notify_socket, const char *policy_socket,
 				      .conns = rst_calloc(n, sizeof(int))};
 	for (i = 0; i < n; i++)
 		take(FIRST_FD + (int)i, policy_socket, fdstore_r);
-	/* as long as it keeps them, too, Postfix does not see us close one */
+	/* as long as the service manager keeps its copies, Postfix does not
+	   notice when this process closes a connection */
 	if (n > 0 && notify_socket != NULL &&
 	    !tell(notify_socket, RST_STR(REMOVE), NULL, 0))
 		log_errno("connections from Postfix not taken back", "socket",

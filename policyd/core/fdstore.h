@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Postfix's connections over a restart. A connection that is closed costs the
- * next RCPT on it a second, so the listening socket and the connections are
- * left with the service manager, and the next policyd has them from there.
+ * The descriptors that systemd keeps over a restart: the policy service's
+ * listening socket and Postfix's connections. Each connection that is closed
+ * costs the next RCPT on it a second. So the old policyd leaves them with the
+ * service manager, and the new one takes them from there.
  * Source: sd_notify(3) FDSTORE=1, sd_listen_fds(3).
  */
 #ifndef POLICYD_CORE_FDSTORE_H
 #define POLICYD_CORE_FDSTORE_H
 
-/** What came; close what is not used. */
+/** The descriptors that were taken; the caller closes those it cannot use. */
 struct fdstore {
 	int listen_fd; /**< -1: none */
 	int *conns;    /**< connected; free() the array */
@@ -16,24 +17,26 @@ struct fdstore {
 };
 
 /**
- * Take what was left for us: what is not of `policy_socket` is closed. Nobody
- * started by us sees any of it.
+ * Take the descriptors that were left for this process, and close those that
+ * do not belong to `policy_socket`. Child processes inherit neither the
+ * descriptors nor the environment variables that announce them.
  *
  * @param notify_socket of fdstore_manager(), or NULL
  */
 void fdstore_take(const char *notify_socket, const char *policy_socket,
 		  struct fdstore *fdstore_r);
 /**
- * Leave these with the service manager; the caller closes its own. A no-op
- * where there is none.
+ * Leave descriptors with the service manager, if there is one; the caller
+ * closes its own copies.
  *
  * @param notify_socket of fdstore_manager(), or NULL
  */
 void fdstore_leave(const char *notify_socket, const int *fds,
 		   unsigned int count);
 /**
- * Where the service manager listens; NULL: nowhere. To be called before
- * fdstore_take(), to be freed.
+ * To be called before fdstore_take(), which changes the environment.
+ *
+ * @return the service manager's socket, to be freed; NULL: there is none
  */
 char *fdstore_manager(void);
 

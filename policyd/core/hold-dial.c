@@ -25,7 +25,7 @@ static void on_dialled(int fd, int error, void *ctx)
 	ssize_t n;
 
 	if (fd >= 0) {
-		/* the first octets into an empty socket: they fit */
+		/* the socket is still empty, so the preamble fits */
 		n = send(fd, dial->preamble, dial->preamble_len, MSG_NOSIGNAL);
 		if (n != (ssize_t)dial->preamble_len) {
 			error = n < 0 ? errno : EMSGSIZE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * A connection to restante-hold that is bound to a user before anybody else
- * gets it: we choose the user and write the preamble, the worker that is
- * handed the descriptor cannot.
+ * Connects to restante-hold and writes the preamble, which binds the connection
+ * to one user. A worker gets the descriptor only after that, so it cannot
+ * choose the user.
  */
 #ifndef POLICYD_CORE_HOLD_DIAL_H
 #define POLICYD_CORE_HOLD_DIAL_H
@@ -13,11 +13,12 @@
 
 struct hold_dial;
 
-/** @param fd the callee's; -1: `error` is an errno. May be freed here. */
+/** @param fd the callee's; -1: `error` is an errno. The hold_dial may be freed
+    here. */
 typedef void hold_dial_func(int fd, int error, void *ctx);
 
 /**
- * The answer comes from the loop, within seconds.
+ * The answer comes from the event loop, within seconds.
  *
  * @param path borrowed until the answer
  * @param user empty: for SCAN
@@ -25,7 +26,7 @@ typedef void hold_dial_func(int fd, int error, void *ctx);
 struct hold_dial *hold_dial_start(struct event_base *base, const char *path,
 				  struct rst_str user, hold_dial_func *done,
 				  void *ctx);
-/** Before the answer: no answer will come. */
+/** If it is called before the answer, no answer comes. */
 void hold_dial_free(struct hold_dial **dial);
 
 #endif

@@ -1,109 +1,72 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A job dials, asks, tells its caller of each answer, and closes at the answer
+ * that ends it, or when it fails; it then waits to be freed.
+ */
 #include "hold-job.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/clock.h"
+#include "common/hold-conn.h"
 #include "hold-dial.h"
+
+/** Callbacks of the core are kept short, so that Postfix need not wait. */
+#define INPUT_MAX (2 * RST_HOLD_LINE_MAX)
 
 struct hold_job {
 	struct event_base *base;
 	enum hold_job_type type;
 	struct hold_dial *dial;
-	int fd;
-	struct rst_hold_dialler *hold;
-	struct event *readable, *timer;
+	struct hold_conn *conn;
+	struct event *timer;
 	hold_job_func *event;
 	void *ctx;
-	size_t in_used;
-	bool pumping;
-	bool over; /* the last event was told */
-	bool dead; /* freed inside event() */
-	char in[2 * RST_HOLD_LINE_MAX];
+	bool telling; /* in event(), with views into conn */
+	bool freed;   /* inside event() */
 };
 
 /* A sign-in waits for CHECK. A fallback goes through Sieve and quota, message
-   by message. A walk over all users takes minutes, but has a line for us after
-   a thousand of them at the latest. */
+   by message. A walk over all users takes minutes, but says something after a
+   thousand of them at the latest. */
 static const int64_t reply_timeout_ms[] = {
 	[HOLD_JOB_CHECK] = 10 * 1000,
 	[HOLD_JOB_EXPIRED] = 600 * 1000,
 	[HOLD_JOB_SCAN] = 3600 * 1000,
 };
 
-static bool is_last(const struct hold_job *job, const struct rst_hold_event *ev)
+static void close_connection(struct hold_job *job)
 {
-	return ev == NULL || ev->type == RST_HOLD_REFUSED ||
-	       ev->type == RST_HOLD_CLOSED || ev->type == RST_HOLD_RELEASED ||
-	       ev->type == RST_HOLD_SCANNED ||
-	       (ev->type == RST_HOLD_OPENED && job->type == HOLD_JOB_CHECK);
+	hold_conn_free(&job->conn);
+	(void)event_del(job->timer);
 }
 
-static void tell(struct hold_job *job, const struct rst_hold_event *ev,
-		 const char *text)
+/* The callee may free the job. */
+static void fail(struct hold_job *job, const char *text)
 {
-	if (job->over)
-		return;
-	if (is_last(job, ev)) {
-		job->over = true;
-		if (job->readable != NULL)
-			(void)event_del(job->readable);
-		if (job->timer != NULL)
-			(void)event_del(job->timer);
-	}
-	job->event(ev, text, job->ctx);
+	close_connection(job);
+	job->event(NULL, text, job->ctx);
+}
+
+static bool is_last(const struct hold_job *job, const struct rst_hold_event *ev)
+{
+	return ev->type == RST_HOLD_REFUSED || ev->type == RST_HOLD_CLOSED ||
+	       ev->type == RST_HOLD_RELEASED || ev->type == RST_HOLD_SCANNED ||
+	       (ev->type == RST_HOLD_OPENED && job->type == HOLD_JOB_CHECK);
 }
 
 static void on_event(struct hold_job *job, const struct rst_hold_event *ev)
 {
 	if (ev->type == RST_HOLD_OPENED && job->type == HOLD_JOB_EXPIRED)
-		rst_hold_dialler_release(job->hold, RST_STR("EXPIRED"),
-					 clock_ms());
-	tell(job, ev, "");
-}
-
-/** @return RST_EPROTO, RST_ELIMIT or 0 */
-static ssize_t take_input(struct hold_job *job)
-{
-	struct rst_hold_event ev;
-	size_t done = 0;
-	ssize_t taken;
-
-	do {
-		taken = rst_hold_dialler_recv(job->hold, job->in + done,
-					      job->in_used - done, clock_ms());
-		if (taken > 0)
-			done += (size_t)taken;
-		while (!job->over && !job->dead &&
-		       rst_hold_dialler_next(job->hold, &ev))
-			on_event(job, &ev);
-	} while (taken > 0 && !job->over && !job->dead);
-	job->in_used -= done;
-	memmove(job->in, job->in + done, job->in_used);
-	return taken < 0 ? taken : 0;
-}
-
-/* What we say is one short line into an empty socket. */
-static bool flush_output(struct hold_job *job)
-{
-	size_t len;
-	const char *out = rst_hold_dialler_output(job->hold, &len);
-
-	if (len == 0)
-		return true;
-	if (send(job->fd, out, len, MSG_NOSIGNAL) != (ssize_t)len)
-		return false;
-	rst_hold_dialler_sent(job->hold, len);
-	return true;
+		rst_hold_dialler_release(hold_conn_machine(job->conn),
+					 RST_STR("EXPIRED"), clock_ms());
+	job->event(ev, "", job->ctx);
 }
 
 static void set_timer(struct hold_job *job)
 {
-	int64_t deadline = rst_hold_dialler_deadline(job->hold);
+	int64_t deadline = hold_conn_deadline(job->conn);
 	struct timeval delay = clock_timeval(deadline - clock_ms());
 
 	if (deadline < 0)
@@ -112,77 +75,72 @@ static void set_timer(struct hold_job *job)
 		(void)event_add(job->timer, &delay);
 }
 
-static void release(struct hold_job *job)
+static void destroy(struct hold_job *job)
 {
 	hold_dial_free(&job->dial);
-	rst_hold_dialler_free(&job->hold);
-	if (job->readable != NULL)
-		event_free(job->readable);
-	if (job->timer != NULL)
-		event_free(job->timer);
-	if (job->fd >= 0)
-		(void)close(job->fd);
+	hold_conn_free(&job->conn);
+	event_free(job->timer);
 	free(job);
 }
 
-static void pump(struct hold_job *job)
+/** @return as hold_conn_next(); 1: the job is over, or freed */
+static int tell_events(struct hold_job *job)
 {
-	job->pumping = true;
-	if (take_input(job) < 0)
-		tell(job, NULL, "not the hold protocol");
-	else if (!job->over && !job->dead && !flush_output(job))
-		tell(job, NULL, "connection lost");
-	job->pumping = false;
-	if (job->dead)
-		release(job);
-	else if (!job->over)
-		set_timer(job);
+	struct rst_hold_event ev;
+	bool over = false;
+	int ret = 1;
+
+	job->telling = true;
+	while (!over && !job->freed &&
+	       (ret = hold_conn_next(job->conn, SIZE_MAX, &ev, clock_ms())) >
+		       0) {
+		over = is_last(job, &ev);
+		on_event(job, &ev);
+	}
+	job->telling = false;
+	return ret;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_wake(void *ctx)
 {
-	struct hold_job *job = arg;
-	ssize_t n = recv(fd, job->in + job->in_used,
-			 sizeof(job->in) - job->in_used, 0);
+	struct hold_job *job = ctx;
+	int ret = tell_events(job);
 
-	(void)what;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		tell(job, NULL, "connection lost");
-		return;
+	if (job->freed) {
+		destroy(job);
+	} else if (ret < 0) {
+		fail(job, ret == RST_ETEMP ? "connection lost"
+					   : "not the hold protocol");
+	} else if (ret > 0) {
+		close_connection(job);
+	} else {
+		hold_conn_flush(job->conn);
+		set_timer(job);
 	}
-	job->in_used += (size_t)n;
-	pump(job);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	tell(arg, NULL, "no answer in time");
+	fail(arg, "no answer in time");
 }
 
 static void on_dialled(int fd, int error, void *ctx)
 {
 	struct hold_job *job = ctx;
-	const struct rst_hold_dialler_limits limits = {
-		reply_timeout_ms[job->type]};
+	const struct hold_conn_config config = {
+		.reply_timeout_ms = reply_timeout_ms[job->type],
+		.input_max = INPUT_MAX,
+		.scan = job->type == HOLD_JOB_SCAN};
 
 	hold_dial_free(&job->dial);
 	if (fd < 0) {
-		tell(job, NULL, strerror(error));
+		fail(job, strerror(error));
 		return;
 	}
-	job->fd = fd;
-	job->hold = rst_hold_dialler_new(&limits, job->type == HOLD_JOB_SCAN,
-					 clock_ms());
-	job->readable = event_new(job->base, fd, EV_READ | EV_PERSIST,
-				  on_readable, job);
-	job->timer = evtimer_new(job->base, on_timer, job);
-	if (job->readable == NULL || job->timer == NULL ||
-	    event_add(job->readable, NULL) < 0)
-		abort();
+	job->conn =
+		hold_conn_new(job->base, fd, &config, clock_ms(), on_wake, job);
 	set_timer(job);
 }
 
@@ -194,9 +152,11 @@ struct hold_job *hold_job_start(struct event_base *base, const char *path,
 
 	job->base = base;
 	job->type = type;
-	job->fd = -1;
 	job->event = event;
 	job->ctx = ctx;
+	job->timer = evtimer_new(base, on_timer, job);
+	if (job->timer == NULL)
+		abort();
 	job->dial = hold_dial_start(base, path,
 				    type == HOLD_JOB_SCAN ? RST_STR("") : user,
 				    on_dialled, job);
@@ -210,8 +170,8 @@ void hold_job_free(struct hold_job **_job)
 	*_job = NULL;
 	if (job == NULL)
 		return;
-	if (job->pumping)
-		job->dead = true;
+	if (job->telling)
+		job->freed = true;
 	else
-		release(job);
+		destroy(job);
 }

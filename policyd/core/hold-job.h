@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What the core itself asks restante-hold: is this user enrolled, deliver
- * what has expired, and who holds anything.
+ * One question of the core to restante-hold: is this user enrolled, deliver
+ * what has expired, or who holds anything.
  */
 #ifndef POLICYD_CORE_HOLD_JOB_H
 #define POLICYD_CORE_HOLD_JOB_H
@@ -19,14 +19,18 @@ enum hold_job_type {
 struct hold_job;
 
 /**
- * @param ev an event as above; REFUSED ends every job. NULL: not reached, or
- *        lost, or too slow; `text` says which. The job may be freed here, and
- *        has to be in the end; nothing comes after the event that ends it.
+ * @param ev an event as above; REFUSED ends every job. NULL: the service was
+ *        not reached, went away, or was too slow; `text` says which. Nothing
+ *        comes after the event that ends the job. The callee may free the job
+ *        here; sooner or later somebody has to.
  */
 typedef void hold_job_func(const struct rst_hold_event *ev, const char *text,
 			   void *ctx);
 
-/** @param user unused for HOLD_JOB_SCAN */
+/**
+ * @param path of restante-hold's socket; borrowed until the first event
+ * @param user not used for HOLD_JOB_SCAN
+ */
 struct hold_job *hold_job_start(struct event_base *base, const char *path,
 				enum hold_job_type type, struct rst_str user,
 				hold_job_func *event, void *ctx);

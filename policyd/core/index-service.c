@@ -232,7 +232,7 @@ struct index_service *index_service_new(struct event_base *base, int listen_fd,
 	service->listen_fd = listen_fd;
 	LIST_INIT(&service->clients);
 	service->acceptor =
-		acceptor_new(base, &listen_fd, 1, on_accepted, service);
+		acceptor_new(base, &listen_fd, 1, NULL, on_accepted, service);
 	acceptor_start(service->acceptor);
 	return service;
 }

@@ -7,7 +7,7 @@
 
 #include "common/log.h"
 
-/** taken before others get their turn */
+/** datagrams read before other events get their turn */
 #define MAX_AT_ONCE 16
 
 struct notes {
@@ -21,7 +21,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct notes *notes = arg;
 	unsigned int left = MAX_AT_ONCE;
-	char buf[RST_NOTE_MAX + 1]; /* one more: is it too long? */
+	char buf[RST_NOTE_MAX + 1]; /* one octet more shows a longer one */
 	struct rst_note note;
 	ssize_t n;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** The notify socket: "something is held for user", by datagram. */
+/** The notify socket: the plugin's "held" notes, one datagram each. */
 #ifndef POLICYD_CORE_NOTES_H
 #define POLICYD_CORE_NOTES_H
 
@@ -9,8 +9,8 @@
 
 struct notes;
 
-/** @param note views until the return. Anybody may have sent it: it is a
-    reason to look, and nothing more. */
+/** @param note valid until the return. Any process of this machine may have
+   sent it: a note is a reason to look into the hold, and proves nothing. */
 typedef void notes_func(const struct rst_note *note, void *ctx);
 
 /** @param fd bound datagram socket, owned from here on */

@@ -14,10 +14,16 @@
 #define FIRST_ALLOC 2048
 
 /*
- * One timer for the time-out of an open question and for idleness. It stays
+ * One read takes many requests, and pump() fixes the order: requests are parsed
+ * where they lie, decide() answers each of them, the answers leave in one
+ * write, then the events are set. A question that decide() left open stops the
+ * reading, until its answer or its time-out; so do answers that could not be
+ * written.
+ *
+ * One timer serves the time-out of an open question and idleness. It stays
  * armed while requests come and go, and is set anew when it fires: setting it
- * for each request costs as much as reading the request. Only a question that
- * is left open moves it nearer.
+ * for each request would cost as much as reading the request. Only a question
+ * that is left open moves it nearer.
  */
 struct policy_conn {
 	int fd;
@@ -32,12 +38,12 @@ struct policy_conn {
 	size_t in_used, in_alloc;
 	size_t in_asked; /* of them, those that an open question lies in */
 	bool reading;    /* `readable` is pending */
-	bool writing;    /* the peer reads slowly: nothing more is read */
+	bool writing;    /* the peer reads slowly: `writable` is pending */
 	bool pumping;
 	bool dead; /* freed inside decide() */
 };
 
-static void release(struct policy_conn *conn)
+static void destroy(struct policy_conn *conn)
 {
 	event_free(conn->readable);
 	event_free(conn->writable);
@@ -53,13 +59,13 @@ static void end(struct policy_conn *conn)
 {
 	if (!conn->dead)
 		conn->calls->closed(conn, conn->ctx);
-	release(conn);
+	destroy(conn);
 }
 
 static void watch_input(struct policy_conn *conn)
 {
-	/* While a question is open its octets stay where they are: a peer that
-	   goes on writing all the same waits in its own socket. */
+	/* While a question is open, its octets stay where they are: what a peer
+	   goes on writing waits in the socket. */
 	bool want = !conn->writing && conn->in_asked == 0;
 
 	if (want && !conn->reading && event_add(conn->readable, NULL) < 0)
@@ -262,7 +268,7 @@ void policy_conn_free(struct policy_conn **_conn)
 	if (conn->pumping)
 		conn->dead = true;
 	else
-		release(conn);
+		destroy(conn);
 }
 
 int policy_conn_detach(struct policy_conn **conn)

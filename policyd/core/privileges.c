@@ -14,13 +14,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static bool put_aside;
-
-/** of nice(2) */
+/** steps of nice(2) */
 #define URGENCY 10
 
 static bool urgent;
-static int ordinary; /* what it was before */
+static int ordinary;      /* the nice value before */
+static bool can_read_all; /* READ_RIGHT is permitted, and can be effective */
 
 void privileges_be_urgent(void)
 {
@@ -38,7 +37,7 @@ void privileges_be_ordinary(void)
 
 #define READ_RIGHT (1U << CAP_DAC_READ_SEARCH)
 
-static bool set_rights(unsigned int permitted, unsigned int in_force)
+static bool set_rights(unsigned int permitted, unsigned int effective)
 {
 	struct __user_cap_header_struct header = {
 		.version = _LINUX_CAPABILITY_VERSION_3};
@@ -46,7 +45,7 @@ static bool set_rights(unsigned int permitted, unsigned int in_force)
 
 	memset(data, 0, sizeof(data));
 	data[0].permitted = permitted;
-	data[0].effective = in_force;
+	data[0].effective = effective;
 	return syscall(SYS_capset, &header, data) == 0;
 }
 
@@ -57,9 +56,9 @@ static bool become(const struct passwd *pw)
 		return false;
 	if (pw->pw_uid == 0)
 		return true;
-	put_aside = set_rights(READ_RIGHT, 0);
-	/* a service manager may have taken it away before */
-	return put_aside || set_rights(0, 0);
+	can_read_all = set_rights(READ_RIGHT, 0);
+	/* a service manager may have taken the right away before */
+	return can_read_all || set_rights(0, 0);
 }
 
 bool privileges_drop(const char *user, char *error, size_t error_size)
@@ -75,7 +74,8 @@ bool privileges_drop(const char *user, char *error, size_t error_size)
 			       errno == 0 ? "not found" : strerror(errno));
 		return false;
 	}
-	/* others of that user, the workers for example, may not look in */
+	/* other processes of that user, such as the workers, may not trace
+	   this one */
 	if (become(pw) && prctl(PR_SET_DUMPABLE, 0) == 0)
 		return true;
 	(void)snprintf(error, error_size, "cannot become it: %s",
@@ -85,12 +85,12 @@ bool privileges_drop(const char *user, char *error, size_t error_size)
 
 void privileges_read_begin(void)
 {
-	if (put_aside)
+	if (can_read_all)
 		(void)set_rights(READ_RIGHT, READ_RIGHT);
 }
 
 void privileges_read_end(void)
 {
-	if (put_aside)
+	if (can_read_all)
 		(void)set_rights(READ_RIGHT, 0);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** Becoming the user that the daemon runs as, and how urgent it is. */
+/** The process's user, its one remaining capability, and its priority. */
 #ifndef POLICYD_CORE_PRIVILEGES_H
 #define POLICYD_CORE_PRIVILEGES_H
 
@@ -7,23 +7,25 @@
 #include <stddef.h>
 
 /**
- * Postfix waits for this process, so it goes before the workers and whatever
- * else keeps the processors busy, where we may ask for that: while still root.
+ * Raise the process's priority, where that is permitted (to root): Postfix
+ * waits for the core, so the core goes before the workers and whatever else
+ * keeps the processors busy.
  */
 void privileges_be_urgent(void);
-/** As before. Async-signal-safe. */
+/** Restore the earlier priority, in a child process. Async-signal-safe. */
 void privileges_be_ordinary(void);
 /**
- * For good; does nothing when not root.
+ * Become `user` for good; does nothing when not root.
  *
- * One right is put aside, and not in force: to read any file. A TLS key is
- * readable by root only, as a rule, and a renewed one has to be read without
- * a restart. It does not pass to a worker: exec() takes it away.
+ * One capability stays permitted, but is not effective: CAP_DAC_READ_SEARCH, to
+ * read any file. A TLS key is readable by root only, as a rule, and a renewed
+ * one has to be read without a restart. A worker does not have the capability:
+ * exec() drops it.
  *
  * @param error one line, when false is returned
  */
 bool privileges_drop(const char *user, char *error, size_t error_size);
-/** Between these two the right is in force, where it could be put aside. */
+/** Between these two calls the capability is effective, if it could be kept. */
 void privileges_read_begin(void);
 void privileges_read_end(void);
 

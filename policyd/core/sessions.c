@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "sessions-private.h"
+#include "sessions.h"
 
 #include <search.h>
 #include <stdio.h>
@@ -8,9 +8,12 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "restante/smtp.h"
+#include "session.h"
+#include "takeover.h"
 
-/** Wrong passwords for one user from one source. A client whose password has
-    changed, and that asks every minute, should not get here. */
+/** Wrong passwords for one user from one source. More than a client makes in
+    the window that goes on trying every minute after its password was
+    changed. */
 #define MAX_FAILURES 20
 #define FAILURES_WINDOW_MS (10 * 60 * 1000)
 #define MAX_GUESSERS 50000
@@ -21,8 +24,8 @@ static int compare_number(const void *_a, const void *_b)
 {
 	const struct session *a = _a, *b = _b;
 
-	if (a->peer != b->peer)
-		return (uintptr_t)a->peer < (uintptr_t)b->peer ? -1 : 1;
+	if (a->group != b->group)
+		return (uintptr_t)a->group < (uintptr_t)b->group ? -1 : 1;
 	return (a->number > b->number) - (a->number < b->number);
 }
 
@@ -33,10 +36,11 @@ static int compare_exchange(const void *_a, const void *_b)
 	return (a->auth_id > b->auth_id) - (a->auth_id < b->auth_id);
 }
 
-static struct session *find_session(struct sessions *all, struct peer *peer,
+static struct session *find_session(struct sessions *all,
+				    struct worker_sessions *group,
 				    uint64_t number)
 {
-	struct session wanted = {.peer = peer, .number = number};
+	struct session wanted = {.group = group, .number = number};
 	struct session **found =
 		tfind(&wanted, &all->by_number, compare_number);
 
@@ -52,73 +56,22 @@ static struct session *find_exchange(struct sessions *all, uint32_t id)
 	return id == 0 || found == NULL ? NULL : *found;
 }
 
-static struct peer *find_peer(struct sessions *all, struct worker *worker)
+/* The worker's sessions; of a worker that is new here, none so far. */
+static struct worker_sessions *group_of(struct sessions *all,
+					struct worker *worker)
 {
-	struct peer *peer;
+	struct worker_sessions *group;
 
-	LIST_FOREACH(peer, &all->peers, entry)
+	LIST_FOREACH(group, &all->groups, entry)
 	{
-		if (peer->worker == worker)
-			return peer;
+		if (group->worker == worker)
+			return group;
 	}
-	peer = rst_calloc(1, sizeof(*peer));
-	peer->worker = worker;
-	LIST_INIT(&peer->list);
-	LIST_INSERT_HEAD(&all->peers, peer, entry);
-	return peer;
-}
-
-/* ---- telling */
-
-void session_begin_line(struct rst_logline *line, const char *message,
-			const struct session *session)
-{
-	rst_logline_begin(line, message);
-	/* the two together are what the worker's own lines have */
-	rst_logline_u64(line, "session", session->number);
-	rst_logline_i64(line, "worker", worker_pid(session->peer->worker));
-	if (session->user != NULL)
-		rst_logline_cstr(line, "user", session->user);
-	rst_logline_cstr(line, "remote", session->remote);
-}
-
-void session_log(int level, const char *message, const struct session *session)
-{
-	struct rst_logline line;
-
-	session_begin_line(&line, message, session);
-	log_line(level, &line);
-}
-
-void session_tell(struct session *session, enum rst_ipc_type type, int fd)
-{
-	struct rst_ipc msg = {.type = type, .session = session->number};
-
-	worker_send(session->peer->worker, &msg, fd);
-}
-
-void session_tell_verdict(struct session *session, enum rst_ipc_type type,
-			  uint32_t id, enum rst_verdict verdict,
-			  struct rst_str user)
-{
-	struct rst_ipc msg = {.type = type,
-			      .session = session->number,
-			      .id = id,
-			      .verdict = verdict,
-			      .a = user};
-
-	worker_send(session->peer->worker, &msg, -1);
-}
-
-void session_forged(struct session *session, const char *what)
-{
-	struct rst_logline line;
-
-	session_begin_line(&line, "worker asks for what it cannot have",
-			   session);
-	rst_logline_cstr(&line, "reason", what);
-	log_line(LOG_ERR, &line);
-	worker_kill(session->peer->worker, what);
+	group = rst_calloc(1, sizeof(*group));
+	group->worker = worker;
+	LIST_INIT(&group->list);
+	LIST_INSERT_HEAD(&all->groups, group, entry);
+	return group;
 }
 
 /* ---- sign-in */
@@ -157,7 +110,7 @@ static void cmd_auth(struct session *session, const struct rst_ipc *msg)
 				       : 0};
 	ssize_t id;
 
-	if (session->auth_id != 0 || session->user != NULL) {
+	if (session->auth_id != 0 || session->state != SESSION_NEW) {
 		session_forged(session, "AUTH twice");
 		return;
 	}
@@ -180,7 +133,7 @@ static void cmd_auth_continue(struct session *session,
 			      const struct rst_ipc *msg)
 {
 	if (session->auth_id == 0)
-		return; /* crossed our TEMPFAIL */
+		return; /* it crossed our TEMPFAIL */
 	session->answer_id = msg->id;
 	if (auth_conn_continue(session->all->auth, session->auth_id, msg->a) <
 	    0) {
@@ -204,15 +157,16 @@ static void on_challenge(struct session *session,
 			      .a = ev->challenge};
 
 	if (ev->challenge.n <= RST_SMTP_AUTH_LINE_MAX) {
-		worker_send(session->peer->worker, &msg, -1);
+		worker_send(session->group->worker, &msg, -1);
 		return;
 	}
 	cancel_exchange(session);
 	auth_answer(session, RST_VERDICT_TEMPFAIL);
 }
 
-/* Right or wrong: it is not told. Dovecot's own penalty stays beside this: it
-   counts for all who share an address, ours for one user from one source. */
+/* The answer does not tell whether the password was right. Dovecot's own
+   penalty applies besides: it counts all users who share an address, ours one
+   user from one source. */
 static void refuse_guesser(struct session *session,
 			   const struct rst_auth_event *ev)
 {
@@ -241,6 +195,7 @@ static void on_auth_ok(struct session *session, const struct rst_auth_event *ev)
 	rst_throttle_clear(session->all->throttle, ev->user,
 			   rst_str(session->remote));
 	session->user = rst_str_dup(ev->user);
+	session->state = SESSION_SIGNED_IN;
 	session_log(LOG_INFO, "signed in", session);
 	auth_answer(session, RST_VERDICT_OK);
 }
@@ -292,7 +247,7 @@ void sessions_auth_event(struct sessions *all, const struct rst_auth_event *ev)
 void sessions_auth_lost(struct sessions *all)
 {
 	while (all->by_exchange != NULL) {
-		/* the key of the root */
+		/* the root node begins with a pointer to its session */
 		struct session *session = *(struct session **)all->by_exchange;
 
 		end_exchange(session);
@@ -302,18 +257,18 @@ void sessions_auth_lost(struct sessions *all)
 
 /* ---- the session itself */
 
-static struct session *add_session(struct peer *peer, struct sessions *all,
-				   uint64_t number)
+static struct session *add_session(struct worker_sessions *group,
+				   struct sessions *all, uint64_t number)
 {
 	struct session *session = rst_calloc(1, sizeof(*session));
 
 	session->all = all;
-	session->peer = peer;
+	session->group = group;
 	session->number = number;
 	session->key = ++all->last_key;
 	session->hold_fd = -1;
-	LIST_INSERT_HEAD(&peer->list, session, entry);
-	peer->count++;
+	LIST_INSERT_HEAD(&group->list, session, entry);
+	group->count++;
 	if (tsearch(session, &all->by_number, compare_number) == NULL)
 		abort();
 	return session;
@@ -324,10 +279,10 @@ static void end_session(struct session *session)
 	struct sessions *all = session->all;
 
 	cancel_exchange(session);
-	session_leave(session);
+	takeover_leave(session);
 	(void)tdelete(session, &all->by_number, compare_number);
 	LIST_REMOVE(session, entry);
-	session->peer->count--;
+	session->group->count--;
 	free(session->user);
 	free(session);
 }
@@ -345,10 +300,10 @@ static const struct {
 	{RST_IPC_AUTH, cmd_auth},
 	{RST_IPC_AUTH_CONTINUE, cmd_auth_continue},
 	{RST_IPC_AUTH_CANCEL, cmd_auth_cancel},
-	{RST_IPC_ATRN, session_atrn},
-	{RST_IPC_HOLD_OPEN, session_hold_open},
-	{RST_IPC_SETTLING, session_settling},
-	{RST_IPC_HOLD_CLOSED, session_hold_closed},
+	{RST_IPC_ATRN, takeover_atrn},
+	{RST_IPC_HOLD_OPEN, takeover_hold_open},
+	{RST_IPC_SETTLING, takeover_settling},
+	{RST_IPC_HOLD_CLOSED, takeover_hold_closed},
 	{RST_IPC_CLOSED, cmd_closed},
 };
 
@@ -367,35 +322,52 @@ static void handle(struct session *session, const struct rst_ipc *msg)
 void sessions_message(struct sessions *all, struct worker *worker,
 		      const struct rst_ipc *msg)
 {
-	struct peer *peer = find_peer(all, worker);
-	struct session *session = find_session(all, peer, msg->session);
+	struct worker_sessions *group = group_of(all, worker);
+	struct session *session = find_session(all, group, msg->session);
 
 	if (session != NULL) {
 		handle(session, msg);
 	} else if (msg->type == RST_IPC_CLOSED) {
-		/* one that left before it signed in: never heard of */
+		/* it ended before its first AUTH, so it is not known here */
 	} else if (msg->type != RST_IPC_AUTH) {
 		worker_kill(worker, "message for no session");
-	} else if (peer->count >= all->config.max_per_worker) {
+	} else if (group->count >= all->config.max_per_worker) {
 		worker_kill(worker, "more sessions than connections");
 	} else {
-		handle(add_session(peer, all, msg->session), msg);
+		handle(add_session(group, all, msg->session), msg);
 	}
 }
 
-static void remove_peer(struct peer *peer)
+static void remove_group(struct worker_sessions *group)
 {
 	struct session *session;
 
-	while ((session = LIST_FIRST(&peer->list)) != NULL)
+	while ((session = LIST_FIRST(&group->list)) != NULL)
 		end_session(session);
-	LIST_REMOVE(peer, entry);
-	free(peer);
+	LIST_REMOVE(group, entry);
+	free(group);
 }
 
 void sessions_worker_gone(struct sessions *all, struct worker *worker)
 {
-	remove_peer(find_peer(all, worker));
+	remove_group(group_of(all, worker));
+}
+
+void sessions_held(struct sessions *all, struct rst_str user)
+{
+	struct session *session = takeover_newest(all, user);
+
+	if (session == NULL)
+		return;
+	/* While the hold is open every note is passed on: the worker then asks
+	   for MORE. While it is being opened, the drain that follows finds the
+	   message. */
+	if (session->hold == SESSION_HOLD_OPEN) {
+		session_tell(session, RST_IPC_HELD, -1);
+	} else if (session->hold == SESSION_HOLD_NONE && !session->held_told) {
+		session->held_told = true;
+		session_tell(session, RST_IPC_HELD, -1);
+	}
 }
 
 struct sessions *sessions_new(struct event_base *base,
@@ -409,11 +381,11 @@ struct sessions *sessions_new(struct event_base *base,
 	all->config = *config;
 	all->registry = rst_registry_new();
 	all->throttle = rst_throttle_new(&limits);
-	LIST_INIT(&all->peers);
-	TAILQ_INIT(&all->check_queue);
+	LIST_INIT(&all->groups);
+	TAILQ_INIT(&all->queue);
 	TAILQ_INIT(&all->checks);
-	all->check_turn = evtimer_new(base, sessions_check_turn, all);
-	if (all->check_turn == NULL)
+	all->check_timer = evtimer_new(base, takeover_check_time, all);
+	if (all->check_timer == NULL)
 		abort();
 	return all;
 }
@@ -421,14 +393,14 @@ struct sessions *sessions_new(struct event_base *base,
 void sessions_free(struct sessions **_all)
 {
 	struct sessions *all = *_all;
-	struct peer *peer;
+	struct worker_sessions *group;
 
 	*_all = NULL;
 	if (all == NULL)
 		return;
-	while ((peer = LIST_FIRST(&all->peers)) != NULL)
-		remove_peer(peer);
-	event_free(all->check_turn);
+	while ((group = LIST_FIRST(&all->groups)) != NULL)
+		remove_group(group);
+	event_free(all->check_timer);
 	rst_registry_free(&all->registry);
 	rst_throttle_free(&all->throttle);
 	free(all);

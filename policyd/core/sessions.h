@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What the core knows of the workers' sessions: who each of them is, and who
- * may have which hold. A worker is not believed: it names a session and asks;
- * who that session belongs to was decided here.
+ * The sessions of all workers: who each of them belongs to, and which of them
+ * may have a user's hold. The core does not believe a worker: a worker names a
+ * session and asks, and the core has decided who that session belongs to.
  */
 #ifndef POLICYD_CORE_SESSIONS_H
 #define POLICYD_CORE_SESSIONS_H
@@ -17,18 +17,19 @@ struct sessions;
 struct sessions_config {
 	const char *hold_socket; /**< borrowed */
 	unsigned int max_per_worker;
-	/** So many users' enrolment is asked for at once, where the hold is
-	    quick: more would only keep others waiting for a processor. */
+	/** users whose enrolment is asked for at once, while restante-hold
+	    answers quickly: more would make others wait for a processor */
 	unsigned int checks_at_once;
-	/** how long a replaced session may take to close its hold, before
-	    it is cut off ... */
+	/** how long a replaced session may take to close its hold before the
+	    core cuts it off ... */
 	int64_t takeover_ms;
-	/** ... in all, where it has said that its client still answers */
+	/** ... and how long if it has said that its client still answers */
 	int64_t settle_ms;
-	/** Somebody is going to look at all that user holds ... */
+	/** A session is about to look at everything that user holds. */
 	void (*hold_watched)(struct rst_str user, void *ctx);
-	/** ... and has left what falls due then; 0: nothing. Not everybody who
-	    looks says it. */
+	/** A session has looked, and what it left falls due then (wall-clock
+	    seconds; 0: nothing is left). Not every session that has looked
+	    says so. */
 	void (*hold_seen)(struct rst_str user, int64_t due, void *ctx);
 	void *ctx;
 };
@@ -36,7 +37,7 @@ struct sessions_config {
 struct sessions *sessions_new(struct event_base *base,
 			      const struct sessions_config *config);
 void sessions_free(struct sessions **sessions);
-/** Before anything else; borrowed. */
+/** To be called before everything else. @param auth borrowed */
 void sessions_set_auth(struct sessions *sessions, struct auth_conn *auth);
 
 void sessions_message(struct sessions *sessions, struct worker *worker,
@@ -44,9 +45,9 @@ void sessions_message(struct sessions *sessions, struct worker *worker,
 void sessions_worker_gone(struct sessions *sessions, struct worker *worker);
 void sessions_auth_event(struct sessions *sessions,
 			 const struct rst_auth_event *ev);
-/** Dovecot went away: open exchanges are answered TEMPFAIL. */
+/** Dovecot's auth went away: answers open exchanges with TEMPFAIL. */
 void sessions_auth_lost(struct sessions *sessions);
-/** Something is held for user. */
+/** Something is held for user: tells the worker of the user's session. */
 void sessions_held(struct sessions *sessions, struct rst_str user);
 
 #endif

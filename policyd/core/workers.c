@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each slot holds one worker process, or the timer that starts the next one.
+ * A process that died within HEALTHY_MS doubles the slot's delay, up to
+ * MAX_DELAY_MS. A worker's connection to the core may close before the process
+ * has died: only the SIGCHLD ends a struct worker.
+ *
+ * What a new worker is told, in this order: CONFIG, TLS, MECHANISMS. Both of
+ * the latter are sent again to all when they change.
+ */
 #include "restante-config.h"
 
 #include "workers.h"
@@ -24,28 +33,28 @@
 
 #define FIRST_DELAY_MS 100
 #define MAX_DELAY_MS 10000
-/** One that lived longer did not die at once. */
+/** A worker that lived this long did not fail at its start. */
 #define HEALTHY_MS 10000
 #define SHUTDOWN_MS 5000
-/** One that answers none of several in a row hangs: its clients would wait for
-    as long as they have patience. In a row, as we may have slept ourselves. */
+/** A worker that answers none of MAX_UNANSWERED PINGs hangs, and is killed:
+    otherwise its clients would wait until they lose patience. Several in a row,
+    as this process may itself have slept during one of them. */
 #define PING_MS 20000
 #define MAX_UNANSWERED 3
-/** Who gets hold of ticket keys later can read no more than this. */
+/** Rotated daily: a leaked ticket key exposes at most one day of traffic. */
 #define TICKET_KEYS_MS (24 * 3600 * 1000)
 
 struct worker {
 	struct workers *all;
 	pid_t pid;
-	struct ipc_conn *conn; /* NULL: it has closed its end */
+	struct ipc_conn *conn; /* NULL: the worker has closed its end */
 	bool killed;
 	unsigned int unanswered; /* PINGs */
 };
 
-/** The place of one worker. */
 struct slot {
 	struct workers *all;
-	struct worker *worker; /* NULL: to be started by the timer */
+	struct worker *worker; /* NULL: `restart` will start one */
 	struct event *restart;
 	int64_t started_ms, delay_ms;
 };
@@ -57,8 +66,9 @@ struct workers {
 	void *ctx;
 	char *pem;
 	size_t pem_len;
-	/* all take each other's session tickets: a client that comes back
-	   finds another process half of the time */
+	/* the same for all workers, which so accept each other's session
+	   tickets: a client that comes back reaches another worker as often as
+	   not */
 	char ticket_keys[TLS_TICKET_KEYS];
 	struct event *new_keys;
 	struct event *ping;
@@ -70,7 +80,7 @@ struct workers {
 	unsigned int count;
 };
 
-/* ---- saying things */
+/* ---- sending */
 
 void worker_send(struct worker *worker, const struct rst_ipc *msg, int fd)
 {
@@ -85,7 +95,7 @@ static void send_pem(struct worker *worker)
 	const struct rst_ipc msg = {
 		.type = RST_IPC_TLS,
 		.a = {worker->all->ticket_keys, TLS_TICKET_KEYS}};
-	/* each gets memory of its own: none can change another's */
+	/* a memory file for each worker: none can change another's */
 	int fd = certificate_to_fd(worker->all->pem, worker->all->pem_len);
 
 	if (fd < 0)
@@ -159,7 +169,7 @@ static void on_message(const struct rst_ipc *msg, int fd, void *ctx)
 {
 	struct worker *worker = ctx;
 
-	if (fd >= 0) /* nothing that a worker says comes with one */
+	if (fd >= 0) /* no message of a worker comes with a descriptor */
 		(void)close(fd);
 	if (msg->type == RST_IPC_PONG)
 		worker->unanswered = 0;
@@ -172,14 +182,15 @@ static void on_closed(void *ctx)
 	struct worker *worker = ctx;
 
 	ipc_conn_free(&worker->conn);
-	/* it is exiting, or broken */
+	/* the worker is exiting, or broken */
 	if (!worker->all->shutting_down)
 		(void)kill(worker->pid, SIGKILL);
 }
 
 /**
- * Between fork and exec: async-signal-safe calls only. What the terminal or
- * the service manager sends to the whole group is for the core to act on.
+ * Runs between fork and exec: async-signal-safe calls only. The worker ignores
+ * the signals that a terminal or service manager sends to the whole process
+ * group: the core acts on them and tells the worker.
  */
 static void exec_child(char **argv, int ipc_fd, const struct workers *all,
 		       const sigset_t *mask)
@@ -230,8 +241,8 @@ static void free_argv(char **argv)
 	free(argv);
 }
 
-/* A signal that came between fork and exec would run our own handler in the
-   child: none is let through there. */
+/* All signals are blocked between fork and exec: the child would otherwise run
+   this process's handlers. */
 static pid_t fork_child(const struct workers *all, int ipc_fd)
 {
 	char **argv = make_argv(all, ipc_fd);
@@ -275,7 +286,7 @@ static struct worker *start_worker(struct workers *all)
 	return worker;
 }
 
-/* ---- slots */
+/* ---- starting again */
 
 static void schedule(struct slot *slot)
 {
@@ -324,7 +335,7 @@ static bool any_left(const struct workers *all)
 	return false;
 }
 
-static void bury(struct slot *slot, int status)
+static void on_worker_died(struct slot *slot, int status)
 {
 	struct workers *all = slot->all;
 	struct worker *worker = slot->worker;
@@ -357,7 +368,7 @@ static void on_child_died(evutil_socket_t signal_number, short what, void *arg)
 
 		if (slot->worker != NULL &&
 		    waitpid(slot->worker->pid, &status, WNOHANG) > 0)
-			bury(slot, status);
+			on_worker_died(slot, status);
 	}
 }
 

@@ -17,6 +17,8 @@
 #define MAX_UNANSWERED 256
 /** So many marks get a COMMIT at once, without commit_delay_ms. */
 #define COMMIT_COUNT 200
+/** octets read ahead from restante-hold */
+#define HOLD_INPUT_MAX 65536
 
 void drain_settings_init(struct drain_settings *settings)
 {
@@ -419,6 +421,10 @@ static void wake(void *ctx)
 
 void drain_hold(struct drain *drain, int fd, int64_t now_ms)
 {
+	const struct hold_conn_config config = {
+		.reply_timeout_ms = drain->settings->hold_reply_timeout_ms,
+		.input_max = HOLD_INPUT_MAX};
+
 	if (drain->hold.state != HOLD_ASKED || drain_ended(drain)) {
 		(void)close(fd);
 		return;
@@ -428,9 +434,8 @@ void drain_hold(struct drain *drain, int fd, int64_t now_ms)
 	drain->hold.more = false;
 	drain->hold.skipped = false;
 	drain->hold.removed = false;
-	drain->hold.conn = hold_conn_new(drain->base, fd,
-					 drain->settings->hold_reply_timeout_ms,
-					 now_ms, wake, drain);
+	drain->hold.conn =
+		hold_conn_new(drain->base, fd, &config, now_ms, wake, drain);
 }
 
 void drain_hold_failed(struct drain *drain, int64_t now_ms)

@@ -312,7 +312,7 @@ static void worker_init(struct worker *worker, int ipc_fd,
 	worker->mechanisms = rst_strdup("");
 	worker->listen_fds = listen_fds;
 	worker->listen_count = count;
-	worker->acceptor = acceptor_new(worker->base, listen_fds, count,
+	worker->acceptor = acceptor_new(worker->base, listen_fds, count, NULL,
 					on_accepted, worker);
 	worker->terminated =
 		evsignal_new(worker->base, SIGTERM, on_terminated, worker);

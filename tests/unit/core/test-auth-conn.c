@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Dovecot's auth is played at the other end of a socket pair. */
+/* The test plays Dovecot's auth at the other end of a socket pair. */
 #include "core/auth-conn.h"
 
 #include <errno.h>
@@ -184,7 +184,8 @@ START_TEST(test_exchanges)
 }
 END_TEST
 
-/* Postfix waits while these are dealt with: there is a look in between. */
+/* Postfix waits while answers are handled: the event loop gets its turn after
+   some of them. */
 START_TEST(test_many_answers)
 {
 	char answers[200 * 40] = "";
@@ -208,7 +209,8 @@ START_TEST(test_many_answers)
 }
 END_TEST
 
-/* However it is lost: told once, dialled again, and told when it is back. */
+/* However the connection is lost: the caller is told once, it is dialled again,
+   and the caller is told when it is back. */
 START_TEST(test_lost_and_found)
 {
 	static char endless[17 * 1024];

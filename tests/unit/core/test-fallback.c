@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* restante-hold is played here: jobs are answered by hand. */
+/* The test plays restante-hold: it answers the jobs by hand. */
 #include "core/fallback.h"
 
 #include <stdio.h>
@@ -28,10 +28,10 @@ static struct {
 	struct hold_job jobs[32];
 	unsigned int count;
 	char held[256];
-	int64_t clock; /* by how much it was set */
+	int64_t clock; /* seconds by which the wall clock was set */
 } t;
 
-/** In the place of the C library's. */
+/** Replaces the C library's. */
 time_t time(time_t *now_r)
 {
 	struct timespec now;
@@ -160,7 +160,7 @@ START_TEST(test_walk)
 	ev.due = 0;
 	answer(0, &ev);
 	ck_assert_str_eq(t.held, "late early ");
-	/* with many users the end of the walk is far away */
+	/* mail that is due does not wait for the end of the walk */
 	ck_assert_uint_eq(t.count, 2);
 	ev = event_of(RST_HOLD_SCANNED);
 	answer(0, &ev);
@@ -184,7 +184,7 @@ START_TEST(test_walk_fails)
 		refused(0, RST_HOLD_NO_TEMP);
 	ck_assert(!t.jobs[0].live);
 	turn();
-	/* not at once */
+	/* the next walk does not begin at once */
 	ck_assert_uint_eq(t.count, 1);
 	finish();
 }
@@ -221,7 +221,7 @@ START_TEST(test_not_while_swept)
 }
 END_TEST
 
-/* What comes after: nothing may start again at once, however it ended. */
+/* However a sweep ended, the user is not swept again at once. */
 START_TEST(test_no_spinning)
 {
 	begin();
@@ -299,7 +299,8 @@ static unsigned int count_holders(void)
 	return n;
 }
 
-/* It is read when it is complete, and has no more in it than is held. */
+/* The index can be read when it is complete, and has only users that hold
+   something. */
 START_TEST(test_index)
 {
 	int64_t later = clock_wall_secs() + 3600;
@@ -323,11 +324,11 @@ START_TEST(test_index)
 	ck_assert_uint_eq(count_holders(), 0);
 	turn();
 	ck_assert_uint_eq(t.count, 1);
-	/* nobody's name */
+	/* no user can have this name */
 	memset(name, 'n', sizeof(name));
 	fallback_note(t.fallback, (struct rst_str){name, sizeof(name)}, later);
 	ck_assert_uint_eq(count_holders(), 0);
-	/* what it left is overdue */
+	/* the session left a message that is overdue */
 	fallback_seen(t.fallback, RST_STR("c"), 1);
 	turn();
 	ck_assert_uint_eq(t.count, 2);
@@ -353,8 +354,8 @@ START_TEST(test_index_unread)
 }
 END_TEST
 
-/* Notes that are left out make it incomplete until the end of a walk that has
-   begun after them. */
+/* Ignored notes make the index incomplete until the end of a walk that began
+   after them. */
 START_TEST(test_index_overflows)
 {
 	int64_t now = clock_wall_secs();
@@ -368,14 +369,14 @@ START_TEST(test_index_overflows)
 		fallback_note(t.fallback, rst_str(name), now + 90 * DAY);
 	}
 	ck_assert_uint_eq(count_holders(), 200000);
-	/* of those who are known, notes count */
+	/* notes for users that are in the index still count */
 	fallback_watch(t.fallback, RST_STR("2"));
 	fallback_note(t.fallback, RST_STR("2"), now + 90 * DAY);
 	fallback_seen(t.fallback, RST_STR("2"), 0);
 	ck_assert_uint_eq(count_holders(), 200000);
 	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
 	ck_assert(!is_complete());
-	/* a walk begins, and a note is left out before it ends */
+	/* a walk begins, and a note is ignored before it ends */
 	t.clock = 2 * DAY;
 	fallback_watch(t.fallback, RST_STR("0"));
 	fallback_seen(t.fallback, RST_STR("0"), 0);
@@ -409,7 +410,8 @@ static const struct {
 	{-30 * DAY, "", true},
 };
 
-/* @return names of those that are swept, in order, but for the first jobs */
+/* @return names of the users that are swept, in order, without the first
+   jobs */
 static const char *swept(unsigned int from)
 {
 	static char names[256];
@@ -425,8 +427,8 @@ static const char *swept(unsigned int from)
 	return names;
 }
 
-/* What the wall clock says is due, and no more; the holds are looked through,
-   once. */
+/* Users are swept that are due by the wall clock, and no others; one walk over
+   the holds follows. */
 START_TEST(test_clock_is_set)
 {
 	int64_t now = clock_wall_secs();
@@ -450,7 +452,8 @@ START_TEST(test_clock_is_set)
 }
 END_TEST
 
-/* What failed under a wrong clock was put off to a time of that clock. */
+/* A failure under a wrong clock puts the next try off to a time of that
+   clock. */
 START_TEST(test_clock_is_put_right)
 {
 	struct rst_hold_event ev = event_of(RST_HOLD_USER);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* restante-hold is played at the other end of a socket pair. */
+/* The test plays restante-hold at the other end of a socket pair. */
 #include "core/hold-job.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/hold-dial.h"
@@ -26,7 +28,17 @@ static struct {
 	int peer;
 	char events[256];
 	bool free_inside;
+	time_t later; /* seconds that the clock is put forward */
 } t;
+
+/** Replaces the C library's. */
+int clock_gettime(clockid_t id, struct timespec *now_r)
+{
+	int ret = (int)syscall(SYS_clock_gettime, id, now_r);
+
+	now_r->tv_sec += t.later;
+	return ret;
+}
 
 struct hold_dial *hold_dial_start(struct event_base *base, const char *path,
 				  struct rst_str user, hold_dial_func *done,
@@ -94,7 +106,7 @@ static void finish(void)
 
 static void put(const char *data, size_t n)
 {
-	/* a job that has its answer may have closed */
+	/* a job that has its answer has closed */
 	if (send(t.peer, data, n, MSG_NOSIGNAL) < 0)
 		ck_assert_int_eq(errno, EPIPE);
 	turn();
@@ -128,7 +140,7 @@ START_TEST(test_cut)
 		put(input, cut);
 		put(input + cut, n - cut);
 		ck_assert_str_eq(t.events, tables[_i].events);
-		/* its end, after the answer, is no further event */
+		/* the end of the connection is no further event */
 		(void)shutdown(t.peer, SHUT_RDWR);
 		turn();
 		ck_assert_str_eq(t.events, tables[_i].events);
@@ -168,6 +180,38 @@ START_TEST(test_lost)
 	(void)shutdown(t.peer, SHUT_RDWR);
 	turn();
 	ck_assert_str_eq(t.events, "connection lost;");
+	finish();
+}
+END_TEST
+
+/* The service hangs: it has said nothing, or half a line, or not all. */
+static const struct {
+	enum hold_job_type type;
+	const char *input, *events;
+	time_t secs;
+} slow[] = {
+	{HOLD_JOB_CHECK, "", "", 10},
+	{HOLD_JOB_CHECK, HELLO "OK\t3", "", 10},
+	{HOLD_JOB_EXPIRED, HELLO "OK\t3\t100\t5\n", "opened;", 600},
+	{HOLD_JOB_EXPIRED, HELLO "OK\t3\t100\t5\nRELEASED\t2", "opened;", 600},
+	{HOLD_JOB_SCAN, HELLO "HOLDS\ta\t1\t2\t3\n", "user;", 3600},
+};
+
+START_TEST(test_no_answer)
+{
+	char want[64];
+
+	begin(slow[_i].type);
+	put(slow[_i].input, strlen(slow[_i].input));
+	t.later += slow[_i].secs - 2;
+	turn();
+	ck_assert_str_eq(t.events, slow[_i].events);
+	t.later += 2;
+	turn();
+	(void)snprintf(want, sizeof(want), "%sno answer in time;",
+		       slow[_i].events);
+	ck_assert_str_eq(t.events, want);
+	t.later = 0; /* Check uses the clock, too */
 	finish();
 }
 END_TEST
@@ -212,6 +256,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_freed_inside, 0, N_ELEMENTS(tables));
 	tcase_add_loop_test(tcase, test_question, 0, 2);
 	tcase_add_test(tcase, test_lost);
+	tcase_add_loop_test(tcase, test_no_answer, 0, N_ELEMENTS(slow));
 	tcase_add_test(tcase, test_endless_line);
 	tcase_add_loop_test(tcase, test_not_dialled, 0, 2);
 	suite_add_tcase(suite, tcase);

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* On a socket pair: the connection has its own reading and writing. */
+/* On a socket pair, not a bufferevent pair: the connection reads and writes
+   itself. */
 #include "core/policy-conn.h"
 #include "core/policy-service.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,12 +33,15 @@ static struct {
 	bool free_inside;
 	uint32_t id;
 	const struct rst_policy_request *request; /* of the open question */
+	char logged[128];                         /* the last line */
 } t;
 
 void log_line(int level, const struct rst_logline *line)
 {
 	(void)level;
-	(void)line;
+	/* its message, without the values */
+	(void)snprintf(t.logged, sizeof(t.logged), "%.*s",
+		       (int)strcspn(line->text, ":"), line->text);
 }
 
 static void on_decide(struct policy_conn *conn,
@@ -196,8 +205,8 @@ START_TEST(test_closed_in_the_middle)
 }
 END_TEST
 
-/* A peer that writes and does not read: what waits is bounded, and every
-   answer comes once it reads. */
+/* A peer that writes and does not read: the octets that wait are bounded, and
+   every answer comes once the peer reads. */
 START_TEST(test_slow_reader)
 {
 	static const char request[] = REQUEST("x");
@@ -254,7 +263,7 @@ START_TEST(test_never_answered)
 	put(REQUEST("a"), strlen(REQUEST("a")));
 	while (t.asks == 0)
 		turn();
-	/* the timer may have run already, where everything takes long */
+	/* on a slow machine the timer may have run already */
 	while (recv(t.peer, &octet, 1, MSG_PEEK) < 0)
 		turn();
 	check_answer(DUNNO);
@@ -262,8 +271,8 @@ START_TEST(test_never_answered)
 }
 END_TEST
 
-/* Its octets are where they were when the question was asked, whatever came
-   with them and behind them. */
+/* An open question's octets stay where they were, whatever came with them and
+   behind them. */
 START_TEST(test_question_stays)
 {
 	begin(60000);
@@ -284,7 +293,8 @@ START_TEST(test_question_stays)
 }
 END_TEST
 
-/* Idle is who asks nothing for the whole time, not who asked before it. */
+/* A connection is idle if nothing is asked for the whole time; what was asked
+   before does not count. */
 START_TEST(test_idle)
 {
 	struct timespec start, now;
@@ -335,7 +345,7 @@ START_TEST(test_too_long)
 }
 END_TEST
 
-/* What comes behind an open question waits in the peer's own socket. */
+/* Requests behind an open question wait in the peer's own socket. */
 START_TEST(test_flood_behind_question)
 {
 	unsigned int rounds = 0;
@@ -370,7 +380,8 @@ START_TEST(test_freed_inside)
 }
 END_TEST
 
-/* Who has it next reads what comes next; half a request is nobody's. */
+/* The next owner of a detached descriptor reads what comes next. A connection
+   with half a request is closed. */
 START_TEST(test_detached)
 {
 	char buf[256];
@@ -402,26 +413,103 @@ END_TEST
 static const struct {
 	const char *state, *size;
 	uint64_t limit;
-	enum rst_policy_action action;
+	const char *answer;
 } decisions[] = {
-	{"RCPT", "1000", 0, RST_POLICY_DUNNO},
-	{"RCPT", "1000", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "1001", 1000, RST_POLICY_TOO_LARGE},
-	{"END-OF-MESSAGE", "1001", 1000, RST_POLICY_TOO_LARGE},
-	{"DATA", "1001", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "0", 1000, RST_POLICY_DUNNO},
-	{"RCPT", "99999999999999999999999", 1000, RST_POLICY_DUNNO},
+	{"RCPT", "1000", 0, DUNNO},
+	{"RCPT", "1000", 1000, DUNNO},
+	{"RCPT", "1001", 1000, TOO_LARGE},
+	{"END-OF-MESSAGE", "1001", 1000, TOO_LARGE},
+	{"DATA", "1001", 1000, DUNNO},
+	{"RCPT", "", 1000, DUNNO},
+	{"RCPT", "0", 1000, DUNNO},
+	{"RCPT", "99999999999999999999999", 1000, DUNNO},
 };
+
+/* The kernel chooses a name in the abstract namespace. */
+static int make_listener(struct sockaddr_un *addr, socklen_t *len)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	*len = sizeof(*addr);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)addr, sizeof(sa_family_t)),
+			 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)addr, len), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	return fd;
+}
+
+/* A whole service, and a connection of Postfix that waits to be accepted. */
+static struct policy_service *begin_service(const struct conf *conf)
+{
+	struct policy_service *service;
+	struct sockaddr_un addr;
+	socklen_t len;
+
+	memset(&t, 0, sizeof(t));
+	t.base = event_base_new();
+	ck_assert_int_eq(event_base_priority_init(t.base, 2), 0);
+	service = policy_service_new(t.base, make_listener(&addr, &len), conf);
+	t.peer = socket(AF_UNIX, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(t.peer, (struct sockaddr *)&addr, len), 0);
+	ck_assert_int_eq(fcntl(t.peer, F_SETFL, O_NONBLOCK), 0);
+	return service;
+}
+
+static void finish_service(struct policy_service *service)
+{
+	int *fds;
+	unsigned int n = policy_service_detach(&service, &fds);
+
+	ck_assert_ptr_null(service);
+	ck_assert_uint_eq(n, 2);
+	while (n-- > 0)
+		(void)close(fds[n]);
+	free(fds);
+	finish();
+}
 
 START_TEST(test_decide)
 {
-	struct rst_policy_request request = {
-		.protocol_state = rst_str(decisions[_i].state),
-		.size = rst_str(decisions[_i].size)};
+	const struct conf conf = {.policy_timeout_ms = 1000,
+				  .message_size_limit = decisions[_i].limit};
+	struct policy_service *service = begin_service(&conf);
+	char request[256];
 
-	ck_assert_int_eq(policy_decide(&request, decisions[_i].limit),
-			 decisions[_i].action);
+	(void)snprintf(request, sizeof(request),
+		       "request=smtpd_access_policy\nprotocol_state=%s\n"
+		       "recipient=a\nsize=%s\n\n",
+		       decisions[_i].state, decisions[_i].size);
+	put(request, strlen(request));
+	turn();
+	turn();
+	check_answer(decisions[_i].answer);
+	ck_assert_str_eq(t.logged, "");
+	finish_service(service);
+}
+END_TEST
+
+/* The connection stays, and is accepted a second later. */
+START_TEST(test_no_descriptors)
+{
+	const struct conf conf = {.policy_timeout_ms = 1000};
+	struct policy_service *service = begin_service(&conf);
+	struct rlimit before, none;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){0, before.rlim_max};
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	turn();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	ck_assert_str_eq(t.logged, "policy connection not accepted");
+	put(REQUEST("a"), strlen(REQUEST("a")));
+	turn();
+	check_answer("");
+	ck_assert_int_eq(event_base_loop(t.base, EVLOOP_ONCE), 0);
+	turn();
+	turn();
+	check_answer(DUNNO);
+	finish_service(service);
 }
 END_TEST
 
@@ -444,6 +532,7 @@ int main(void)
 	tcase_add_test(tcase, test_freed_inside);
 	tcase_add_loop_test(tcase, test_detached, 0, 2);
 	tcase_add_loop_test(tcase, test_decide, 0, N_ELEMENTS(decisions));
+	tcase_add_test(tcase, test_no_descriptors);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dovecot, restante-hold and the workers are played here: what the core says
- * to each is written down as one line of text.
+ * The test plays Dovecot, restante-hold and the workers: it writes down what
+ * the core says to each of them as one line of text.
  */
 #include "core/sessions.h"
 
@@ -49,10 +49,10 @@ static struct {
 	struct hold_job jobs[64];
 	unsigned int job_count;
 	unsigned int watched;
-	time_t frozen; /* the clock stands; 0: it does not */
+	time_t frozen; /* the clock stands still at this time; 0: it does not */
 } t;
 
-/** In the place of the C library's. */
+/** Replaces the C library's. */
 int clock_gettime(clockid_t id, struct timespec *now_r)
 {
 	if (t.frozen == 0 || id == CLOCK_REALTIME)
@@ -73,7 +73,7 @@ static void say(const char *format, ...)
 	va_end(args);
 }
 
-/* ---- played */
+/* ---- the other modules, played */
 
 void log_line(int level, const struct rst_logline *line)
 {
@@ -332,7 +332,7 @@ static void finish(void)
 	for (i = 0; i < t.job_count; i++)
 		ck_assert(!t.jobs[i].live);
 	event_base_free(t.base);
-	t.frozen = 0; /* Check looks at it, too */
+	t.frozen = 0; /* Check uses the clock, too */
 }
 
 /* ---- tests */
@@ -370,7 +370,7 @@ START_TEST(test_main_road)
 }
 END_TEST
 
-/* What the worker has seen of the hold is told on, if it had it. */
+/* What a worker has seen of the hold is passed on, if it had the hold open. */
 START_TEST(test_hold_seen)
 {
 	begin();
@@ -378,7 +378,7 @@ START_TEST(test_hold_seen)
 	ck_assert_uint_eq(t.watched, 1);
 	hear_closed(&t.a, 1, 1, 0);
 	expect("seen(bob)=0 ");
-	/* it has none now */
+	/* the hold is not open now */
 	hear_closed(&t.a, 1, 1, 0);
 	expect("");
 	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
@@ -397,7 +397,7 @@ START_TEST(test_hold_seen)
 	expect("dial(bob) a1:HOLD ");
 	hear_closed(&t.a, 1, 1, -5);
 	expect("");
-	/* it ends with the hold open: nothing is known */
+	/* the session ends with the hold open: nothing is passed on */
 	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
 	answer_dial(true);
 	expect("dial(bob) a1:HOLD ");
@@ -408,7 +408,8 @@ START_TEST(test_hold_seen)
 }
 END_TEST
 
-/* What the old one has seen comes before the new one begins to look. */
+/* What the old session has seen is passed on before the new session begins to
+   look. */
 START_TEST(test_hold_seen_at_takeover)
 {
 	begin();
@@ -440,7 +441,7 @@ START_TEST(test_sign_in_fails)
 	ck_assert_ptr_nonnull(strstr(t.said, "a1:AUTH_DONE=1#3 "));
 	ck_assert_ptr_nonnull(strstr(t.said, "b1:AUTH_DONE=1#4 "));
 	t.said[0] = '\0';
-	/* crossed our answer: neither is a fault */
+	/* they crossed our answer: neither is a fault */
 	hear(&t.a, RST_IPC_AUTH_CONTINUE, 1, 5);
 	hear(&t.a, RST_IPC_AUTH_CANCEL, 1, 0);
 	auth_event(RST_AUTH_OK, 2, "bob");
@@ -455,7 +456,8 @@ START_TEST(test_sign_in_fails)
 }
 END_TEST
 
-/* After so many failures neither answer tells anything, for this user. */
+/* After many failures for a user, the answer no longer tells whether the
+   password was right. */
 START_TEST(test_guessing)
 {
 	uint64_t n;
@@ -517,7 +519,7 @@ START_TEST(test_not_granted)
 }
 END_TEST
 
-/* The new one's hold opens when the old one has closed its own. */
+/* The new session's hold opens when the old session has closed its own. */
 START_TEST(test_takeover)
 {
 	bool by_closed = _i == 1, by_death = _i == 2;
@@ -528,7 +530,7 @@ START_TEST(test_takeover)
 	expect("a1:DISMISS b1:ATRN_DONE=0#2(bob) ");
 	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
 	expect("");
-	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0); /* crossed DISMISS */
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0); /* it crossed DISMISS */
 	expect("");
 	if (by_death)
 		sessions_worker_gone(t.sessions, &t.a);
@@ -540,7 +542,7 @@ START_TEST(test_takeover)
 	expect("b1:HOLD ");
 	if (!by_closed && !by_death)
 		hear(&t.a, RST_IPC_CLOSED, 1, 0);
-	/* the old one's end did not take the new one's registration along */
+	/* the end of the old session left the new registration alone */
 	sessions_held(t.sessions, RST_STR("bob"));
 	expect("b1:HELD ");
 	finish();
@@ -575,14 +577,14 @@ START_TEST(test_takeover_time)
 }
 END_TEST
 
-/* More time for a worker that says so, once; none for others. */
+/* A worker that says SETTLING gets more time, once; others get none. */
 START_TEST(test_takeover_settling)
 {
 	struct timeval now, before;
 
 	begin_with(30, 3);
 	opened(&t.a, 1, "bob");
-	hear(&t.a, RST_IPC_SETTLING, 1, 0); /* of no use: not replaced */
+	hear(&t.a, RST_IPC_SETTLING, 1, 0); /* no effect: not replaced */
 	registered(&t.b, 1, "bob");
 	t.said[0] = '\0';
 	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
@@ -599,7 +601,8 @@ START_TEST(test_takeover_settling)
 }
 END_TEST
 
-/* Of three, the second never had the hold: the third waits for the first. */
+/* Of three sessions the second never had the hold: the third waits for the
+   first. */
 START_TEST(test_takeover_chain)
 {
 	begin();
@@ -618,7 +621,8 @@ START_TEST(test_takeover_chain)
 }
 END_TEST
 
-/* The first closes late, when the third already waits for the second. */
+/* The first session closes late, when the third already waits for the
+   second. */
 START_TEST(test_takeover_late_close)
 {
 	begin_with(1, 3);
@@ -680,7 +684,7 @@ START_TEST(test_cut_off)
 		hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
 		ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE), 0);
 		expect("dial(bob) ");
-		/* late, and of no use */
+		/* too late: no effect */
 		hear(&t.a, RST_IPC_HOLD_CLOSED, 1, 0);
 	} else if (_i == 1) {
 		hear(&t.a, RST_IPC_HOLD_CLOSED, 1, 0);
@@ -710,8 +714,8 @@ static void many_atrn(uint64_t many)
 	}
 }
 
-/* After an outage all come back together: the hold is asked about few of them
-   at a time, the next when one is answered. */
+/* After an outage all clients come back together: restante-hold is asked about
+   few of them at a time, and about the next when it has answered one. */
 START_TEST(test_quick_checks)
 {
 	unsigned int i;
@@ -728,7 +732,8 @@ START_TEST(test_quick_checks)
 }
 END_TEST
 
-/* Where it is slow, about more of them, and nobody is forgotten. */
+/* If restante-hold is slow it is asked about more of them, and no session is
+   forgotten. */
 START_TEST(test_many_checks)
 {
 	const uint64_t many = 40;
@@ -742,7 +747,7 @@ START_TEST(test_many_checks)
 	}
 	asked = t.job_count;
 	ck_assert_uint_eq(asked, 32);
-	/* of those that wait, one leaves; of those that are asked about, one */
+	/* one queued session leaves, and one whose check runs */
 	hear(&t.a, RST_IPC_CLOSED, many, 0);
 	hear(&t.a, RST_IPC_CLOSED, 1, 0);
 	ck_assert_uint_eq(t.job_count, asked + 1);
@@ -770,7 +775,8 @@ START_TEST(test_two_users)
 }
 END_TEST
 
-/* Told once while it need not be told again; every time while it drains. */
+/* HELD is sent once until the worker asks for the hold, and every time while
+   the hold is open. */
 START_TEST(test_held)
 {
 	begin();
@@ -795,8 +801,8 @@ START_TEST(test_held)
 }
 END_TEST
 
-/* What a taken over worker may try. Session 1 is signed in as bob, 2 is
-   registered as eve, 3 has an open exchange. */
+/* What a worker may try that an attacker controls. Session 1 is signed in as
+   bob, 2 is registered as eve, 3 has an open exchange. */
 static const struct {
 	enum rst_ipc_type type;
 	uint64_t session;
@@ -831,7 +837,7 @@ START_TEST(test_forged)
 }
 END_TEST
 
-/* One worker's session numbers are nothing to another. */
+/* A worker cannot name another worker's session. */
 START_TEST(test_other_workers_session)
 {
 	begin();
@@ -899,7 +905,7 @@ START_TEST(test_worker_gone)
 	expect("cancel3 ");
 	sessions_held(t.sessions, RST_STR("bob"));
 	expect("");
-	/* its successor may use the same numbers */
+	/* the next worker may use the same numbers */
 	hear(&t.a, RST_IPC_AUTH, 1, 1);
 	expect("");
 	finish();
