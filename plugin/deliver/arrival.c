@@ -49,7 +49,7 @@ static int sync_box(struct arrival *a, struct mailbox_status *status_r)
 
 /* @return whether to go on */
 typedef bool look_func(struct arrival *a, struct mail *mail,
-		       const struct rst_held *held, void *context);
+		       const struct rst_message *message, void *context);
 
 /* Show messages from uid on. One that cannot be read is passed over.
    @return how many were shown, or -1 */
@@ -57,7 +57,7 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 {
 	struct mailbox_transaction_context *trans;
 	struct mail *mail;
-	struct rst_held held;
+	struct rst_message message;
 	uint32_t seq, last;
 	const char *error;
 	bool more = TRUE;
@@ -70,10 +70,10 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 		T_BEGIN
 		{
 			mail_set_seq(mail, seq);
-			if (rst_held_envelope(mail, a->hold->user->username,
-					      &held, &error) > 0) {
-				more = func(a, mail, &held, context);
-				rst_held_clear(&held);
+			if (rst_message_envelope(mail, a->hold->user->username,
+						 &message, &error) > 0) {
+				more = func(a, mail, &message, context);
+				rst_message_clear(&message);
 				count++;
 			}
 		}
@@ -92,27 +92,28 @@ struct match {
 };
 
 static bool is_match(struct arrival *a, struct mail *mail,
-		     const struct rst_held *held, void *context)
+		     const struct rst_message *message, void *context)
 {
 	struct match *match = context;
 	bool same;
 
 	if (match->id != NULL)
-		same = strcmp(match->id, held->id) == 0;
+		same = strcmp(match->id, message->id) == 0;
 	else
-		same = rst_held_is_whole_of(a->hold, mail, held,
+		same = rst_held_is_whole_of(a->hold, mail, message,
 					    a->delivery->key);
 	if (same)
-		match->found = i_strdup(held->id);
+		match->found = i_strdup(message->id);
 	return !same;
 }
 
 /* ---- the log of keys */
 
 static bool add_held(struct arrival *a, struct mail *mail ATTR_UNUSED,
-		     const struct rst_held *held, void *context ATTR_UNUSED)
+		     const struct rst_message *message,
+		     void *context ATTR_UNUSED)
 {
-	rst_keys_add(a->keys, held->key, held->uid, ioloop_time);
+	rst_keys_add(a->keys, message->key, message->uid, ioloop_time);
 	return TRUE;
 }
 
@@ -173,13 +174,13 @@ static int find_held(struct arrival *a, uint32_t uid, struct match *match)
 
 static int has_left(struct arrival *a)
 {
-	struct rst_holdings holdings;
+	struct rst_held *held;
 	bool left;
 
-	if (rst_holdings_open(&holdings, a->hold, FALSE, &a->error) < 0)
+	if (rst_held_open(a->hold, FALSE, &held, &a->error) < 0)
 		return -1;
-	left = rst_holdings_key_has_left(&holdings, a->delivery->key);
-	rst_holdings_close(&holdings);
+	left = rst_held_key_has_left(held, a->delivery->key);
+	rst_held_close(&held);
 	return left ? 1 : 0;
 }
 

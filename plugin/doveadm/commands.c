@@ -191,19 +191,20 @@ static void list_init(struct doveadm_mail_cmd_context *ctx,
 	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
 }
 
-static bool print_held(const struct rst_held *held,
+static bool print_held(const struct rst_message *message,
 		       struct mail *mail ATTR_UNUSED, void *context)
 {
 	const struct rst_settings *settings = context;
 
-	doveadm_print(held->id);
-	print_time(held->arrived);
-	print_time(held->incomplete ? 0
-				    : rst_hold_due(settings, held->received));
-	doveadm_print_num(held->size);
-	doveadm_print(held->incomplete ? "incomplete" : "held");
-	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
-	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
+	doveadm_print(message->id);
+	print_time(message->arrived);
+	print_time(message->incomplete
+			   ? 0
+			   : rst_hold_due(settings, message->received));
+	doveadm_print_num(message->size);
+	doveadm_print(message->incomplete ? "incomplete" : "held");
+	doveadm_print(t_strdup_printf("<%s>", message->mail_from));
+	doveadm_print(t_strdup_printf("<%s>", message->rcpt_to));
 	return TRUE;
 }
 

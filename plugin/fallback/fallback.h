@@ -5,7 +5,7 @@
 #ifndef RST_FALLBACK_FALLBACK_H
 #define RST_FALLBACK_FALLBACK_H
 
-struct rst_held;
+struct rst_message;
 struct rst_locked;
 struct rst_lmtp;
 
@@ -49,7 +49,7 @@ int rst_fallback_run(struct rst_fallback *fallback, struct rst_locked *locked,
  *         mailbox, and has a durable tombstone
  */
 bool rst_fallback_one(struct rst_lmtp *lmtp, struct rst_locked *locked,
-		      struct rst_held *held, const char *refused,
+		      struct rst_message *message, const char *refused,
 		      const char **reply_r);
 
 #endif

@@ -12,7 +12,7 @@ struct istream;
 struct mail;
 
 /** All zero is none. */
-struct rst_held {
+struct rst_message {
 	uint32_t uid;
 	char *id;
 	unsigned char key[RST_KEY_SIZE]; /**< all zero: not known */
@@ -37,8 +37,9 @@ struct rst_held {
 };
 
 /**
- * Read where mail begins; the message itself is in held_r->input, which lives
- * until rst_held_clear(), and that must come before mail is used again.
+ * Read where mail begins; the message itself is in message_r->input, which
+ * lives until rst_message_clear(), and that must come before mail is used
+ * again.
  *
  * Somebody may have put a message without our envelope into the hold: it gets
  * one made of what the mailbox knows, and nothing is cut. It is not taken for
@@ -47,20 +48,20 @@ struct rst_held {
  * @param username the recipient of such a message
  * @return 1; 0: it has just been expunged; -1: it cannot be read: error_r
  */
-int rst_held_read(struct mail *mail, const char *username,
-		  struct rst_held *held_r, const char **error_r);
+int rst_message_read(struct mail *mail, const char *username,
+		     struct rst_message *message_r, const char **error_r);
 /** The same without the message: its octets are not read, size and input not
     set, and whether it is incomplete is known only where the envelope is. */
-int rst_held_envelope(struct mail *mail, const char *username,
-		      struct rst_held *held_r, const char **error_r);
-void rst_held_clear(struct rst_held *held);
+int rst_message_envelope(struct mail *mail, const char *username,
+			 struct rst_message *message_r, const char **error_r);
+void rst_message_clear(struct rst_message *message);
 
-/** Of what rst_held_envelope() gave: read the octets too, unless the mailbox
+/** Of what rst_message_envelope() gave: read the octets too, unless the mailbox
     knows how many there are. @return 1; 0: incomplete; -1: it cannot be read */
-int rst_held_is_whole(struct mail *mail, const char *username,
-		      const struct rst_held *held);
+int rst_message_is_whole(struct mail *mail, const char *username,
+			 const struct rst_message *message);
 /** The key that its tombstone may have: what is incomplete says nothing of
     others with the same key. */
-const unsigned char *rst_held_key(const struct rst_held *held);
+const unsigned char *rst_message_key(const struct rst_message *message);
 
 #endif

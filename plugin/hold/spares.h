@@ -11,8 +11,8 @@
 #include "restante/envelope.h"
 
 struct event;
+struct rst_message;
 struct rst_held;
-struct rst_holdings;
 struct rst_spares;
 
 /** @param event for the log; outlives the spares */
@@ -20,7 +20,8 @@ struct rst_spares *rst_spares_new(struct event *event);
 void rst_spares_free(struct rst_spares **spares);
 
 /** Remember held as a spare; nothing happens where its uid is one. */
-void rst_spares_add(struct rst_spares *spares, const struct rst_held *held);
+void rst_spares_add(struct rst_spares *spares,
+		    const struct rst_message *message);
 /** The message of this uid is removed by other means. */
 void rst_spares_forget(struct rst_spares *spares, uint32_t uid);
 /** Warn of each incomplete message, once. */
@@ -38,7 +39,7 @@ void rst_spares_remove_incomplete(struct rst_spares *spares,
 				  ARRAY_TYPE(seq_range) * uids);
 /** Those whose K has left since they were seen. */
 void rst_spares_remove_left(struct rst_spares *spares,
-			    const struct rst_holdings *holdings,
+			    const struct rst_held *held,
 			    ARRAY_TYPE(seq_range) * uids);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "restante/str.h"
 
-struct rst_held;
+struct rst_message;
 struct rst_hold;
 struct rst_locked;
 struct rst_marks;
@@ -23,7 +23,8 @@ struct rst_marks *rst_marks_new(const struct rst_hold *hold,
 void rst_marks_free(struct rst_marks **marks);
 
 /** @return FALSE: another message of this id is leased, give it out once */
-bool rst_marks_lease(struct rst_marks *marks, const struct rst_held *held);
+bool rst_marks_lease(struct rst_marks *marks,
+		     const struct rst_message *message);
 /** A rst_fallback_leased_func. */
 bool rst_marks_is_leased(const char *id, void *context);
 

@@ -72,14 +72,15 @@ static unsigned int estimate(void)
 static unsigned int drain(bool remove)
 {
 	struct rst_locked *store = hold_open();
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int count = 0;
 
-	while (rst_locked_next(store, &held, &error) > 0) {
+	while (rst_locked_next(store, &message, &error) > 0) {
 		count++;
 		if (remove)
-			rst_locked_bury(store, held->id, held->key, held->uid);
+			rst_locked_bury(store, message->id, message->key,
+					message->uid);
 	}
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
@@ -365,7 +366,7 @@ START_TEST(test_part)
 {
 	struct rst_hold_status status;
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
 	hold_user(hold_drivers[_i], NULL);
@@ -373,9 +374,10 @@ START_TEST(test_part)
 	ck_assert_uint_eq(hold_count_held(), 0);
 	ck_assert_uint_eq(estimate(), 0);
 	store = hold_open();
-	ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
-	ck_assert(held->incomplete);
-	rst_locked_bury(store, held->id, rst_held_key(held), held->uid);
+	ck_assert_int_eq(rst_locked_next(store, &message, &error), 1);
+	ck_assert(message->incomplete);
+	rst_locked_bury(store, message->id, rst_message_key(message),
+			message->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	rst_locked_close(&store);

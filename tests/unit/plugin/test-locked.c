@@ -90,46 +90,46 @@ static string_t *read_all(struct istream *input)
 	return text;
 }
 
-static struct rst_held *must_next(struct rst_locked *store)
+static struct rst_message *must_next(struct rst_locked *store)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
-	return held;
+	ck_assert_int_eq(rst_locked_next(store, &message, &error), 1);
+	return message;
 }
 
 static void must_end(struct rst_locked *store)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_next(store, &held, &error), 0);
+	ck_assert_int_eq(rst_locked_next(store, &message, &error), 0);
 }
 
 START_TEST(test_octets)
 {
-	const struct message *message = &messages[_i / N_DRIVERS];
+	const struct message *want = &messages[_i / N_DRIVERS];
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *id;
 	string_t *text;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
-	id = hold_put(message->trace, message->sent.p, message->sent.n);
+	id = hold_put(want->trace, want->sent.p, want->sent.n);
 	store = hold_open();
-	held = must_next(store);
-	ck_assert_str_eq(held->id, id);
-	ck_assert_str_eq(held->mail_from, "a@example.org");
-	ck_assert_str_eq(held->rcpt_to, "b+x@example.test");
-	ck_assert_int_eq(held->arrived, 1700000000);
-	ck_assert_int_eq(held->received, 1700000000);
-	ck_assert(!held->incomplete);
-	ck_assert_uint_eq(held->octets, held->expected);
-	text = read_all(held->input);
-	ck_assert_uint_eq(held->size, str_len(text));
-	ck_assert_uint_eq(str_len(text), message->left.n);
-	ck_assert_mem_eq(str_data(text), message->left.p, message->left.n);
+	message = must_next(store);
+	ck_assert_str_eq(message->id, id);
+	ck_assert_str_eq(message->mail_from, "a@example.org");
+	ck_assert_str_eq(message->rcpt_to, "b+x@example.test");
+	ck_assert_int_eq(message->arrived, 1700000000);
+	ck_assert_int_eq(message->received, 1700000000);
+	ck_assert(!message->incomplete);
+	ck_assert_uint_eq(message->octets, message->expected);
+	text = read_all(message->input);
+	ck_assert_uint_eq(message->size, str_len(text));
+	ck_assert_uint_eq(str_len(text), want->left.n);
+	ck_assert_mem_eq(str_data(text), want->left.p, want->left.n);
 	rst_locked_close(&store);
 }
 END_TEST
@@ -140,16 +140,16 @@ START_TEST(test_stored_with_crlf)
 	static const char *const fields[] = {"restante=yes",
 					     "restante_hold_mailbox=Held",
 					     "mail_save_crlf=yes", NULL};
-	const struct message *message = &messages[_i / N_DRIVERS];
+	const struct message *want = &messages[_i / N_DRIVERS];
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], fields);
-	hold_put(message->trace, message->sent.p, message->sent.n);
+	hold_put(want->trace, want->sent.p, want->sent.n);
 	store = hold_open();
-	held = must_next(store);
-	ck_assert(!held->incomplete);
-	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
+	message = must_next(store);
+	ck_assert(!message->incomplete);
+	ck_assert_uint_eq(str_len(read_all(message->input)), message->size);
 	rst_locked_close(&store);
 }
 END_TEST
@@ -158,7 +158,7 @@ START_TEST(test_large)
 {
 	string_t *body = str_new(default_pool, 5 * 1024 * 1024), *text;
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	unsigned int i;
 
 	hold_user(hold_drivers[_i], NULL);
@@ -167,11 +167,11 @@ START_TEST(test_large)
 		str_printfa(body, "line %u%s", i, i % 7 == 0 ? "\r\n" : "\r ");
 	hold_put(TRACE, str_data(body), str_len(body));
 	store = hold_open();
-	held = must_next(store);
-	ck_assert(!held->incomplete);
-	text = read_all(held->input);
+	message = must_next(store);
+	ck_assert(!message->incomplete);
+	text = read_all(message->input);
 	str_delete(body, 0, strlen(TRACE) - strlen(TRACE_LEFT));
-	ck_assert_uint_eq(held->size, str_len(body));
+	ck_assert_uint_eq(message->size, str_len(body));
 	ck_assert(str_equals(text, body));
 	rst_locked_close(&store);
 	str_free(&body);
@@ -302,7 +302,7 @@ END_TEST
 START_TEST(test_remove)
 {
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error, *kept;
 	time_t due;
 
@@ -310,8 +310,8 @@ START_TEST(test_remove)
 	put_one();
 	kept = put_one();
 	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
+	message = must_next(store);
+	rst_locked_bury(store, message->id, message->key, message->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	/* goes on behind it */
@@ -323,8 +323,8 @@ START_TEST(test_remove)
 	ck_assert_uint_eq(hold_count_held(), 1);
 
 	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
+	message = must_next(store);
+	rst_locked_bury(store, message->id, message->key, message->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	/* it is still in the mailbox, and has left */
 	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
@@ -341,15 +341,15 @@ END_TEST
 START_TEST(test_tombstone)
 {
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error, *kept, *id;
 
 	hold_user(hold_drivers[_i], NULL);
 	id = put_one();
 	kept = put_one();
 	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
+	message = must_next(store);
+	rst_locked_bury(store, message->id, message->key, message->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	rst_locked_close(&store);
 	/* it is there and counts no more */
@@ -395,7 +395,7 @@ START_TEST(test_index_not_written)
 	struct rst_hold_status status;
 	struct rst_hold hold;
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	struct rlimit small, large = {RLIM_INFINITY, RLIM_INFINITY};
 	const char *error, *path;
 	int ret, expunged = 0;
@@ -407,8 +407,8 @@ START_TEST(test_index_not_written)
 	hold = hold_of_user();
 	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
 	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
+	message = must_next(store);
+	rst_locked_bury(store, message->id, message->key, message->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
 	i_set_error_handler(say_nothing);
@@ -435,14 +435,14 @@ END_TEST
 START_TEST(test_not_committed)
 {
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error, *id;
 
 	hold_user(hold_drivers[_i], NULL);
 	id = put_one();
 	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
+	message = must_next(store);
+	rst_locked_bury(store, message->id, message->key, message->uid);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	rst_locked_close(&store);
 	store = hold_open();
@@ -455,7 +455,7 @@ END_TEST
 START_TEST(test_more)
 {
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error, *first, *second;
 	uint32_t uid;
 
@@ -463,16 +463,16 @@ START_TEST(test_more)
 	first = put_one();
 	store = hold_open();
 	rst_locked_drain(store);
-	held = must_next(store);
-	uid = held->uid;
+	message = must_next(store);
+	uid = message->uid;
 	must_end(store);
 	second = put_one();
 	rst_locked_go_on(store);
 	ck_assert_str_eq(must_next(store)->id, second);
 	must_end(store);
-	ck_assert_int_eq(rst_locked_get(store, uid, &held, &error), 1);
-	ck_assert_str_eq(held->id, first);
-	ck_assert_int_eq(rst_locked_get(store, 99, &held, &error), 0);
+	ck_assert_int_eq(rst_locked_get(store, uid, &message, &error), 1);
+	ck_assert_str_eq(message->id, first);
+	ck_assert_int_eq(rst_locked_get(store, 99, &message, &error), 0);
 	rst_locked_rewind(store);
 	ck_assert_str_eq(must_next(store)->id, first);
 	rst_locked_close(&store);
@@ -532,7 +532,7 @@ static const char *stored_text(void)
 START_TEST(test_came_back)
 {
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error, *text;
 	int way = _i / N_DRIVERS;
 
@@ -540,8 +540,8 @@ START_TEST(test_came_back)
 	put_one();
 	text = stored_text();
 	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
+	message = must_next(store);
+	rst_locked_bury(store, message->id, message->key, message->uid);
 	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	rst_locked_close(&store);
@@ -634,7 +634,7 @@ START_TEST(test_handover)
 {
 	static const char letters[] = "-OBDF";
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *id, *step, *error;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
@@ -646,8 +646,8 @@ START_TEST(test_handover)
 			  attempts[_i / N_DRIVERS].given_out);
 	store = hold_open();
 	if (attempts[_i / N_DRIVERS].given_out) {
-		held = must_next(store);
-		ck_assert_int_eq(held->attempted,
+		message = must_next(store);
+		ck_assert_int_eq(message->attempted,
 				 attempts[_i / N_DRIVERS].attempted);
 	}
 	ck_assert_int_eq(rst_locked_is_unresolved(store),
@@ -655,7 +655,7 @@ START_TEST(test_handover)
 	must_end(store);
 	/* it stays so */
 	store = reopened(store);
-	ck_assert_int_eq(rst_locked_next(store, &held, &error),
+	ck_assert_int_eq(rst_locked_next(store, &message, &error),
 			 attempts[_i / N_DRIVERS].given_out);
 	rst_locked_close(&store);
 }
@@ -780,7 +780,7 @@ START_TEST(test_future)
 {
 	struct rst_locked *store;
 	struct rst_hold_status status;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	time_t due;
 
@@ -791,8 +791,9 @@ START_TEST(test_future)
 	ck_assert_int_eq(status.due, due);
 	ioloop_time += DAY;
 	store = hold_open();
-	held = must_next(store);
-	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, held->received), due);
+	message = must_next(store);
+	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, message->received),
+			 due);
 	must_end(store);
 	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
 	ck_assert_int_eq(status.due, due);
@@ -815,18 +816,18 @@ START_TEST(test_foreign)
 {
 	const char *text = foreign[_i / N_DRIVERS];
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	save_foreign(text);
 	store = hold_open();
-	held = must_next(store);
-	ck_assert(rst_id_valid(rst_str(held->id)));
-	ck_assert_str_eq(held->mail_from, "");
-	ck_assert_str_eq(held->rcpt_to, "testuser");
-	ck_assert_uint_eq(held->size, strlen(text));
-	ck_assert_str_eq(str_c(read_all(held->input)), text);
-	ck_assert(!held->incomplete);
+	message = must_next(store);
+	ck_assert(rst_id_valid(rst_str(message->id)));
+	ck_assert_str_eq(message->mail_from, "");
+	ck_assert_str_eq(message->rcpt_to, "testuser");
+	ck_assert_uint_eq(message->size, strlen(text));
+	ck_assert_str_eq(str_c(read_all(message->input)), text);
+	ck_assert(!message->incomplete);
 	rst_locked_close(&store);
 }
 END_TEST
@@ -837,14 +838,14 @@ static void must_be_incomplete(unsigned int count)
 {
 	struct rst_locked *store = hold_open();
 	struct rst_hold_status status;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
-		held = must_next(store);
-		ck_assert_msg(held->incomplete, "uid %u", held->uid);
-		ck_assert(rst_key_is_zero(rst_held_key(held)));
+		message = must_next(store);
+		ck_assert_msg(message->incomplete, "uid %u", message->uid);
+		ck_assert(rst_key_is_zero(rst_message_key(message)));
 	}
 	must_end(store);
 	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
@@ -924,7 +925,7 @@ END_TEST
 START_TEST(test_cut_and_whole)
 {
 	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	size_t size;
 	char *text;
@@ -941,13 +942,14 @@ START_TEST(test_cut_and_whole)
 	ck_assert_uint_eq(hold_count_held(), 1);
 
 	store = hold_open();
-	held = must_next(store);
+	message = must_next(store);
 	if (_i % 3 != 2) {
-		ck_assert(held->incomplete);
-		held = must_next(store);
+		ck_assert(message->incomplete);
+		message = must_next(store);
 	}
-	ck_assert(!held->incomplete);
-	ck_assert_int_eq(rst_key_cmp(rst_held_key(held), held->key), 0);
+	ck_assert(!message->incomplete);
+	ck_assert_int_eq(rst_key_cmp(rst_message_key(message), message->key),
+			 0);
 	must_end(store);
 	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
 	rst_locked_close(&store);
@@ -1029,22 +1031,22 @@ static void put_sized(struct ordering *o, size_t octets)
 
 static bool give(struct ordering *o)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int i = 0;
-	int ret = rst_locked_next(o->store, &held, &error);
+	int ret = rst_locked_next(o->store, &message, &error);
 
 	ck_assert_int_ge(ret, 0);
 	if (ret == 0)
 		return FALSE;
-	while (o->ids[i] == NULL || strcmp(o->ids[i], held->id) != 0)
+	while (o->ids[i] == NULL || strcmp(o->ids[i], message->id) != 0)
 		ck_assert_uint_lt(++i, o->count);
 	str_printfa(o->given, "%u", i);
-	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
+	ck_assert_uint_eq(str_len(read_all(message->input)), message->size);
 	i_free(o->id);
-	o->id = i_strdup(held->id);
-	memcpy(o->key, held->key, RST_KEY_SIZE);
-	o->uid = held->uid;
+	o->id = i_strdup(message->id);
+	memcpy(o->key, message->key, RST_KEY_SIZE);
+	o->uid = message->uid;
 	return TRUE;
 }
 
@@ -1060,15 +1062,15 @@ static void remove_given(struct ordering *o)
 
 static void look_at_all(struct ordering *o)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	unsigned int count = 0;
 	uint32_t last = 0;
 	const char *error;
 
 	rst_locked_rewind(o->store);
-	while (rst_locked_next(o->store, &held, &error) > 0) {
-		ck_assert_uint_gt(held->uid, last);
-		last = held->uid;
+	while (rst_locked_next(o->store, &message, &error) > 0) {
+		ck_assert_uint_gt(message->uid, last);
+		last = message->uid;
 		count++;
 	}
 	ck_assert_uint_eq(count, o->held);

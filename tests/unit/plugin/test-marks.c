@@ -40,12 +40,12 @@ static void teardown(void)
 
 static void lease(unsigned int count)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
 	while (count-- > 0) {
-		ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
-		ck_assert(rst_marks_lease(marks, held));
+		ck_assert_int_eq(rst_locked_next(store, &message, &error), 1);
+		ck_assert(rst_marks_lease(marks, message));
 	}
 }
 
@@ -152,16 +152,16 @@ END_TEST
 START_TEST(test_overflow)
 {
 	struct rst_str refused = RST_STR("552 no");
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int count;
 
 	hold_fixture.set.fallback_give_up_secs = 60;
 	lease(1);
 	/* a crash came before its tombstone */
-	ck_assert_int_eq(rst_locked_get(store, 1, &held, &error), 1);
+	ck_assert_int_eq(rst_locked_get(store, 1, &message, &error), 1);
 	ck_assert_int_eq(
-		rst_overflow_save(rst_locked_hold(store), held, &error), 0);
+		rst_overflow_save(rst_locked_hold(store), message, &error), 0);
 	lease(1);
 	ck_assert(rst_marks_add(marks, rst_str(ids[0]), &refused));
 	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
