@@ -8,6 +8,7 @@
 #include "common/settings.h"
 #include "held.h"
 #include "hold.h"
+#include "key.h"
 #include "message.h"
 #include "tombstones.h"
 

@@ -17,12 +17,6 @@
 
 struct rst_tombstones;
 
-/** The key of a message that no other is ever taken for. */
-bool rst_key_is_zero(const unsigned char key[RST_KEY_SIZE]);
-/** For hash tables. */
-unsigned int rst_key_hash(const unsigned char *key);
-int rst_key_cmp(const unsigned char *a, const unsigned char *b);
-
 /**
  * Read dir's file; it need not be there yet.
  *

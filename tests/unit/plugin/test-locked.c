@@ -14,6 +14,7 @@
 #include "hold/attempts.h"
 #include "hold/crlf.h"
 #include "hold/dates.h"
+#include "hold/key.h"
 #include "hold/tombstones.h"
 
 #define DAY 86400
