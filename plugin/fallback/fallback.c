@@ -5,12 +5,12 @@
 #include "mail-user.h"
 #include "common/settings.h"
 #include "fallback.h"
-#include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/message.h"
 #include "lmtp.h"
 #include "overflow.h"
+#include "trace-field.h"
 
 /* tombstones are durable one by one; files go in batches */
 #define EXPUNGE_BATCH 100
@@ -23,7 +23,7 @@ static bool attempt(struct rst_lmtp *lmtp, struct rst_locked *locked,
 		.mail_from = message->mail_from,
 		.rcpt_to = message->rcpt_to,
 		.input = message->input,
-		.trace = rst_attempt_field(
+		.trace = rst_trace_field_format(
 			message->id, mail_user_set_get_storage_set(
 					     rst_locked_hold(locked)->user)
 					     ->hostname),

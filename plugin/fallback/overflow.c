@@ -7,13 +7,13 @@
 #include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "common/settings.h"
-#include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/mailbox.h"
 #include "hold/message.h"
 #include "hold/save.h"
 #include "overflow.h"
 #include "search.h"
+#include "trace-field.h"
 
 bool rst_overflow_is_due(const struct rst_hold *hold,
 			 const struct rst_message *message)
@@ -26,7 +26,7 @@ bool rst_overflow_is_due(const struct rst_hold *hold,
 static int save(struct mail_user *user, struct mailbox *box,
 		struct rst_message *message, const char **error_r)
 {
-	const char *field = rst_attempt_field(
+	const char *field = rst_trace_field_format(
 		message->id, mail_user_set_get_storage_set(user)->hostname);
 	struct istream *parts[3], *input;
 	uint32_t uid;
@@ -52,7 +52,7 @@ int rst_overflow_save(const struct rst_hold *hold, struct rst_message *message,
 			     TRUE, &box, error_r) < 0)
 		return -1;
 	/* a crash may have come between this and its tombstone */
-	ret = rst_search_box(box, rst_attempt_needle(message->id),
+	ret = rst_search_box(box, rst_trace_field_needle(message->id),
 			     message->received, error_r);
 	if (ret > 0)
 		ret = rst_mailbox_syncfs(box, error_r);

@@ -4,7 +4,6 @@
 #include "hash.h"
 #include "hex-binary.h"
 #include "ioloop.h"
-#include "message-date.h"
 #include "str.h"
 #include "attempts.h"
 #include "key.h"
@@ -14,7 +13,6 @@
 #define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
 /* the log is written anew when it has more than this for each message */
 #define LINES_EACH 8
-#define FIELD_START "Received: from restante-hold by "
 
 static const char letters[] = {
 	[RST_ATTEMPT_NONE] = '-',   [RST_ATTEMPT_OPEN] = 'O',
@@ -25,7 +23,7 @@ static const char letters[] = {
 struct attempt {
 	char *id;
 	unsigned char key[RST_KEY_SIZE];
-	enum rst_attempt state;
+	enum rst_attempt_state state;
 	bool tried;   /* it has begun once */
 	time_t since; /* tried: for the first time */
 };
@@ -38,7 +36,7 @@ struct rst_attempts {
 
 /* ---- reading */
 
-static void advance(struct attempt *h, enum rst_attempt to, time_t when)
+static void advance(struct attempt *h, enum rst_attempt_state to, time_t when)
 {
 	if (h->state == RST_ATTEMPT_DELIVERED)
 		return;
@@ -86,7 +84,7 @@ static void parse_line(struct rst_attempts *attempts, const char *line)
 	/* the plugin does not know it */
 	if (!rst_key_is_zero(key->data))
 		memcpy(h->key, key->data, RST_KEY_SIZE);
-	advance(h, (enum rst_attempt)(letter - letters), when);
+	advance(h, (enum rst_attempt_state)(letter - letters), when);
 }
 
 static void read_line(const char *line, void *context)
@@ -129,8 +127,8 @@ void rst_attempts_free(struct rst_attempts **_attempts)
 	pool_unref(&attempts->pool);
 }
 
-enum rst_attempt rst_attempts_state(const struct rst_attempts *attempts,
-				    const char *id)
+enum rst_attempt_state rst_attempts_state(const struct rst_attempts *attempts,
+					  const char *id)
 {
 	const struct attempt *h = hash_table_lookup(attempts->by_id, id);
 
@@ -154,7 +152,7 @@ bool rst_attempts_any(const struct rst_attempts *attempts)
 }
 
 int rst_attempts_each(const struct rst_attempts *attempts,
-		      rst_attempt_func *func, void *context)
+		      rst_attempts_func *func, void *context)
 {
 	struct hash_iterate_context *iter =
 		hash_table_iterate_init(attempts->by_id);
@@ -171,7 +169,7 @@ int rst_attempts_each(const struct rst_attempts *attempts,
 /* ---- writing */
 
 static void append_line(string_t *text, const char *id,
-			const unsigned char *key, enum rst_attempt state,
+			const unsigned char *key, enum rst_attempt_state state,
 			time_t when)
 {
 	/* LF before it too: after a line that was torn */
@@ -180,10 +178,10 @@ static void append_line(string_t *text, const char *id,
 		    dec2str(when));
 }
 
-int rst_attempt_write(const char *dir, const char *id,
-		      const unsigned char key[RST_KEY_SIZE],
-		      enum rst_attempt state, bool durable,
-		      const char **error_r)
+int rst_attempts_write(const char *dir, const char *id,
+		       const unsigned char key[RST_KEY_SIZE],
+		       enum rst_attempt_state state, bool durable,
+		       const char **error_r)
 {
 	string_t *line = t_str_new(LINE_MAX_SIZE);
 	struct rst_log *log;
@@ -212,7 +210,7 @@ static void append_all(string_t *text, const struct attempt *h)
 
 /* @return how many are kept */
 static unsigned int append_kept(const struct rst_attempts *attempts,
-				rst_attempt_keep_func *keep, void *context,
+				rst_attempts_keep_func *keep, void *context,
 				string_t *text)
 {
 	struct hash_iterate_context *iter =
@@ -252,7 +250,7 @@ static int write_anew(const char *dir, const string_t *text,
 }
 
 int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
-		      rst_attempt_keep_func *keep, void *context,
+		      rst_attempts_keep_func *keep, void *context,
 		      const char **error_r)
 {
 	string_t *text = str_new(default_pool, 1024);
@@ -263,35 +261,4 @@ int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
 		ret = write_anew(dir, text, error_r);
 	str_free(&text);
 	return ret;
-}
-
-/* ---- the field */
-
-const char *rst_attempt_needle(const char *id)
-{
-	return t_strdup_printf("\tid %s;", id);
-}
-
-const char *rst_attempt_field(const char *id, const char *hostname)
-{
-	return t_strdup_printf(FIELD_START "%s (Restante)\r\n%s %s\r\n",
-			       hostname, rst_attempt_needle(id),
-			       message_date_create(ioloop_time));
-}
-
-const char *rst_attempt_parse(const unsigned char *data, size_t size)
-{
-	const char *text = t_strndup(data, size), *end;
-
-	if (!str_begins(text, FIELD_START))
-		return NULL;
-	text = strchr(text, '\n');
-	if (text == NULL || !str_begins(text, "\n\tid "))
-		return NULL;
-	text += strlen("\n\tid ");
-	end = strchr(text, ';');
-	if (end == NULL)
-		return NULL;
-	text = t_strdup_until(text, end);
-	return rst_id_valid(rst_str(text)) ? text : NULL;
 }

@@ -21,7 +21,7 @@
 
 struct rst_attempts;
 
-enum rst_attempt {
+enum rst_attempt_state {
 	RST_ATTEMPT_NONE, /**< not handed over, or it failed */
 	RST_ATTEMPT_OPEN,
 	RST_ATTEMPT_BEGUN,
@@ -33,43 +33,34 @@ enum rst_attempt {
 int rst_attempts_read(const char *dir, struct rst_attempts **attempts_r,
 		      const char **error_r);
 void rst_attempts_free(struct rst_attempts **attempts);
-enum rst_attempt rst_attempts_state(const struct rst_attempts *attempts,
-				    const char *id);
+enum rst_attempt_state rst_attempts_state(const struct rst_attempts *attempts,
+					  const char *id);
 /** Has it ever begun? @param since_r when, for the first time */
 bool rst_attempts_tried(const struct rst_attempts *attempts, const char *id,
 			time_t *since_r);
 /** Is any line in the log? */
 bool rst_attempts_any(const struct rst_attempts *attempts);
 
-typedef int rst_attempt_func(const char *id,
-			     const unsigned char key[RST_KEY_SIZE],
-			     enum rst_attempt state, void *context);
+typedef int rst_attempts_func(const char *id,
+			      const unsigned char key[RST_KEY_SIZE],
+			      enum rst_attempt_state state, void *context);
 /** Each message that the log knows. @return 0, or -1, as soon as func says so
  */
 int rst_attempts_each(const struct rst_attempts *attempts,
-		      rst_attempt_func *func, void *context);
+		      rst_attempts_func *func, void *context);
 
 /** Append a line. @return 0, or -1: error_r */
-int rst_attempt_write(const char *dir, const char *id,
-		      const unsigned char key[RST_KEY_SIZE],
-		      enum rst_attempt state, bool durable,
-		      const char **error_r);
+int rst_attempts_write(const char *dir, const char *id,
+		       const unsigned char key[RST_KEY_SIZE],
+		       enum rst_attempt_state state, bool durable,
+		       const char **error_r);
 /** Should the log go on to know it? */
-typedef bool rst_attempt_keep_func(const char *id, void *context);
+typedef bool rst_attempts_keep_func(const char *id, void *context);
 /** Write the log anew, durably, when nothing or little of it is of use. Under
     the release lock, with attempts that were read under it. @return 0, or -1:
     error_r */
 int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
-		      rst_attempt_keep_func *keep, void *context,
+		      rst_attempts_keep_func *keep, void *context,
 		      const char **error_r);
-
-/** The trace field that tells LMTP, and whoever looks for it, the id. On the
-    data stack. */
-const char *rst_attempt_field(const char *id, const char *hostname);
-/** The id, where data begins with such a field; NULL: it does not. On the
-    data stack. */
-const char *rst_attempt_parse(const unsigned char *data, size_t size);
-/** What is in the field of this id and of no other. */
-const char *rst_attempt_needle(const char *id);
 
 #endif

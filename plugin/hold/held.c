@@ -147,9 +147,9 @@ int rst_held_open_attempt(const struct rst_held *held,
 			  const struct rst_message *message,
 			  const char **error_r)
 {
-	return rst_attempt_write(held->hold->dir, message->id,
-				 rst_message_key(message), RST_ATTEMPT_OPEN,
-				 FALSE, error_r);
+	return rst_attempts_write(held->hold->dir, message->id,
+				  rst_message_key(message), RST_ATTEMPT_OPEN,
+				  FALSE, error_r);
 }
 
 struct resolving {
@@ -159,7 +159,7 @@ struct resolving {
 };
 
 static int resolve_one(const char *id, const unsigned char key[RST_KEY_SIZE],
-		       enum rst_attempt state, void *context)
+		       enum rst_attempt_state state, void *context)
 {
 	struct resolving *r = context;
 
@@ -168,8 +168,8 @@ static int resolve_one(const char *id, const unsigned char key[RST_KEY_SIZE],
 	if (state != RST_ATTEMPT_OPEN || !r->has_lock)
 		return 0;
 	/* the process that is about to begin it will read this first */
-	return rst_attempt_write(r->held->hold->dir, id, key,
-				 RST_ATTEMPT_FAILED, FALSE, &r->error);
+	return rst_attempts_write(r->held->hold->dir, id, key,
+				  RST_ATTEMPT_FAILED, FALSE, &r->error);
 }
 
 static bool has_no_tombstone(const char *id, void *context)
@@ -224,7 +224,8 @@ bool rst_held_is_attempted(const struct rst_held *held, const char *id)
 
 static int is_open_or_begun(const char *id ATTR_UNUSED,
 			    const unsigned char key[RST_KEY_SIZE] ATTR_UNUSED,
-			    enum rst_attempt state, void *context ATTR_UNUSED)
+			    enum rst_attempt_state state,
+			    void *context ATTR_UNUSED)
 {
 	return state == RST_ATTEMPT_OPEN || state == RST_ATTEMPT_BEGUN ? -1 : 0;
 }

@@ -136,10 +136,13 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
 }
 
-int rst_delivery_key(const struct rst_delivery *delivery,
-		     const struct rst_trace *trace,
-		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
-		     const char **error_r)
+/* K = SHA-256(recipient, NUL, the message below its trace with LF ends).
+   @param octets_r of the message below its trace, as struct rst_envelope counts
+   them */
+static int hash_delivery(const struct rst_delivery *delivery,
+			 const struct rst_trace *trace,
+			 unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
+			 const char **error_r)
 {
 	struct sha256_ctx hash;
 	struct istream *input;
@@ -243,8 +246,8 @@ static size_t crlf_length(const char *text)
 int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
 {
 	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
-	    rst_delivery_key(delivery, &delivery->found, delivery->key,
-			     &delivery->octets, error_r) < 0)
+	    hash_delivery(delivery, &delivery->found, delivery->key,
+			  &delivery->octets, error_r) < 0)
 		return -1;
 	if (delivery->found.octets > 0)
 		delivery->octets += crlf_length(delivery->trace);

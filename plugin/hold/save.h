@@ -65,19 +65,9 @@ int rst_hold_save(struct rst_hold *hold, const struct rst_delivery *delivery,
 int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
 		     uint32_t *uid_r, const char **error_r);
 
-/* For tests. */
-
-/** Find delivery->trace, whatever its line ends, at the start of the input;
-    what is not found there counts as no trace. */
+/** Find delivery->trace, whatever its line ends, at the start of the input; a
+    trace that does not stand there counts as none. @return 0, or -1: error_r */
 int rst_trace_find(const struct rst_delivery *delivery,
 		   struct rst_trace *trace_r, const char **error_r);
-
-/** K = SHA-256(recipient, NUL, the message below its trace with LF ends).
-    @param octets_r of the message below its trace, as struct rst_envelope
-	   counts them */
-int rst_delivery_key(const struct rst_delivery *delivery,
-		     const struct rst_trace *trace,
-		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
-		     const char **error_r);
 
 #endif

@@ -216,11 +216,6 @@ bool rst_tombstones_has_key(const struct rst_tombstones *t,
 	return hash_table_lookup(t->by_key, key) != NULL;
 }
 
-unsigned int rst_tombstones_count(const struct rst_tombstones *t)
-{
-	return hash_table_count(t->by_id);
-}
-
 void rst_tombstones_each_key(const struct rst_tombstones *t,
 			     rst_tombstones_key_func *func, void *context)
 {

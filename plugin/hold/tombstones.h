@@ -41,7 +41,6 @@ bool rst_tombstones_has_key(const struct rst_tombstones *tombstones,
  */
 int rst_tombstones_trim(struct rst_tombstones *tombstones, time_t oldest,
 			const char **error_r);
-unsigned int rst_tombstones_count(const struct rst_tombstones *tombstones);
 
 typedef void rst_tombstones_key_func(const unsigned char key[RST_KEY_SIZE],
 				     void *context);

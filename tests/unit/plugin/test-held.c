@@ -62,10 +62,10 @@ static void attempt(const char *states)
 	fill_key('A', key);
 	for (; *states != '\0'; states++)
 		ck_assert_int_eq(
-			rst_attempt_write(
+			rst_attempts_write(
 				the_hold.dir, "a", key,
-				(enum rst_attempt)(strchr(letters, *states) -
-						   letters),
+				(enum rst_attempt_state)(
+					strchr(letters, *states) - letters),
 				TRUE, &error),
 			0);
 }

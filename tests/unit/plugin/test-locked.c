@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "fallback/fallback.h"
+#include "fallback/trace-field.h"
 #include "hold/attempts.h"
 #include "hold/crlf.h"
 #include "hold/dates.h"
@@ -181,6 +182,11 @@ END_TEST
 
 /* ---- K */
 
+/* K counts only with a queue id. */
+#define QUEUE_ID "Received: by y id 1;"
+#define IN_CRLF QUEUE_ID "\r\n"
+#define IN_LF QUEUE_ID "\n"
+
 static void get_key(const char *trace, struct rst_str text,
 		    unsigned char key_r[RST_KEY_SIZE])
 {
@@ -189,13 +195,11 @@ static void get_key(const char *trace, struct rst_str text,
 		.trace = trace,
 		.rcpt_to = "b@example.test",
 	};
-	struct rst_trace found;
 	const char *error;
-	uoff_t octets;
 
-	ck_assert_int_eq(rst_trace_find(&delivery, &found, &error), 0);
-	ck_assert_int_eq(
-		rst_delivery_key(&delivery, &found, key_r, &octets, &error), 0);
+	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
+	ck_assert(!rst_key_is_zero(delivery.key));
+	memcpy(key_r, delivery.key, RST_KEY_SIZE);
 	i_stream_unref(&delivery.input);
 }
 
@@ -204,11 +208,11 @@ static const struct {
 	const char *trace;
 	struct rst_str text;
 } same_key[] = {
-	{"", RST_STR("S: x\r\n\r\na\rb\r\r\nc\r\n")},
-	{TRACE, RST_STR(TRACE "S: x\r\n\r\na\rb\r\r\nc\r\n")},
-	{"R: y\r\n", RST_STR("R: y\r\nS: x\r\n\r\na\rb\r\r\nc\r\n")},
-	{"R: y\r\n", RST_STR("R: y\nS: x\n\na\rb\r\nc\n")},
-	{"", RST_STR("S: x\n\na\rb\r\r\nc\n")},
+	{"", RST_STR(IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{TRACE, RST_STR(TRACE IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\r\n" IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\n" IN_LF "S: x\n\na\rb\r\nc\n")},
+	{"", RST_STR(IN_LF "S: x\n\na\rb\r\r\nc\n")},
 };
 
 START_TEST(test_same_key)
@@ -218,19 +222,20 @@ START_TEST(test_same_key)
 	get_key(same_key[0].trace, same_key[0].text, first);
 	get_key(same_key[_i].trace, same_key[_i].text, key);
 	ck_assert_mem_eq(first, key, RST_KEY_SIZE);
-	get_key("", RST_STR("S: y\r\n\r\na\rb\r\r\nc\r\n"), key);
+	get_key("", RST_STR(IN_CRLF "S: y\r\n\r\na\rb\r\r\nc\r\n"), key);
 	ck_assert_mem_ne(first, key, RST_KEY_SIZE);
 }
 END_TEST
 
 START_TEST(test_key_is_sha256)
 {
-	/* printf 'b@example.test\0S: x\n\n' | sha256sum */
-	static const char want[] = "a5bba74b93f57d5e52b8fae3b7732b7a"
-				   "76fbee9315d49950a82e197be990a32b";
+	/* printf 'b@example.test\0Received: by y id 1;\nS: x\n\n' | sha256sum
+	 */
+	static const char want[] = "f28407731abd265e121658e6a89cbd3f"
+				   "8c8bae70819741b3c4c75bfdd23c8bba";
 	unsigned char key[RST_KEY_SIZE];
 
-	get_key("", RST_STR("S: x\r\n\r\n"), key);
+	get_key("", RST_STR(IN_CRLF "S: x\r\n\r\n"), key);
 	ck_assert_str_eq(binary_to_hex(key, sizeof(key)), want);
 }
 END_TEST
@@ -610,13 +615,13 @@ static struct rst_locked *reopened(struct rst_locked *store)
 	return hold_open();
 }
 
-static void write_handover(const char *id, enum rst_attempt state)
+static void write_attempt(const char *id, enum rst_attempt_state state)
 {
 	static const unsigned char no_key[RST_KEY_SIZE];
 	const char *error;
 
-	ck_assert_int_eq(rst_attempt_write(hold_file(""), id, no_key, state,
-					   TRUE, &error),
+	ck_assert_int_eq(rst_attempts_write(hold_file(""), id, no_key, state,
+					    TRUE, &error),
 			 0);
 }
 
@@ -631,7 +636,7 @@ static const struct {
 	{"OBDO", FALSE, FALSE}, {"OBDF", FALSE, FALSE},
 };
 
-START_TEST(test_handover)
+START_TEST(test_attempt)
 {
 	static const char letters[] = "-OBDF";
 	struct rst_locked *store;
@@ -641,8 +646,8 @@ START_TEST(test_handover)
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	id = put_one();
 	for (step = attempts[_i / N_DRIVERS].steps; *step != '\0'; step++)
-		write_handover(id, (enum rst_attempt)(strchr(letters, *step) -
-						      letters));
+		write_attempt(id, (enum rst_attempt_state)(
+					  strchr(letters, *step) - letters));
 	ck_assert_uint_eq(hold_count_held(),
 			  attempts[_i / N_DRIVERS].given_out);
 	store = hold_open();
@@ -675,7 +680,7 @@ START_TEST(test_in_flight)
 
 	hold_user("sdbox", NULL);
 	id = put_one();
-	write_handover(id, RST_ATTEMPT_OPEN);
+	write_attempt(id, RST_ATTEMPT_OPEN);
 	ck_assert_int_eq(pipe(fds), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -718,16 +723,16 @@ static const struct {
 START_TEST(test_field)
 {
 	const char *id =
-		rst_attempt_parse((const unsigned char *)fields[_i].data,
-				  strlen(fields[_i].data));
-	const char *made = rst_attempt_field("a1", "mx.example.test");
+		rst_trace_field_parse((const unsigned char *)fields[_i].data,
+				      strlen(fields[_i].data));
+	const char *made = rst_trace_field_format("a1", "mx.example.test");
 
 	hold_user("sdbox", NULL);
 	ck_assert_pstr_eq(id, fields[_i].id);
-	ck_assert_str_eq(
-		rst_attempt_parse((const unsigned char *)made, strlen(made)),
-		"a1");
-	ck_assert_ptr_nonnull(strstr(made, rst_attempt_needle("a1")));
+	ck_assert_str_eq(rst_trace_field_parse((const unsigned char *)made,
+					       strlen(made)),
+			 "a1");
+	ck_assert_ptr_nonnull(strstr(made, rst_trace_field_needle("a1")));
 }
 END_TEST
 
@@ -1165,7 +1170,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_came_back, 0, 2 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
 	tcase_add_test(tc, test_lost_file);
-	tcase_add_loop_test(tc, test_handover, 0,
+	tcase_add_loop_test(tc, test_attempt, 0,
 			    (int)N_ELEMENTS(attempts) * N_DRIVERS);
 	tcase_add_test(tc, test_in_flight);
 	tcase_add_loop_test(tc, test_clock, 0, (int)N_ELEMENTS(clocks));
