@@ -10,7 +10,6 @@
 #include "hold/hold.h"
 #include "hold/mailbox.h"
 #include "hold/message.h"
-#include "hold/save.h"
 #include "overflow.h"
 #include "search.h"
 #include "trace-field.h"

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
-#include "array.h"
 #include "guid.h"
 #include "istream.h"
 #include "istream-concat.h"
 #include "istream-crlf.h"
-#include "mail-storage.h"
 #include "message-header-parser.h"
 #include "sha2.h"
 #include "crlf.h"
@@ -279,73 +277,6 @@ static struct istream *create_input(const struct rst_delivery *delivery,
 	i_stream_unref(&parts[0]);
 	i_stream_unref(&parts[1]);
 	return input;
-}
-
-static int save_stream(struct mailbox_transaction_context *trans,
-		       struct istream *input, time_t arrived,
-		       const char **error_r)
-{
-	struct mail_save_context *ctx = mailbox_save_alloc(trans);
-	struct mailbox *box = mailbox_transaction_get_mailbox(trans);
-	int ret = 0;
-
-	mailbox_save_set_received_date(ctx, arrived, 0);
-	if (mailbox_save_begin(&ctx, input) < 0) {
-		*error_r = rst_mailbox_error(box);
-		return -1;
-	}
-	do {
-		if (mailbox_save_continue(ctx) < 0)
-			ret = -1;
-	} while (ret == 0 && i_stream_read(input) != -1);
-	if (ret == 0 && input->stream_errno != 0) {
-		mailbox_save_cancel(&ctx);
-		return read_failed(input, error_r);
-	}
-	if (ret < 0)
-		mailbox_save_cancel(&ctx);
-	else
-		ret = mailbox_save_finish(&ctx);
-	if (ret < 0)
-		*error_r = rst_mailbox_error(box);
-	return ret;
-}
-
-static int commit(struct mailbox *box,
-		  struct mailbox_transaction_context **trans, uint32_t *uid_r,
-		  const char **error_r)
-{
-	struct mail_transaction_commit_changes changes;
-	const struct seq_range *range;
-
-	if (mailbox_transaction_commit_get_changes(trans, &changes) < 0) {
-		*error_r = rst_mailbox_error(box);
-		return -1;
-	}
-	*uid_r = 0;
-	if (array_count(&changes.saved_uids) > 0) {
-		range = array_front(&changes.saved_uids);
-		*uid_r = range->seq1;
-	}
-	pool_unref(&changes.pool);
-	return 0;
-}
-
-int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
-		     uint32_t *uid_r, const char **error_r)
-{
-	struct mailbox_transaction_context *trans;
-
-	trans = mailbox_transaction_begin(
-		box,
-		MAILBOX_TRANSACTION_FLAG_EXTERNAL |
-			MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS,
-		__func__);
-	if (save_stream(trans, input, arrived, error_r) < 0) {
-		mailbox_transaction_rollback(&trans);
-		return -1;
-	}
-	return commit(box, &trans, uid_r, error_r);
 }
 
 static int format_envelope(const struct rst_delivery *delivery, const char *id,

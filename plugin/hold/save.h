@@ -8,7 +8,6 @@
 #include "restante/envelope.h"
 
 struct istream;
-struct mailbox;
 struct rst_hold;
 
 /** The lines at the top of a message that are not the sender's. */
@@ -59,11 +58,6 @@ int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
  */
 int rst_hold_save(struct rst_hold *hold, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r);
-
-/** Save what input gives, as it is, with the same promise.
-    @param arrived the mailbox's date of it */
-int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
-		     uint32_t *uid_r, const char **error_r);
 
 /** Find delivery->trace, whatever its line ends, at the start of the input; a
     trace that does not stand there counts as none. @return 0, or -1: error_r */
