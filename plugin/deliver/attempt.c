@@ -13,14 +13,14 @@
 #include "hold/hold.h"
 #include "hold/save.h"
 
-/* more than the field has */
+/* more than the trace field has */
 #define FIELD_MAX 1024
-/* as long as a delivery before this one may take, with Sieve and all */
+/* as long as an earlier delivery may take, with Sieve */
 #define LOCK_SECS 120
 
-/* lmtp delivers one message at a time */
+/* the attempt that has begun; lmtp delivers one message at a time */
 static struct {
-	struct rst_hold hold; /* not open: none has begun */
+	struct rst_hold hold; /* not open: no attempt has begun */
 	struct rst_settings settings;
 	time_t since;
 	struct file_lock *lock;
@@ -53,7 +53,7 @@ static const char *get_id(const struct rst_delivery *delivery)
 	return id;
 }
 
-/* @return 1; 0 or -1: not now: error_r */
+/* @return 1; 0 or -1: it cannot begin now: error_r */
 static int enter(struct mail_user *user, const struct rst_settings *settings,
 		 const char *id, const char **error_r)
 {
@@ -84,7 +84,8 @@ static int write_state(enum rst_attempt_state state, const char **error_r)
 				  state == RST_ATTEMPT_BEGUN, error_r);
 }
 
-/* A delivery came to an unknown end. @return 1: it is in a mailbox */
+/* Search for the message after a delivery whose end is not known. @return 1: it
+   is in a mailbox; 0; -1 */
 static int search(const char **error_r)
 {
 	int ret;
@@ -149,7 +150,7 @@ enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
 
 static int end(bool delivered, const char **error_r)
 {
-	/* an error may have come when it was saved already */
+	/* an error may have come after the message was saved */
 	int ret = delivered ? 1 : search(error_r);
 
 	if (ret < 0)

@@ -43,8 +43,8 @@ static int failed(struct doveadm_mail_cmd_context *ctx, enum mail_error code,
 }
 
 /*
- * @return 1; 0: nothing to do for this one among many; -1: refused. Who is not
- * enrolled any more may still have mail in the hold.
+ * A user who is not enrolled any more may still have mail in the hold.
+ * @return 1; 0: nothing to do for this one of many users; -1: refused
  */
 static int get_hold(struct doveadm_mail_cmd_context *ctx,
 		    struct mail_user *user, struct rst_settings *settings_r,
@@ -73,8 +73,8 @@ static void print_time(time_t when)
 	doveadm_print(when == 0 ? "-" : unixdate2str(when));
 }
 
-/* The sockets of policyd and LMTP are not the user's: rights are given up only
-   for the time being. */
+/* The user has no right to the sockets of policyd and LMTP: so root's rights
+   are given up only for the time being. */
 static void cmd_preinit(struct doveadm_mail_cmd_context *ctx)
 {
 	if (geteuid() == 0)
@@ -99,9 +99,9 @@ static void print_number_header(const char *name)
 }
 
 /*
- * With -A, only those are looked at of whom policyd knows that they hold
- * anything. (doveadm asks auth for all names all the same, and leaves them
- * unread.) A mask that all names match is the way to look at all of them.
+ * With -A, look only at the users for whom policyd knows that mail is held.
+ * (doveadm asks auth for all names all the same, and does not read them.) A
+ * mask that all names match is the way to look at all users.
  */
 static void use_index(struct doveadm_mail_cmd_context *ctx)
 {
@@ -154,7 +154,7 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 		return ret;
 	if (rst_overflow_count(&hold, &overflow, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	/* whom policyd has named may have got it all meanwhile */
+	/* the mail of a user that policyd has named may all have left since */
 	if (ctx->iterate_all_users &&
 	    status.messages + status.incomplete + overflow == 0)
 		return 0;

@@ -12,7 +12,7 @@
 #include "overflow.h"
 #include "trace-field.h"
 
-/* tombstones are durable one by one; files go in batches */
+/* each tombstone is made durable by itself; messages are expunged in batches */
 #define EXPUNGE_BATCH 100
 
 static bool attempt(struct rst_lmtp *lmtp, struct rst_locked *locked,
@@ -35,13 +35,15 @@ static bool attempt(struct rst_lmtp *lmtp, struct rst_locked *locked,
 		return FALSE;
 	if (rst_lmtp_deliver(lmtp, &mail, reply_r))
 		return TRUE;
-	/* it may go another way now, if it has not begun */
+	/* an attempt that has not begun is closed, so that the message may go
+	   another way */
 	if (rst_locked_resolve(locked, &error) < 0)
 		*reply_r = t_strdup_printf("%s; %s", *reply_r, error);
 	return rst_locked_is_buried(locked, message->id);
 }
 
-/* It has failed too long. Not while it may have been delivered all the same. */
+/* Save a message whose fallback delivery has failed too long into the overflow
+   mailbox; not while an attempt may have delivered it all the same. */
 static bool overflow(struct rst_locked *locked, struct rst_message *message,
 		     const char **reply_r)
 {
@@ -52,7 +54,7 @@ static bool overflow(struct rst_locked *locked, struct rst_message *message,
 	if (!rst_overflow_is_due(hold, message) ||
 	    rst_locked_is_attempted(locked, message->id))
 		return FALSE;
-	/* LMTP has read some of it */
+	/* LMTP may have read some of its input */
 	if (rst_locked_get(locked, message->uid, &message, &error) <= 0)
 		return FALSE;
 	message->received = received;
@@ -103,7 +105,8 @@ static bool is_wanted(const struct rst_fallback *fallback,
 		      const struct rst_hold *hold,
 		      const struct rst_message *message)
 {
-	/* wherever it goes else, it might get there twice */
+	/* an attempted message may be in a mailbox already: any other way than
+	   LMTP, which searches for it, might make a second copy */
 	if (message->attempted)
 		return TRUE;
 	if (fallback->leased != NULL &&
@@ -133,7 +136,7 @@ static int expunge_batch(struct rst_locked *locked, unsigned int *pending,
 	*pending = 0;
 	if (rst_locked_expunge(locked, error_r) < 0)
 		return -1;
-	/* keeps the log of attempts short */
+	/* drops the attempts that are buried from their log */
 	return rst_locked_resolve(locked, error_r);
 }
 
@@ -157,7 +160,7 @@ static int release_each(struct rst_fallback *fallback, struct rst_lmtp *lmtp,
 		T_END;
 		if (!ok) {
 			fallback->failed++;
-			/* then the others will not fare better */
+			/* without LMTP the other messages would fail, too */
 			if (!rst_lmtp_is_up(lmtp))
 				break;
 			continue;

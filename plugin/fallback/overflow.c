@@ -50,7 +50,7 @@ int rst_overflow_save(const struct rst_hold *hold, struct rst_message *message,
 	if (rst_mailbox_open(hold->user, hold->settings->overflow_mailbox, 0,
 			     TRUE, &box, error_r) < 0)
 		return -1;
-	/* a crash may have come between this and its tombstone */
+	/* a crash may have come after a save and before its tombstone */
 	ret = rst_search_box(box, rst_trace_field_needle(message->id),
 			     message->received, error_r);
 	if (ret > 0)

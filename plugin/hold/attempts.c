@@ -11,7 +11,7 @@
 
 #define FILE_NAME "restante.attempts"
 #define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
-/* the log is written anew when it has more than this for each message */
+/* the log is written anew when it has more lines than this for each message */
 #define LINES_EACH 8
 
 static const char letters[] = {
@@ -24,8 +24,8 @@ struct attempt {
 	char *id;
 	unsigned char key[RST_KEY_SIZE];
 	enum rst_attempt_state state;
-	bool tried;   /* it has begun once */
-	time_t since; /* tried: for the first time */
+	bool tried;   /* an attempt has begun once */
+	time_t since; /* tried: when the first attempt began */
 };
 
 struct rst_attempts {
@@ -48,7 +48,7 @@ static void advance(struct attempt *h, enum rst_attempt_state to, time_t when)
 		h->state = RST_ATTEMPT_NONE;
 		return;
 	}
-	/* opened again, what has begun has begun all the same */
+	/* a message that is opened again has begun all the same */
 	h->state = I_MAX(h->state, to);
 }
 
@@ -81,7 +81,7 @@ static void parse_line(struct rst_attempts *attempts, const char *line)
 	if (letter == NULL)
 		return;
 	h = get(attempts, fields[0]);
-	/* the plugin does not know it */
+	/* the plugin writes zeros, as it does not know K */
 	if (!rst_key_is_zero(key->data))
 		memcpy(h->key, key->data, RST_KEY_SIZE);
 	advance(h, (enum rst_attempt_state)(letter - letters), when);
@@ -172,7 +172,7 @@ static void append_line(string_t *text, const char *id,
 			const unsigned char *key, enum rst_attempt_state state,
 			time_t when)
 {
-	/* LF before it too: after a line that was torn */
+	/* LF before it, too: the line before it may be torn */
 	str_printfa(text, "\n%s\t%s\t%c\t%s\n", id,
 		    binary_to_hex(key, RST_KEY_SIZE), letters[state],
 		    dec2str(when));

@@ -18,7 +18,7 @@
 #define RECORD_SIZE (TIME_AT + NUMBER_SIZE + 1)
 /* the log is written anew when more than one record in this many is old */
 #define OLD_SHARE 4
-/* a user who gets more in a few weeks has other troubles */
+/* of the log; no user gets so much mail in a few weeks */
 #define MAX_SIZE (256 * 1024 * 1024)
 
 struct rst_keys {
@@ -26,7 +26,8 @@ struct rst_keys {
 	uint32_t uid_validity;
 	buffer_t *records; /* all of the file */
 
-	/* of rst_keys_add_missing(), which is called for many */
+	/* made by the first rst_keys_add_missing(), which is called for many
+	   keys */
 	pool_t pool;
 	HASH_TABLE(char *, void *) index;
 };
@@ -41,7 +42,7 @@ static const char *record_at(const struct rst_keys *keys, size_t i)
 	return CONST_PTR_OFFSET(keys->records->data, i * RECORD_SIZE);
 }
 
-/* @return FALSE: no number */
+/* @return FALSE: it is no number */
 static bool get_number(const char *record, size_t at, uint64_t *number_r)
 {
 	size_t i;
@@ -83,7 +84,7 @@ static int read_records(struct rst_keys *keys, const char **error_r)
 		return -1;
 	if (keys->records->used <= MAX_SIZE && is_whole(keys))
 		return 0;
-	/* a crash: the caller will find again what was in it */
+	/* a crash has damaged it: the caller finds the keys again */
 	buffer_set_used_size(keys->records, 0);
 	return rst_log_clear(keys->log, error_r);
 }
@@ -141,7 +142,7 @@ bool rst_keys_find(const struct rst_keys *keys,
 	size_t i = record_count(keys);
 	uint64_t uid;
 
-	/* from the end: who tries again does it soon */
+	/* from the end, as a message that comes again does so soon */
 	while (i-- > 0) {
 		const char *record = record_at(keys, i);
 
@@ -242,7 +243,7 @@ void rst_keys_add_missing(struct rst_keys *keys,
 	T_END;
 }
 
-/* How many of the first ones are older? They stand in order of time, unless
+/* How many records at the start are older? They stand in order of time, unless
    the clock was set back. */
 static size_t count_old(const struct rst_keys *keys, time_t oldest)
 {
@@ -262,7 +263,7 @@ int rst_keys_trim(struct rst_keys *keys, time_t oldest, const char **error_r)
 
 	if (old * OLD_SHARE <= record_count(keys))
 		return 0;
-	/* the last one tells how far the log has come */
+	/* the last record tells how far the log has come */
 	old = I_MIN(old, record_count(keys) - 1);
 	buffer_delete(keys->records, 0, old * RECORD_SIZE);
 	if (old == 0)

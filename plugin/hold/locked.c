@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The mailbox is looked at through a view: a transaction and one mail in it.
- * No sync may happen while it is open, so whatever syncs closes it first, and
- * the next read opens it again, after the uid it had come to.
+ * The mailbox is read through a view: a transaction and one mail in it. No sync
+ * may happen while the view is open. So a function that syncs closes the view
+ * first, and the next read opens it again, after the uid that it had come to.
  *
  * A drain walks in order of arrival, too, past the large messages, which it
  * puts off: so its first message is there at once, and needs no list of the
  * others.
  *
- * A message leaves in this order: its tombstone is durable (_bury, _commit),
- * then it is expunged, durably (_expunge). A message that has left by then and
- * is still in the mailbox is found on the way, and expunged with the others.
+ * A message leaves in this order: its tombstone is made durable (_bury,
+ * _commit), then it is expunged, durably (_expunge). The walk finds messages
+ * that have a tombstone and are still in the mailbox; they are expunged with
+ * the others.
  */
 #include "lib.h"
 #include "array.h"
@@ -50,10 +51,11 @@ struct rst_locked {
 	struct rst_message message;
 
 	struct place drain, other;
-	struct place *place;         /* one of these */
-	struct rst_order *order;     /* what the drain has put off */
-	bool listed_all;             /* whatever has a tombstone is in buried */
-	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
+	struct place *place;     /* the current one of these */
+	struct rst_order *order; /* what the drain has put off */
+	/* the walk has seen all: each message with a tombstone is in buried */
+	bool listed_all;
+	ARRAY_TYPE(seq_range) fresh;  /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
 };
 
@@ -186,7 +188,7 @@ static void complete_held(struct rst_locked *locked)
 
 	message->attempted = rst_locked_is_attempted(locked, message->id);
 	if (message->incomplete) {
-		/* its own date may be anything */
+		/* its date may be anything */
 		rst_spares_add(locked->spares, message);
 		return;
 	}
@@ -262,15 +264,14 @@ static bool read_current(struct rst_locked *locked)
 	return FALSE;
 }
 
-/* Without a look at its octets. A message whose size cannot be read is small.
- */
+/* The size, without a look at the octets; 0 where it cannot be told. */
 static uoff_t current_octets(struct rst_locked *locked)
 {
 	struct mail *mail = locked->mail;
 	uoff_t octets;
 	int ret;
 
-	/* the cache has it since the mail was saved, mostly */
+	/* mostly the cache has had it since the mail was saved */
 	mail->lookup_abort = MAIL_LOOKUP_ABORT_NOT_IN_CACHE;
 	ret = mail_get_virtual_size(mail, &octets);
 	mail->lookup_abort = MAIL_LOOKUP_ABORT_NEVER;
@@ -279,7 +280,7 @@ static uoff_t current_octets(struct rst_locked *locked)
 	return ret < 0 ? 0 : octets;
 }
 
-/* To the next message in order of arrival. @return FALSE: there is none */
+/* Go to the next message in order of arrival. @return FALSE: there is none */
 static bool walk(struct rst_locked *locked)
 {
 	bool found = FALSE;
@@ -302,8 +303,8 @@ static bool walk(struct rst_locked *locked)
 	return found;
 }
 
-/* To the next message. Messages that were put off wait for those that have
-   come meanwhile, too. @return 1; 0: there is none; -1 */
+/* Go to the next message. Messages that were put off also wait for those that
+   have come meanwhile. @return 1; 0: there is none; -1 */
 static int step(struct rst_locked *locked, const char **error_r)
 {
 	bool fresh = locked->mail == NULL;

@@ -48,15 +48,15 @@ int rst_locked_get(struct rst_locked *locked, uint32_t uid,
  * with those that come in meanwhile. Their dates are not brought into order.
  */
 void rst_locked_drain(struct rst_locked *locked);
-/** Go on with the drain where it was, also where it was at its end: with the
-    messages that have come in since. */
+/** Go on with the drain where it was, also after its end: with the messages
+    that have come in since. */
 void rst_locked_go_on(struct rst_locked *locked);
 /** From here on _next gives all that is held, in order of arrival. The drain
     can be gone on with. */
 void rst_locked_rewind(struct rst_locked *locked);
 
 /**
- * Open an attempt at fallback delivery, before the message is handed to LMTP:
+ * Open an attempt at fallback delivery, before the message is given to LMTP:
  * from here on it is given out as attempted, until the outcome is known.
  * @return 0, or -1: error_r
  */

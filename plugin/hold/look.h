@@ -11,8 +11,8 @@
 struct mail;
 struct rst_message;
 
-/** @param held as a drain would give it out; cleared when the function returns
-    @return whether to go on */
+/** @param message as a drain would give it out; cleared when the function
+    returns @return whether to go on */
 typedef bool rst_look_func(const struct rst_message *message, struct mail *mail,
 			   void *context);
 

@@ -13,8 +13,8 @@
 /* ---- the envelope */
 
 /*
- * A message that is nothing but its envelope has no line after it that would
- * tell the field's end.
+ * A message that has nothing below its envelope has no line there that would
+ * tell the end of the field.
  */
 static ssize_t parse_at_end(const unsigned char *data, size_t size,
 			    struct rst_envelope *env_r, char **storage_r)
@@ -125,7 +125,7 @@ static bool first_line_is_lf(struct istream *input)
 	return !cr;
 }
 
-/* From here on to the end, with CRLF. */
+/* Open the rest of input, from its present offset, with CRLF. */
 static int open_rest(struct istream *input, bool lf,
 		     struct rst_message *message, uoff_t *end_r)
 {
@@ -188,7 +188,7 @@ static int ends_in_crs(struct istream *input, uoff_t end, uoff_t count)
 	return input->stream_errno == 0 ? 1 : -1;
 }
 
-/* @param own octets above those that go out */
+/* @param own octets below the envelope that are cut off with it */
 static int check_whole(struct istream *input, uoff_t own, uoff_t end,
 		       struct rst_message *message)
 {
@@ -207,8 +207,8 @@ static int check_whole(struct istream *input, uoff_t own, uoff_t end,
 
 /* ---- reading */
 
-/* There is no envelope, but there may be one that has been damaged; then its
-   key is of use. */
+/* There is no valid envelope; where the message begins with a damaged one, its
+   K is of use. */
 static void check_damaged(struct rst_message *message,
 			  const unsigned char *data, size_t size)
 {
@@ -327,8 +327,8 @@ int rst_message_is_whole(struct mail *mail, const char *username,
 
 	if (message->incomplete)
 		return 0;
-	/* of a CR CR LF it counts one octet less: then they differ, and of a
-	   part they always do */
+	/* the mailbox counts one octet less for each CR CR LF, and then the two
+	   differ, as they always do for part of a message */
 	if (message->expected == UOFF_T_MAX ||
 	    (mail_get_virtual_size(mail, &size) == 0 &&
 	     size == message->head + message->expected))

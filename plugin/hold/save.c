@@ -21,8 +21,8 @@ static int read_failed(struct istream *input, const char **error_r)
 
 /* ---- what LMTP put on top */
 
-/* @return octets of data that are text, whose line ends are CRLF, in either
-   form; 0: it is something else */
+/* @return how many octets of data are text, whose line ends are CRLF, in either
+   form; 0: data has something else */
 static size_t match_lines(const char *text, const unsigned char *data,
 			  size_t size, bool *lf_r)
 {
@@ -42,8 +42,8 @@ static size_t match_lines(const char *text, const unsigned char *data,
 	return i;
 }
 
-/* Lines of the fields that the next system writes anew. A folded line belongs
-   to the field above it. */
+/* Count the lines of the leading fields that the next system writes anew. A
+   folded line belongs to the field above it. */
 static unsigned int count_own(const char *text)
 {
 	unsigned int lines = 0;
@@ -100,7 +100,7 @@ int rst_trace_find(const struct rst_delivery *delivery,
 
 /* ---- its key and its size */
 
-/* Dovecot drops a CR at the very end where it makes LF of CRLF. */
+/* Dovecot drops the CRs at the very end where it makes LF of CRLF. */
 struct counter {
 	uoff_t octets;
 	uoff_t last_crs;
@@ -150,7 +150,8 @@ static int hash_delivery(const struct rst_delivery *delivery,
 	sha256_loop(&hash, delivery->rcpt_to, strlen(delivery->rcpt_to) + 1);
 	i_stream_seek(delivery->input, trace->octets);
 	if (trace->lf) {
-		/* has been made LF already: a CR that is left was a CR */
+		/* CRLF was made LF already: a CR that is left is the message's
+		   own */
 		input = delivery->input;
 		i_stream_ref(input);
 	} else {
@@ -208,7 +209,7 @@ static bool has_queue_id(const unsigned char *text, size_t size)
 	return FALSE;
 }
 
-/* The topmost Received field below LMTP's, whatever is above it. */
+/* Has the topmost Received field a queue id, whatever is above it? */
 static bool find_queue_id(struct istream *input)
 {
 	struct message_header_parser_ctx *parser;
@@ -230,7 +231,7 @@ static bool find_queue_id(struct istream *input)
 	return found;
 }
 
-/* Octets of text when each of its lines ends in CRLF. */
+/* @return octets of text when each of its lines ends in CRLF */
 static size_t crlf_length(const char *text)
 {
 	size_t octets = 0;
@@ -266,7 +267,7 @@ static struct istream *create_input(const struct rst_delivery *delivery,
 	i_stream_seek(delivery->input, 0);
 	parts[0] = i_stream_create_from_data(envelope, envelope_len);
 	if (delivery->found.lf) {
-		/* saving makes LF of CRLF a second time */
+		/* saving makes LF of CRLF once more */
 		parts[1] = rst_crlf_istream(delivery->input, UOFF_T_MAX);
 	} else {
 		parts[1] = delivery->input;

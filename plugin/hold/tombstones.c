@@ -174,7 +174,7 @@ void rst_tombstones_close(struct rst_tombstones **_t)
 	pool_unref(&t->pool);
 }
 
-/* Take the old ones out of memory, for what will be written. */
+/* Take the old ones out of memory, from which the file is written anew. */
 static void forget(struct rst_tombstones *t, time_t oldest)
 {
 	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_id);

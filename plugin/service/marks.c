@@ -13,7 +13,7 @@
 #include "hold/message.h"
 #include "marks.h"
 
-/* far more than a hold of any use has */
+/* far more messages than any hold has */
 #define MARKS_MAX 1000000
 
 struct lease {
@@ -34,7 +34,7 @@ struct rst_marks {
 	struct rst_locked *locked;
 	HASH_TABLE(char *, struct lease *) leases;
 	ARRAY(struct mark) marks;
-	unsigned int pending; /* the last ones of marks */
+	unsigned int pending; /* how many, at the end of marks */
 };
 
 struct rst_marks *rst_marks_new(const struct rst_hold *hold,
@@ -173,8 +173,8 @@ static void decide_rest(struct rst_marks *marks, const char *kept)
 
 /* ---- ids that this connection was not given */
 
-/* A dialler that did not hear the answer says its ACK again, on a connection
-   on which the message need not have been listed yet. */
+/* A dialler that did not hear the answer repeats its ACK on another connection,
+   where the message may not have been listed yet. */
 static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 {
 	HASH_TABLE(char *, struct mark *) unlisted;

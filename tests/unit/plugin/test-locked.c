@@ -28,7 +28,7 @@
 #define TRACE_LEFT "Received: from x\r\n\tby y with LMTP;\r\n"
 #define HEADER "From: a\r\nSubject: s\r\n\r\n"
 
-/* What is delivered, and what leaves the hold. */
+/* A message as it is delivered, and as it leaves the hold. */
 struct message {
 	const char *trace;
 	struct rst_str sent;
@@ -53,7 +53,7 @@ static const struct message messages[] = {
 	BOTH(TRACE, TRACE_LEFT, ""),
 	BOTH(TRACE, TRACE_LEFT, "\r\n"),
 	BOTH(TRACE, TRACE_LEFT, " folded\r\n" HEADER "x\r\n"),
-	/* the sender's own, which are not ours to cut */
+	/* the sender's own fields, which are not cut off */
 	BOTH(TRACE, TRACE_LEFT,
 	     "Return-Path: <x>\r\nDelivered-To: y\r\n" HEADER "x\r\n"),
 	BOTH(TRACE, TRACE_LEFT,
@@ -66,7 +66,7 @@ static const struct message messages[] = {
 	/* LF that stands alone cannot be kept: Dovecot stores LF for both */
 	{TRACE, RST_STR(TRACE "a\nb\r\n\n"),
 	 RST_STR(TRACE_LEFT "a\r\nb\r\n\r\n")},
-	/* nor a CR that is the very last octet */
+	/* nor can a CR that is the very last octet */
 	{TRACE, RST_STR(TRACE "a\r"), RST_STR(TRACE_LEFT "a")},
 	/* another user's stored copy */
 	{TRACE,
@@ -92,35 +92,35 @@ static string_t *read_all(struct istream *input)
 	return text;
 }
 
-static struct rst_message *must_next(struct rst_locked *store)
+static struct rst_message *must_next(struct rst_locked *locked)
 {
 	struct rst_message *message;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_next(store, &message, &error), 1);
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error), 1);
 	return message;
 }
 
-static void must_end(struct rst_locked *store)
+static void must_end(struct rst_locked *locked)
 {
 	struct rst_message *message;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_next(store, &message, &error), 0);
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error), 0);
 }
 
 START_TEST(test_octets)
 {
 	const struct message *want = &messages[_i / N_DRIVERS];
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *id;
 	string_t *text;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	id = hold_put(want->trace, want->sent.p, want->sent.n);
-	store = hold_open();
-	message = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	ck_assert_str_eq(message->id, id);
 	ck_assert_str_eq(message->mail_from, "a@example.org");
 	ck_assert_str_eq(message->rcpt_to, "b+x@example.test");
@@ -132,34 +132,35 @@ START_TEST(test_octets)
 	ck_assert_uint_eq(message->size, str_len(text));
 	ck_assert_uint_eq(str_len(text), want->left.n);
 	ck_assert_mem_eq(str_data(text), want->left.p, want->left.n);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
-/* However it is stored, the same number of octets is told and found. */
+/* However a message is stored, its envelope tells the number of octets that are
+   found. */
 START_TEST(test_stored_with_crlf)
 {
 	static const char *const fields[] = {"restante=yes",
 					     "restante_hold_mailbox=Held",
 					     "mail_save_crlf=yes", NULL};
 	const struct message *want = &messages[_i / N_DRIVERS];
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], fields);
 	hold_put(want->trace, want->sent.p, want->sent.n);
-	store = hold_open();
-	message = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	ck_assert(!message->incomplete);
 	ck_assert_uint_eq(str_len(read_all(message->input)), message->size);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
 START_TEST(test_large)
 {
 	string_t *body = str_new(default_pool, 5 * 1024 * 1024), *text;
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	unsigned int i;
 
@@ -168,14 +169,14 @@ START_TEST(test_large)
 	for (i = 0; i < 200000; i++)
 		str_printfa(body, "line %u%s", i, i % 7 == 0 ? "\r\n" : "\r ");
 	hold_put(TRACE, str_data(body), str_len(body));
-	store = hold_open();
-	message = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	ck_assert(!message->incomplete);
 	text = read_all(message->input);
 	str_delete(body, 0, strlen(TRACE) - strlen(TRACE_LEFT));
 	ck_assert_uint_eq(message->size, str_len(body));
 	ck_assert(str_equals(text, body));
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	str_free(&body);
 }
 END_TEST
@@ -203,7 +204,8 @@ static void get_key(const char *trace, struct rst_str text,
 	i_stream_unref(&delivery.input);
 }
 
-/* However a message gets here, its key is that of what the sender sent. */
+/* However a message gets here, its K is that of the octets that the sender
+   sent. */
 static const struct {
 	const char *trace;
 	struct rst_str text;
@@ -255,7 +257,8 @@ static const struct {
 	{"return-path: <a>\r\n", "return-path: <a>\r\n", 1, 1, 18, FALSE},
 	{"X: y\r\nReturn-Path: <a>\r\n", "X: y\r\nReturn-Path: <a>\r\n\r\n", 2,
 	 0, 24, FALSE},
-	/* Sieve or another plugin has changed it: nothing is ours */
+	/* Sieve or another plugin has changed the message: it has no trace of
+	   ours */
 	{TRACE, "X: y\r\n" TRACE "S: x\r\n", 0, 0, 0, FALSE},
 	{TRACE, "Return-Path: <a@example.org>\r\n", 0, 0, 0, FALSE},
 	{TRACE, "", 0, 0, 0, FALSE},
@@ -307,7 +310,7 @@ END_TEST
 
 START_TEST(test_remove)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *error, *kept;
 	time_t due;
@@ -315,73 +318,73 @@ START_TEST(test_remove)
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
 	kept = put_one();
-	store = hold_open();
-	message = must_next(store);
-	rst_locked_bury(store, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	/* goes on behind it */
-	ck_assert_str_eq(must_next(store)->id, kept);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	/* the next read goes on behind it */
+	ck_assert_str_eq(must_next(locked)->id, kept);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, 1700000000 + 14 * DAY);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_held(), 1);
 
-	store = hold_open();
-	message = must_next(store);
-	rst_locked_bury(store, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	/* it is still in the mailbox, and has left */
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	/* the message is still in the mailbox, and has left */
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
 	due = 1;
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, 0);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
 /* A crash between tombstone and expunge. */
 START_TEST(test_tombstone)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *error, *kept, *id;
 
 	hold_user(hold_drivers[_i], NULL);
 	id = put_one();
 	kept = put_one();
-	store = hold_open();
-	message = must_next(store);
-	rst_locked_bury(store, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	rst_locked_close(&store);
-	/* it is there and counts no more */
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	rst_locked_close(&locked);
+	/* the message is there and is not counted */
 	ck_assert_uint_eq(hold_count_stored(), 2);
 	ck_assert_uint_eq(hold_count_held(), 1);
 
-	store = hold_open();
-	ck_assert(rst_locked_is_buried(store, id));
-	ck_assert(!rst_locked_is_buried(store, kept));
-	ck_assert_str_eq(must_next(store)->id, kept);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	locked = hold_open();
+	ck_assert(rst_locked_is_buried(locked, id));
+	ck_assert(!rst_locked_is_buried(locked, kept));
+	ck_assert_str_eq(must_next(locked)->id, kept);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 1);
 }
 END_TEST
 
-/* the log may be a file, too */
+/* the log may be a file, too, which cannot grow either */
 static void say_nothing(const struct failure_context *ctx ATTR_UNUSED,
 			const char *format ATTR_UNUSED,
 			va_list args ATTR_UNUSED)
 {
 }
 
-/* No file may become larger than this one is: meanwhile neither may those in
-   which Check keeps what has been asserted. */
+/* No file may become larger than this one is. Meanwhile nothing may be
+   asserted, as Check writes that to files. */
 static struct rlimit as_large_as(const char *path)
 {
 	struct stat st;
@@ -394,13 +397,13 @@ static struct rlimit as_large_as(const char *path)
 void __lsan_disable(void) __attribute__((weak));
 void __lsan_enable(void) __attribute__((weak));
 
-/* Dovecot goes on in memory, and by itself would expunge there for ever. It
-   forgets the lock of the log. */
+/* Dovecot goes on with an index in memory, and by itself would expunge there
+   for ever. It leaks the lock of the index's log. */
 START_TEST(test_index_not_written)
 {
 	struct rst_hold_status status;
 	struct rst_hold hold;
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	struct rlimit small, large = {RLIM_INFINITY, RLIM_INFINITY};
 	const char *error, *path;
@@ -409,13 +412,13 @@ START_TEST(test_index_not_written)
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
 	path = hold_file("dovecot.index.log");
-	/* the index then knows sizes, too */
+	/* now the index has the sizes, too */
 	hold = hold_of_user();
 	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
-	store = hold_open();
-	message = must_next(store);
-	rst_locked_bury(store, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
 	ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
 	i_set_error_handler(say_nothing);
 	small = as_large_as(path);
@@ -423,7 +426,7 @@ START_TEST(test_index_not_written)
 	if (__lsan_disable != NULL)
 		__lsan_disable();
 	if (ret == 0)
-		expunged = rst_locked_expunge(store, &error);
+		expunged = rst_locked_expunge(locked, &error);
 	if (__lsan_enable != NULL)
 		__lsan_enable();
 	if (ret == 0)
@@ -431,8 +434,8 @@ START_TEST(test_index_not_written)
 	i_set_error_handler(default_error_handler);
 	ck_assert_int_eq(ret, 0);
 	ck_assert_int_eq(expunged, -1);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 0);
 }
 END_TEST
@@ -440,48 +443,48 @@ END_TEST
 /* A crash before the tombstone is on disk. */
 START_TEST(test_not_committed)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *error, *id;
 
 	hold_user(hold_drivers[_i], NULL);
 	id = put_one();
-	store = hold_open();
-	message = must_next(store);
-	rst_locked_bury(store, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
-	store = hold_open();
-	ck_assert(!rst_locked_is_buried(store, id));
-	ck_assert_str_eq(must_next(store)->id, id);
-	rst_locked_close(&store);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
+	locked = hold_open();
+	ck_assert(!rst_locked_is_buried(locked, id));
+	ck_assert_str_eq(must_next(locked)->id, id);
+	rst_locked_close(&locked);
 }
 END_TEST
 
 START_TEST(test_more)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *error, *first, *second;
 	uint32_t uid;
 
 	hold_user(hold_drivers[_i], NULL);
 	first = put_one();
-	store = hold_open();
-	rst_locked_drain(store);
-	message = must_next(store);
+	locked = hold_open();
+	rst_locked_drain(locked);
+	message = must_next(locked);
 	uid = message->uid;
-	must_end(store);
+	must_end(locked);
 	second = put_one();
-	rst_locked_go_on(store);
-	ck_assert_str_eq(must_next(store)->id, second);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_get(store, uid, &message, &error), 1);
+	rst_locked_go_on(locked);
+	ck_assert_str_eq(must_next(locked)->id, second);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_get(locked, uid, &message, &error), 1);
 	ck_assert_str_eq(message->id, first);
-	ck_assert_int_eq(rst_locked_get(store, 99, &message, &error), 0);
-	rst_locked_rewind(store);
-	ck_assert_str_eq(must_next(store)->id, first);
-	rst_locked_close(&store);
+	ck_assert_int_eq(rst_locked_get(locked, 99, &message, &error), 0);
+	rst_locked_rewind(locked);
+	ck_assert_str_eq(must_next(locked)->id, first);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -534,10 +537,10 @@ static const char *stored_text(void)
 }
 
 /* A backup, dsync, or maildir after a power cut brings back, with another uid,
-   what has left the hold: nobody is shown it, and it goes again. */
+   a message that has left the hold: it is not given out, and goes again. */
 START_TEST(test_came_back)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *error, *text;
 	int way = _i / N_DRIVERS;
@@ -545,31 +548,31 @@ START_TEST(test_came_back)
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	put_one();
 	text = stored_text();
-	store = hold_open();
-	message = must_next(store);
-	rst_locked_bury(store, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 0);
 
 	save_foreign(text);
 	ck_assert_uint_eq(hold_count_stored(), 1);
 	ck_assert_uint_eq(hold_count_held(), 0);
-	store = hold_open();
+	locked = hold_open();
 	if (way == 0) {
-		must_end(store);
-		ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+		must_end(locked);
+		ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
 	} else {
 		struct rst_fallback release = {
 			.what = RST_RELEASE_ALL,
 		};
 
-		ck_assert_int_eq(rst_fallback_run(&release, store, &error), 0);
+		ck_assert_int_eq(rst_fallback_run(&release, locked, &error), 0);
 		ck_assert_uint_eq(release.delivered, 0);
 		ck_assert_uint_eq(release.failed, 0);
 	}
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 0);
 }
 END_TEST
@@ -581,21 +584,21 @@ END_TEST
 /* An index that was rebuilt has found a second file of a message. */
 START_TEST(test_double)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 
 	hold_user(hold_drivers[_i], NULL);
 	hold_put(TRACE, QUEUED, strlen(QUEUED));
 	save_foreign(stored_text());
 	ck_assert_uint_eq(hold_count_stored(), 2);
 	ck_assert_uint_eq(hold_count_held(), 1);
-	store = hold_open();
-	must_next(store);
-	must_end(store);
-	rst_locked_close(&store);
+	locked = hold_open();
+	must_next(locked);
+	must_end(locked);
+	rst_locked_close(&locked);
 }
 END_TEST
 
-/* A file that is not there does not hide the others. */
+/* A message file that is missing does not hide the other messages. */
 START_TEST(test_lost_file)
 {
 	hold_user("sdbox", NULL);
@@ -609,9 +612,9 @@ END_TEST
 
 /* ---- fallback deliveries that were cut off */
 
-static struct rst_locked *reopened(struct rst_locked *store)
+static struct rst_locked *reopened(struct rst_locked *locked)
 {
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	return hold_open();
 }
 
@@ -639,7 +642,7 @@ static const struct {
 START_TEST(test_attempt)
 {
 	static const char letters[] = "-OBDF";
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *id, *step, *error;
 
@@ -650,27 +653,27 @@ START_TEST(test_attempt)
 					  strchr(letters, *step) - letters));
 	ck_assert_uint_eq(hold_count_held(),
 			  attempts[_i / N_DRIVERS].given_out);
-	store = hold_open();
+	locked = hold_open();
 	if (attempts[_i / N_DRIVERS].given_out) {
-		message = must_next(store);
+		message = must_next(locked);
 		ck_assert_int_eq(message->attempted,
 				 attempts[_i / N_DRIVERS].attempted);
 	}
-	ck_assert_int_eq(rst_locked_is_unresolved(store),
+	ck_assert_int_eq(rst_locked_is_unresolved(locked),
 			 attempts[_i / N_DRIVERS].attempted);
-	must_end(store);
-	/* it stays so */
-	store = reopened(store);
-	ck_assert_int_eq(rst_locked_next(store, &message, &error),
+	must_end(locked);
+	/* the next process that opens the hold finds the same */
+	locked = reopened(locked);
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error),
 			 attempts[_i / N_DRIVERS].given_out);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
-/* LMTP may begin at any moment: nothing else may be done with it. */
+/* While LMTP may begin at any moment, the message may not go any other way. */
 START_TEST(test_in_flight)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct file_lock *lock;
 	struct rst_hold hold;
 	const char *id, *error;
@@ -694,13 +697,13 @@ START_TEST(test_in_flight)
 		_exit(0);
 	}
 	ck_assert_int_eq(read(fds[0], &octet, 1), 1);
-	store = hold_open();
-	ck_assert(must_next(store)->attempted);
+	locked = hold_open();
+	ck_assert(must_next(locked)->attempted);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	store = reopened(store);
-	ck_assert(!must_next(store)->attempted);
-	rst_locked_close(&store);
+	locked = reopened(locked);
+	ck_assert(!must_next(locked)->attempted);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -751,7 +754,7 @@ static const struct {
 	{{30, -3, -1}, {0, 0, 0}, {0, 0, 0}},
 	/* a month behind */
 	{{-5, -33, -1}, {-5, -5, -1}, {-5, -5, -1}},
-	/* ten days later it is not in the future any more, but it was */
+	/* ten days later its date is not in the future any more, but it was */
 	{{-5, 5, -1}, {-5, 0, 0}, {-5, 0, 0}},
 };
 
@@ -784,7 +787,7 @@ END_TEST
 /* A message from the future, in the hold. */
 START_TEST(test_future)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_hold_status status;
 	struct rst_message *message;
 	const char *error;
@@ -796,17 +799,17 @@ START_TEST(test_future)
 	due = ioloop_time + 14 * DAY;
 	ck_assert_int_eq(status.due, due);
 	ioloop_time += DAY;
-	store = hold_open();
-	message = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, message->received),
 			 due);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_count(locked, &status, &error), 0);
 	ck_assert_int_eq(status.due, due);
 	due = 0;
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, status.due);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -821,20 +824,20 @@ static const char *const foreign[] = {
 START_TEST(test_foreign)
 {
 	const char *text = foreign[_i / N_DRIVERS];
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	save_foreign(text);
-	store = hold_open();
-	message = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	ck_assert(rst_id_valid(rst_str(message->id)));
 	ck_assert_str_eq(message->mail_from, "");
 	ck_assert_str_eq(message->rcpt_to, "testuser");
 	ck_assert_uint_eq(message->size, strlen(text));
 	ck_assert_str_eq(str_c(read_all(message->input)), text);
 	ck_assert(!message->incomplete);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -842,25 +845,25 @@ END_TEST
 
 static void must_be_incomplete(unsigned int count)
 {
-	struct rst_locked *store = hold_open();
+	struct rst_locked *locked = hold_open();
 	struct rst_hold_status status;
 	struct rst_message *message;
 	const char *error;
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
-		message = must_next(store);
+		message = must_next(locked);
 		ck_assert_msg(message->incomplete, "uid %u", message->uid);
 		ck_assert(rst_key_is_zero(rst_message_key(message)));
 	}
-	must_end(store);
-	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_count(locked, &status, &error), 0);
 	ck_assert_uint_eq(status.messages, 0);
 	ck_assert_uint_eq(status.incomplete, count);
 	ck_assert_int_eq(status.due, 0);
-	ck_assert_int_eq(rst_locked_next_due(store, &status.due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(locked, &status.due, &error), 0);
 	ck_assert_int_eq(status.due, 0);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 
 static const char *const damaged[] = {
@@ -908,7 +911,8 @@ static char *one_message(size_t *size_r)
 	return text;
 }
 
-/* A message that is cut off at any octet, and one that has too many. */
+/* A message that is cut off at any octet, and a message that has too many
+   octets. */
 START_TEST(test_cut)
 {
 	size_t size, i;
@@ -917,7 +921,7 @@ START_TEST(test_cut)
 	hold_user("sdbox", NULL);
 	text = one_message(&size);
 	for (i = 0; i < size; i++)
-		/* Dovecot makes the same of a CR at the end and of none */
+		/* Dovecot stores the same for a CR at the end and for none */
 		if (i == 0 || text[i - 1] != '\r')
 			save_part(text, i);
 	i = size - rst_count_lf((const unsigned char *)text, size) - 2;
@@ -927,10 +931,11 @@ START_TEST(test_cut)
 }
 END_TEST
 
-/* It goes when a whole one is there, before it or after it. */
+/* An incomplete message goes when a whole one of its K is there, before it or
+   after it. */
 START_TEST(test_cut_and_whole)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_message *message;
 	const char *error;
 	size_t size;
@@ -947,18 +952,18 @@ START_TEST(test_cut_and_whole)
 		save_part(text, size - 3);
 	ck_assert_uint_eq(hold_count_held(), 1);
 
-	store = hold_open();
-	message = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	if (_i % 3 != 2) {
 		ck_assert(message->incomplete);
-		message = must_next(store);
+		message = must_next(locked);
 	}
 	ck_assert(!message->incomplete);
 	ck_assert_int_eq(rst_key_cmp(rst_message_key(message), message->key),
 			 0);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_held(), 1);
 	ck_assert_uint_eq(hold_count_stored(), 1);
 	free(text);
@@ -968,10 +973,11 @@ END_TEST
 /* ---- small ones first */
 
 /*
- * s, t, m, l, L: a message of some size arrives; D: the first one once more,
- * as a rebuilt index finds it. They are numbered from 0.
- * .: one is given out. x: that one has left. k: the first one vanishes.
- * r: a look at all meanwhile, in order of arrival. E: the end; and MORE.
+ * s, t, m, l, L: a message of some size arrives. D: the first message is there
+ * once more, as a rebuilt index finds it. They are numbered from 0.
+ * .: a message is given out. x: that message leaves. k: the first message
+ * vanishes.
+ * r: meanwhile all are read in order of arrival. E: read to the end; then MORE.
  */
 static const struct {
 	const char *steps;
@@ -982,7 +988,7 @@ static const struct {
 	{"ltsmsE", "12430"},
 	{"LlmLlmE", "251403"},
 	{"lmlmsmE", "413502"},
-	/* what comes later goes before what waits, and not only small ones */
+	/* later messages go before the waiting ones, and not only small ones */
 	{"ls.sE", "120"},
 	{"Ls..mEE", "102"},
 	{"LL.s.E", "021"},
@@ -990,18 +996,18 @@ static const struct {
 	{"Lls.m.mE", "23410"},
 	{"Lms.lmE", "21430"},
 	{"lsEstlE", "10234"},
-	/* as much as waits, and no more, until it does not wait */
+	/* as many octets as wait, and no more, until those do not wait */
 	{"ms.ttttE", "123045"},
 	{"ms.ttmtE", "123054"},
 	{"ms.lmsE", "14032"},
-	/* those that were late themselves are waited for next */
+	/* the late messages are waited for next */
 	{"ms.l.s.mmmmE", "10345627"},
 	/* looks and removals do not disturb it */
 	{"lsmr.r.xr.E", "120"},
 	{"lmsm.xr.x.x.xE", "2130"},
 	{"ms.tttt..r.r..E", "123045"},
 	{"lms.kE", "21"},
-	/* once only */
+	/* a double is given out once */
 	{"lDsE", "20"},
 	{"mDls.E", "302"},
 };
@@ -1009,7 +1015,7 @@ static const struct {
 #define PUT_MAX 10
 
 struct ordering {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	const char *ids[PUT_MAX];
 	unsigned int count, held;
 	string_t *given;
@@ -1022,7 +1028,7 @@ static void put_sized(struct ordering *o, size_t octets)
 {
 	string_t *text = str_new(default_pool, octets + 1024);
 
-	/* of a key of its own */
+	/* a K of its own for each */
 	str_printfa(text,
 		    TRACE "Received: from z by y (Postfix) id %u;\r\n"
 			  "\tSun, 26 Nov 2023 10:00:00 +0000\r\n\r\n",
@@ -1040,7 +1046,7 @@ static bool give(struct ordering *o)
 	struct rst_message *message;
 	const char *error;
 	unsigned int i = 0;
-	int ret = rst_locked_next(o->store, &message, &error);
+	int ret = rst_locked_next(o->locked, &message, &error);
 
 	ck_assert_int_ge(ret, 0);
 	if (ret == 0)
@@ -1060,9 +1066,9 @@ static void remove_given(struct ordering *o)
 {
 	const char *error;
 
-	rst_locked_bury(o->store, o->id, o->key, o->uid);
-	ck_assert_int_eq(rst_locked_commit(o->store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(o->store, &error), 0);
+	rst_locked_bury(o->locked, o->id, o->key, o->uid);
+	ck_assert_int_eq(rst_locked_commit(o->locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(o->locked, &error), 0);
 	o->held--;
 }
 
@@ -1073,14 +1079,14 @@ static void look_at_all(struct ordering *o)
 	uint32_t last = 0;
 	const char *error;
 
-	rst_locked_rewind(o->store);
-	while (rst_locked_next(o->store, &message, &error) > 0) {
+	rst_locked_rewind(o->locked);
+	while (rst_locked_next(o->locked, &message, &error) > 0) {
 		ck_assert_uint_gt(message->uid, last);
 		last = message->uid;
 		count++;
 	}
 	ck_assert_uint_eq(count, o->held);
-	rst_locked_go_on(o->store);
+	rst_locked_go_on(o->locked);
 }
 
 static void take_step(struct ordering *o, char step)
@@ -1104,7 +1110,7 @@ static void take_step(struct ordering *o, char step)
 	else {
 		while (give(o))
 			;
-		rst_locked_go_on(o->store);
+		rst_locked_go_on(o->locked);
 	}
 }
 
@@ -1116,12 +1122,12 @@ START_TEST(test_order)
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	for (; strchr("stmlLD", *step) != NULL; step++)
 		take_step(&o, *step);
-	o.store = hold_open();
-	rst_locked_drain(o.store);
+	o.locked = hold_open();
+	rst_locked_drain(o.locked);
 	for (; *step != '\0'; step++)
 		take_step(&o, *step);
 	ck_assert_str_eq(str_c(o.given), orders[_i / N_DRIVERS].given);
-	rst_locked_close(&o.store);
+	rst_locked_close(&o.locked);
 	i_free(o.id);
 	str_free(&o.given);
 }
@@ -1132,13 +1138,13 @@ END_TEST
 START_TEST(test_lock)
 {
 	struct rst_hold hold = {.user = NULL};
-	struct rst_locked *store, *second;
+	struct rst_locked *locked, *second;
 	const char *error;
 	int status;
 	pid_t pid;
 
 	hold_user(hold_drivers[_i], NULL);
-	store = hold_open();
+	locked = hold_open();
 	hold = hold_of_user();
 	/* fcntl() locks keep out other processes only */
 	pid = fork();
@@ -1148,9 +1154,9 @@ START_TEST(test_lock)
 	ck_assert_int_eq(status, 0);
 	/* a delivery does not need it */
 	put_one();
-	rst_locked_close(&store);
-	store = hold_open();
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
+	locked = hold_open();
+	rst_locked_close(&locked);
 }
 END_TEST
 
