@@ -3,9 +3,9 @@
 #ifndef RST_FALLBACK_FALLBACK_H
 #define RST_FALLBACK_FALLBACK_H
 
-struct rst_message;
-struct rst_locked;
 struct rst_lmtp;
+struct rst_locked;
+struct rst_message;
 
 enum rst_release_what {
 	RST_RELEASE_ALL,     /**< apart from incomplete messages */

@@ -6,8 +6,8 @@
 #ifndef RST_FALLBACK_OVERFLOW_H
 #define RST_FALLBACK_OVERFLOW_H
 
-struct rst_message;
 struct rst_hold;
+struct rst_message;
 
 /** Has the fallback delivery of this message failed for so long that it goes to
     the overflow mailbox? */

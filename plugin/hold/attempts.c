@@ -232,6 +232,7 @@ static unsigned int append_kept(const struct rst_attempts *attempts,
 	return kept;
 }
 
+/* @param text NULL: no line is kept */
 static int write_anew(const char *dir, const string_t *text,
 		      const char **error_r)
 {
@@ -242,9 +243,9 @@ static int write_anew(const char *dir, const string_t *text,
 		return -1;
 	/* no fdatasync(): each line that came back would be of a message with a
 	   tombstone */
-	ret = str_len(text) == 0 ? rst_log_clear(log, error_r)
-				 : rst_log_replace(log, str_data(text),
-						   str_len(text), error_r);
+	ret = text == NULL ? rst_log_clear(log, error_r)
+			   : rst_log_replace(log, str_data(text), str_len(text),
+					     error_r);
 	rst_log_close(&log);
 	return ret;
 }
@@ -258,7 +259,7 @@ int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
 	int ret = 0;
 
 	if (kept == 0 || attempts->lines > LINES_EACH * (kept + 10))
-		ret = write_anew(dir, text, error_r);
+		ret = write_anew(dir, kept == 0 ? NULL : text, error_r);
 	str_free(&text);
 	return ret;
 }

@@ -11,8 +11,8 @@
 #include "restante/envelope.h"
 
 struct event;
-struct rst_message;
 struct rst_held;
+struct rst_message;
 struct rst_spares;
 
 /** @param event for the log; outlives the spares */

@@ -12,10 +12,10 @@
 
 #include "restante/str.h"
 
-struct rst_message;
 struct rst_hold;
 struct rst_locked;
 struct rst_marks;
+struct rst_message;
 
 /** @param hold   outlives the marks
     @param locked NULL: there is no hold, so every message is gone */

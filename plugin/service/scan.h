@@ -3,8 +3,8 @@
 #ifndef RST_SERVICE_SCAN_H
 #define RST_SERVICE_SCAN_H
 
-struct rst_scan;
 struct mail_storage_service_ctx;
+struct rst_scan;
 
 /** List the users. @return 0, or -1: error_r: the userdb cannot list them */
 int rst_scan_start(struct mail_storage_service_ctx *storage,
