@@ -18,7 +18,8 @@ static int send_to(int fd, const struct sockaddr_un *sa, const char *note,
 	return 0;
 }
 
-/* The socket may be policyd's alone, and we are the user at this moment. */
+/* The socket may be open to policyd only, and at this moment the process has
+   the user's rights. */
 static int send_as_root(int fd, const struct sockaddr_un *sa, const char *note,
 			size_t len)
 {

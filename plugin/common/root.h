@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * A service that serves users of several uids runs with their rights, one
- * after the other; sockets of ours are not theirs.
+ * Root's rights, for the sockets of ours: a service for users of several uids
+ * runs with the rights of one user after the other, and these sockets are not
+ * the users'.
  */
 #ifndef RST_COMMON_ROOT_H
 #define RST_COMMON_ROOT_H
 
-/** Be root again, for a moment. @return false: we never were */
+/** Become root again, for a moment. @return false: the process is root now, or
+    may not become root */
 bool rst_root_enter(uid_t *uid_r);
-/** Back to the user's rights: uid is what rst_root_enter() gave. */
+/** Take the user's rights again. @param uid as rst_root_enter() gave it */
 void rst_root_leave(uid_t uid);
 
 #endif

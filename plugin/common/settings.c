@@ -61,7 +61,7 @@ static uoff_t get_size(struct mail_user *user, const char *name)
 	return 0;
 }
 
-/* @param days the default */
+/* @param days the default value */
 static unsigned int get_time(struct mail_user *user, const char *name,
 			     unsigned int days)
 {
@@ -91,13 +91,13 @@ static enum rst_on_error get_on_error(struct mail_user *user)
 	return RST_ON_ERROR_TEMPFAIL;
 }
 
-/* @param other another mailbox that it must not be, or NULL */
+/* @param other a mailbox that it must differ from, or NULL */
 static const char *get_mailbox(struct mail_user *user, const char *name,
 			       const char *default_value, const char *other)
 {
 	const char *value = get_string(user, name, default_value);
 
-	/* INBOX would be emptied into the client's hands */
+	/* a hold in INBOX would push all mail of the user to the client */
 	if (*value != '\0' && strcasecmp(value, "INBOX") != 0 &&
 	    null_strcmp(value, other) != 0)
 		return value;
@@ -119,7 +119,7 @@ static const char *get_release_socket(struct mail_user *user)
 void rst_settings_read(struct mail_user *user, struct rst_settings *set_r)
 {
 	i_zero(set_r);
-	/* in doubt the mail is delivered */
+	/* a bad value must not stop delivery */
 	set_r->enrolled = get_bool(user, "restante", FALSE);
 	set_r->bypass = get_bool(user, "restante_bypass", TRUE);
 	set_r->hold_mailbox = get_mailbox(user, "restante_hold_mailbox",

@@ -8,7 +8,7 @@
 struct mail_storage_service_ctx;
 struct mail_storage_service_user;
 
-/** All zero: none. */
+/** All zero: no user. */
 struct rst_user {
 	struct mail_storage_service_user *service_user;
 	struct mail_user *user;
@@ -18,9 +18,9 @@ struct rst_user {
 /** @return 1; 0: there is no such user; -1: error_r */
 int rst_user_open(struct mail_storage_service_ctx *storage, const char *name,
 		  struct rst_user *user_r, const char **error_r);
-/** And be nobody in particular again. */
+/** Close the user, and give up the user's rights. */
 void rst_user_close(struct rst_user *user);
-/** Log and act as this user from here on. */
+/** From here on, log as this user and act with the user's rights. */
 void rst_user_enter(const struct rst_user *user);
 
 #endif

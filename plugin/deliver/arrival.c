@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Under the arrival lock, in this order: what came in without getting into the
- * log of keys is added to it; the key is looked up there, and where the log
- * knows it, in the hold and then among the tombstones, which are the truth;
- * save; log. A crash between any two of these is mended by the first.
+ * Under the arrival lock, in this order:
  *
- * The hold is looked at before the tombstones: what leaves it between the two
- * looks has a tombstone by then.
+ *   1. messages that were saved and did not get into the log of keys are added
+ *      to it;
+ *   2. K is looked up in the log;
+ *   3. where the log knows K, it is looked up in the hold, and then among the
+ *      tombstones: these are the truth;
+ *   4. the message is saved;
+ *   5. its K is added to the log.
+ *
+ * A crash between any two of these is mended by the first step of the next
+ * arrival.
+ *
+ * The order of step 3 matters: a message that leaves the hold between the two
+ * looks has a tombstone by the second one.
  */
 #include "lib.h"
 #include "array.h"
@@ -24,7 +32,7 @@
 #include "hold/message.h"
 #include "hold/tombstones.h"
 
-/* then Postfix may as well try again later */
+/* a longer wait is left to Postfix, which tries again */
 #define LOCK_SECS 30
 
 struct arrival {
@@ -49,19 +57,18 @@ static int sync_box(struct arrival *a, struct mailbox_status *status_r)
 
 /* @return whether to go on */
 typedef bool look_func(struct arrival *a, struct mail *mail,
-		       const struct rst_held *held, void *context);
+		       const struct rst_message *message, void *context);
 
-/* Show messages from uid on. One that cannot be read is passed over.
-   @return how many were shown, or -1 */
+/* Call func for the messages from uid on. A message that cannot be read is
+   passed over. @return 0, or -1 */
 static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 {
 	struct mailbox_transaction_context *trans;
 	struct mail *mail;
-	struct rst_held held;
+	struct rst_message message;
 	uint32_t seq, last;
 	const char *error;
 	bool more = TRUE;
-	int count = 0;
 
 	mailbox_get_seq_range(a->hold->box, uid, (uint32_t)-1, &seq, &last);
 	trans = mailbox_transaction_begin(a->hold->box, 0, __func__);
@@ -70,11 +77,10 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 		T_BEGIN
 		{
 			mail_set_seq(mail, seq);
-			if (rst_held_envelope(mail, a->hold->user->username,
-					      &held, &error) > 0) {
-				more = func(a, mail, &held, context);
-				rst_held_clear(&held);
-				count++;
+			if (rst_message_envelope(mail, a->hold->user->username,
+						 &message, &error) > 0) {
+				more = func(a, mail, &message, context);
+				rst_message_clear(&message);
 			}
 		}
 	T_END;
@@ -83,36 +89,37 @@ static int look(struct arrival *a, uint32_t uid, look_func *func, void *context)
 		a->error = rst_mailbox_error(a->hold->box);
 		return -1;
 	}
-	return count;
+	return 0;
 }
 
 struct match {
-	const char *id; /* NULL: by key */
-	char *found;    /* its id */
+	const char *id; /* NULL: search by K */
+	char *found;    /* the id of the message that was found */
 };
 
 static bool is_match(struct arrival *a, struct mail *mail,
-		     const struct rst_held *held, void *context)
+		     const struct rst_message *message, void *context)
 {
 	struct match *match = context;
 	bool same;
 
 	if (match->id != NULL)
-		same = strcmp(match->id, held->id) == 0;
+		same = strcmp(match->id, message->id) == 0;
 	else
-		same = rst_held_is_whole_of(a->hold, mail, held,
+		same = rst_held_is_whole_of(a->hold, mail, message,
 					    a->delivery->key);
 	if (same)
-		match->found = i_strdup(held->id);
+		match->found = i_strdup(message->id);
 	return !same;
 }
 
 /* ---- the log of keys */
 
 static bool add_held(struct arrival *a, struct mail *mail ATTR_UNUSED,
-		     const struct rst_held *held, void *context ATTR_UNUSED)
+		     const struct rst_message *message,
+		     void *context ATTR_UNUSED)
 {
-	rst_keys_add(a->keys, held->key, held->uid, ioloop_time);
+	rst_keys_add(a->keys, message->key, message->uid, ioloop_time);
 	return TRUE;
 }
 
@@ -123,7 +130,8 @@ static void add_buried(const unsigned char *key, void *context)
 	rst_keys_add_missing(a->keys, key, ioloop_time);
 }
 
-/* What came in without getting into the log may have left again since. */
+/* A message that was saved and did not get into the log may have left since: so
+   the keys of the tombstones are added, too. */
 static int catch_up(struct arrival *a)
 {
 	static const unsigned char none[RST_KEY_SIZE];
@@ -137,7 +145,7 @@ static int catch_up(struct arrival *a)
 		return -1;
 	rst_tombstones_each_key(tombstones, add_buried, a);
 	rst_tombstones_close(&tombstones);
-	/* the log has come this far, whoever had these uids */
+	/* the log has come up to this uid, also if its message is gone */
 	rst_keys_add(a->keys, none, a->uid_next - 1, ioloop_time);
 	return 0;
 }
@@ -163,7 +171,8 @@ static int open_keys(struct arrival *a)
 /* @return 1, 0, -1 */
 static int find_held(struct arrival *a, uint32_t uid, struct match *match)
 {
-	/* where it was put, or wherever it is by now */
+	/* first from the uid under which it was saved, and then everywhere: it
+	   may have another uid by now */
 	if (look(a, I_MAX(uid, 1), is_match, match) < 0)
 		return -1;
 	if (match->found == NULL && uid > 1 && look(a, 1, is_match, match) < 0)
@@ -173,17 +182,17 @@ static int find_held(struct arrival *a, uint32_t uid, struct match *match)
 
 static int has_left(struct arrival *a)
 {
-	struct rst_holdings holdings;
+	struct rst_held *held;
 	bool left;
 
-	if (rst_holdings_open(&holdings, a->hold, FALSE, &a->error) < 0)
+	if (rst_held_open(a->hold, FALSE, &held, &a->error) < 0)
 		return -1;
-	left = rst_holdings_key_has_left(&holdings, a->delivery->key);
-	rst_holdings_close(&holdings);
+	left = rst_held_key_has_left(held, a->delivery->key);
+	rst_held_close(&held);
 	return left ? 1 : 0;
 }
 
-/* Who saved it may have died before it was on disk. */
+/* The process that saved it may have died before it was on disk. */
 static int make_durable(struct arrival *a)
 {
 	if (rst_mailbox_never_fsync(a->hold->box))
@@ -212,7 +221,7 @@ static int is_known(struct arrival *a, struct rst_saved *saved_r)
 
 /* ---- saving */
 
-/* @return 1, 0: room for it, -1 */
+/* @return 1: full; 0: there is room for it; -1 */
 static int is_full(struct arrival *a)
 {
 	struct rst_hold_status status;
@@ -226,7 +235,7 @@ static int is_full(struct arrival *a)
 	return status.octets + size > a->hold->settings->hold_quota ? 1 : 0;
 }
 
-/* Saving failed, perhaps in its very last step: is it there? */
+/* Saving failed, perhaps in its very last step: is the message there? */
 static enum rst_arrival after_failure(struct arrival *a, const char *id)
 {
 	enum mail_error code = mailbox_get_last_mail_error(a->hold->box);
@@ -252,7 +261,7 @@ static enum rst_arrival save(struct arrival *a, struct rst_saved *saved_r)
 		return ret < 0 ? RST_ARRIVAL_FAILED : RST_ARRIVAL_FULL;
 	if (rst_hold_save(a->hold, a->delivery, saved_r, &a->error) < 0)
 		return after_failure(a, saved_r->id);
-	/* sdbox passes over an error of this */
+	/* sdbox ignores an error of this fsync */
 	if (rst_mailbox_fsync(a->hold->box, &a->error) < 0)
 		return RST_ARRIVAL_UNSURE;
 	rst_keys_add(a->keys, a->delivery->key, saved_r->uid, ioloop_time);
@@ -289,7 +298,7 @@ enum rst_arrival rst_arrive(struct rst_hold *hold,
 		result = arrive_locked(&a, saved_r);
 		*error_r = a.error;
 	} else {
-		/* it may be this message that another process is saving */
+		/* another process may be saving this same message */
 		result = RST_ARRIVAL_UNSURE;
 		if (ret == 0)
 			*error_r = "another delivery to this hold takes too "

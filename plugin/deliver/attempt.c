@@ -8,18 +8,19 @@
 #include "attempt.h"
 #include "common/settings.h"
 #include "fallback/search.h"
+#include "fallback/trace-field.h"
 #include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/save.h"
 
-/* more than the field has */
+/* more than the trace field has */
 #define FIELD_MAX 1024
-/* as long as a delivery before this one may take, with Sieve and all */
+/* as long as an earlier delivery may take, with Sieve */
 #define LOCK_SECS 120
 
-/* lmtp delivers one message at a time */
+/* the attempt that has begun; lmtp delivers one message at a time */
 static struct {
-	struct rst_hold hold; /* not open: none has begun */
+	struct rst_hold hold; /* not open: no attempt has begun */
 	struct rst_settings settings;
 	time_t since;
 	struct file_lock *lock;
@@ -47,12 +48,12 @@ static const char *get_id(const struct rst_delivery *delivery)
 	if (i_stream_read_bytes(delivery->input, &data, &size, FIELD_MAX) < 0)
 		data = i_stream_get_data(delivery->input, &size);
 	size = I_MIN(size, FIELD_MAX);
-	id = rst_attempt_parse(data, size);
+	id = rst_trace_field_parse(data, size);
 	i_stream_seek(delivery->input, 0);
 	return id;
 }
 
-/* @return 1; 0 or -1: not now: error_r */
+/* @return 1; 0 or -1: it cannot begin now: error_r */
 static int enter(struct mail_user *user, const struct rst_settings *settings,
 		 const char *id, const char **error_r)
 {
@@ -75,20 +76,21 @@ static int enter(struct mail_user *user, const struct rst_settings *settings,
 	return 1;
 }
 
-static int write_state(enum rst_attempt state, const char **error_r)
+static int write_state(enum rst_attempt_state state, const char **error_r)
 {
 	static const unsigned char no_key[RST_KEY_SIZE];
 
-	return rst_attempt_write(current.hold.dir, current.id, no_key, state,
-				 state == RST_ATTEMPT_BEGUN, error_r);
+	return rst_attempts_write(current.hold.dir, current.id, no_key, state,
+				  state == RST_ATTEMPT_BEGUN, error_r);
 }
 
-/* A delivery came to an unknown end. @return 1: it is in a mailbox */
+/* Search for the message after a delivery whose end is not known. @return 1: it
+   is in a mailbox; 0; -1 */
 static int search(const char **error_r)
 {
 	int ret;
 
-	ret = rst_search(current.hold.user, rst_attempt_needle(current.id),
+	ret = rst_search(current.hold.user, rst_trace_field_needle(current.id),
 			 current.since, current.settings.hold_mailbox, error_r);
 	if (ret > 0)
 		e_info(current.hold.user->event,
@@ -97,7 +99,7 @@ static int search(const char **error_r)
 	return ret;
 }
 
-static enum rst_attempt_begun begin(enum rst_attempt state, bool tried,
+static enum rst_attempt_begun begin(enum rst_attempt_state state, bool tried,
 				    const char **error_r)
 {
 	int ret = 0;
@@ -128,7 +130,7 @@ enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
 	const char *id = get_id(delivery);
 	struct rst_attempts *attempts;
 	enum rst_attempt_begun result = RST_BEGIN_LATER;
-	enum rst_attempt state;
+	enum rst_attempt_state state;
 	bool tried;
 
 	if (id == NULL)
@@ -148,7 +150,7 @@ enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
 
 static int end(bool delivered, const char **error_r)
 {
-	/* an error may have come when it was saved already */
+	/* an error may have come after the message was saved */
 	int ret = delivered ? 1 : search(error_r);
 
 	if (ret < 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Fallback delivery as lmtp-release sees it: each held message is delivered
- * once, however often restante-hold attempts it. See hold/attempts.h.
+ * An attempt at fallback delivery, on lmtp-release's side: each held message is
+ * delivered once, however many attempts restante-hold makes. See
+ * hold/attempts.h.
  */
 #ifndef RST_DELIVER_ATTEMPT_H
 #define RST_DELIVER_ATTEMPT_H
@@ -11,18 +12,21 @@ struct rst_delivery;
 struct rst_settings;
 
 enum rst_attempt_begun {
-	RST_BEGIN_DELIVER, /**< go on, and say how it went */
-	RST_BEGIN_KNOWN,   /**< it has been delivered */
-	RST_BEGIN_LATER,   /**< not now: error_r */
+	RST_BEGIN_DELIVER, /**< deliver it now, then call rst_attempt_end() */
+	RST_BEGIN_KNOWN,   /**< it has been delivered already */
+	RST_BEGIN_LATER,   /**< it cannot be delivered now: error_r */
 };
 
-/** Before a delivery. What restante-hold did not hand over is just delivered.
+/**
+ * Begin, before a message is delivered. A message that does not come from
+ * restante-hold is just delivered.
  */
 enum rst_attempt_begun rst_attempt_begin(struct mail_deliver_context *ctx,
 					 const struct rst_settings *settings,
 					 const struct rst_delivery *delivery,
 					 const char **error_r);
-/** After it; nothing happens where none has begun. */
+/** Write the outcome, after the delivery; does nothing where no attempt has
+    begun. */
 void rst_attempt_end(bool delivered);
 
 #endif

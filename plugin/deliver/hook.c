@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The deliver hook, in lmtp and dovecot-lda: mail for an enrolled recipient
- * goes into the hold; everything else goes on to the next hook, which is
- * Sieve's.
+ * The deliver hook, in lmtp and dovecot-lda. Mail for an enrolled recipient
+ * goes into the hold. All other mail goes to the next hook, which is Sieve's.
  */
 #include "lib.h"
 #include "array.h"
@@ -22,7 +21,7 @@
 #include "hold/hold.h"
 #include "hook.h"
 
-/* these are lmtp's own: dovecot-lda has none of them */
+/* lmtp defines these; dovecot-lda does not */
 #pragma weak lmtp_client_created_hook_set
 #pragma weak lmtp_module_register
 
@@ -37,7 +36,8 @@ const char restante_plugin_binary_dependency[] = "lda lmtp";
 
 static deliver_mail_func_t *next_deliver;
 static lmtp_client_created_func_t *next_client_created;
-/* header lines that LMTP put on top of the message being delivered, or NULL */
+/* the header lines that LMTP has put on top of the message that it is
+   delivering; NULL: LMTP is not delivering */
 static const char *current_trace;
 
 /* ---- the envelope */
@@ -70,7 +70,7 @@ static int get_delivery(struct mail_deliver_context *ctx,
 	if (mail_get_stream(ctx->src_mail, NULL, NULL, &delivery_r->input) < 0)
 		return -1;
 	delivery_r->trace = current_trace;
-	/* raw: the plain encoder makes the null sender of a UTF-8 one */
+	/* _raw: the plain encoder turns a UTF-8 sender into the null sender */
 	delivery_r->mail_from = smtp_address_encode_raw(ctx->mail_from);
 	delivery_r->rcpt_to = smtp_address_encode_raw(ctx->rcpt_to);
 	delivery_r->mail_params = mail_params_text(ctx);
@@ -139,7 +139,8 @@ static int known(struct mail_deliver_context *ctx,
 	} else {
 		mail_deliver_log(ctx, "already have it: held: id=%s",
 				 saved->id);
-		/* who saved it may have died before its note */
+		/* the process that saved it may have died before it sent the
+		   note */
 		send_note(ctx, set, delivery, saved->id);
 	}
 	ctx->saved_mail = TRUE;
@@ -149,7 +150,7 @@ static int known(struct mail_deliver_context *ctx,
 static int deliver_normally(struct mail_deliver_context *ctx,
 			    struct mail_storage **storage_r)
 {
-	/* 0: not handled, so it goes to the default mailbox */
+	/* 0: not handled, so Dovecot delivers it to the default mailbox */
 	return next_deliver == NULL ? 0 : next_deliver(ctx, storage_r);
 }
 
@@ -199,7 +200,7 @@ static int hold_mail(struct mail_deliver_context *ctx,
 	return hold_failed(ctx, set, error, storage_r);
 }
 
-/* What comes out of the hold again. */
+/* Deliver a message that comes out of the hold. */
 static int release(struct mail_deliver_context *ctx,
 		   const struct rst_settings *set,
 		   const struct rst_delivery *delivery,
@@ -235,7 +236,7 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 				  : hold_failed(ctx, &set,
 						"cannot read the message",
 						storage_r);
-	/* only LMTP says when a delivery has ended */
+	/* only LMTP calls us when a delivery has ended */
 	if (set.bypass && current_trace != NULL)
 		return release(ctx, &set, &delivery, storage_r);
 	if (set.bypass)

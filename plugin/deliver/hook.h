@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** What Dovecot looks for in lib95_restante_plugin.so. */
+/** The symbols that Dovecot looks up in lib95_restante_plugin.so. */
 #ifndef RST_DELIVER_HOOK_H
 #define RST_DELIVER_HOOK_H
 

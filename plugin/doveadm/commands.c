@@ -43,8 +43,8 @@ static int failed(struct doveadm_mail_cmd_context *ctx, enum mail_error code,
 }
 
 /*
- * @return 1; 0: nothing to do for this one among many; -1: refused. Who is not
- * enrolled any more may still have mail in the hold.
+ * A user who is not enrolled any more may still have mail in the hold.
+ * @return 1; 0: nothing to do for this one of many users; -1: refused
  */
 static int get_hold(struct doveadm_mail_cmd_context *ctx,
 		    struct mail_user *user, struct rst_settings *settings_r,
@@ -73,8 +73,8 @@ static void print_time(time_t when)
 	doveadm_print(when == 0 ? "-" : unixdate2str(when));
 }
 
-/* The sockets of policyd and LMTP are not the user's: rights are given up only
-   for the time being. */
+/* The user has no right to the sockets of policyd and LMTP: so root's rights
+   are given up only for the time being. */
 static void cmd_preinit(struct doveadm_mail_cmd_context *ctx)
 {
 	if (geteuid() == 0)
@@ -99,9 +99,9 @@ static void print_number_header(const char *name)
 }
 
 /*
- * With -A, only those are looked at of whom policyd knows that they hold
- * anything. (doveadm asks auth for all names all the same, and leaves them
- * unread.) A mask that all names match is the way to look at all of them.
+ * With -A, look only at the users for whom policyd knows that mail is held.
+ * (doveadm asks auth for all names all the same, and does not read them.) A
+ * mask that all names match is the way to look at all users.
  */
 static void use_index(struct doveadm_mail_cmd_context *ctx)
 {
@@ -154,7 +154,7 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 		return ret;
 	if (rst_overflow_count(&hold, &overflow, &error) < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	/* whom policyd has named may have got it all meanwhile */
+	/* the mail of a user that policyd has named may all have left since */
 	if (ctx->iterate_all_users &&
 	    status.messages + status.incomplete + overflow == 0)
 		return 0;
@@ -191,19 +191,20 @@ static void list_init(struct doveadm_mail_cmd_context *ctx,
 	doveadm_print_header("to", "to", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
 }
 
-static bool print_held(const struct rst_held *held,
+static bool print_held(const struct rst_message *message,
 		       struct mail *mail ATTR_UNUSED, void *context)
 {
 	const struct rst_settings *settings = context;
 
-	doveadm_print(held->id);
-	print_time(held->arrived);
-	print_time(held->incomplete ? 0
-				    : rst_hold_due(settings, held->received));
-	doveadm_print_num(held->size);
-	doveadm_print(held->incomplete ? "incomplete" : "held");
-	doveadm_print(t_strdup_printf("<%s>", held->mail_from));
-	doveadm_print(t_strdup_printf("<%s>", held->rcpt_to));
+	doveadm_print(message->id);
+	print_time(message->arrived);
+	print_time(message->incomplete
+			   ? 0
+			   : rst_hold_due(settings, message->received));
+	doveadm_print_num(message->size);
+	doveadm_print(message->incomplete ? "incomplete" : "held");
+	doveadm_print(t_strdup_printf("<%s>", message->mail_from));
+	doveadm_print(t_strdup_printf("<%s>", message->rcpt_to));
 	return TRUE;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** What doveadm looks for in lib10_doveadm_restante_plugin.so. */
+/** The symbols that doveadm looks up in lib10_doveadm_restante_plugin.so. */
 #ifndef RST_DOVEADM_COMMANDS_H
 #define RST_DOVEADM_COMMANDS_H
 

@@ -23,7 +23,8 @@ struct reading {
 	const char *error;
 };
 
-/* Anybody on this machine can name users to policyd. */
+/* Any program on this machine can name users to policyd: so a name may be
+   anything. */
 static bool may_be_user(struct rst_str name)
 {
 	size_t i;

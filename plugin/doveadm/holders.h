@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/** Who holds anything: policyd's due index, so that not all users' holds have
-    to be looked at. */
+/** The users for whom mail is held, from policyd's due index: so that not all
+    users' holds have to be looked at. */
 #ifndef RST_DOVEADM_HOLDERS_H
 #define RST_DOVEADM_HOLDERS_H
 
@@ -10,10 +10,9 @@ struct istream;
  * Ask policyd.
  *
  * @param path     of its index_socket
- * @param names_r  a name a line; somebody may be in it of whom nothing is held
- *                 any more
- * @param unread_r users of whom it does not know, as their holds could not be
- *                 read
+ * @param names_r  one name a line; the mail of a user that is named may all
+ *         have left since
+ * @param unread_r number of users whose hold policyd could not read
  * @return 0, or -1: error_r
  */
 int rst_holders_read(const char *path, struct istream **names_r,

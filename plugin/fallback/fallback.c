@@ -5,58 +5,60 @@
 #include "mail-user.h"
 #include "common/settings.h"
 #include "fallback.h"
-#include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/message.h"
 #include "lmtp.h"
 #include "overflow.h"
+#include "trace-field.h"
 
-/* tombstones are durable one by one; files go in batches */
+/* each tombstone is made durable by itself; messages are expunged in batches */
 #define EXPUNGE_BATCH 100
 
 static bool attempt(struct rst_lmtp *lmtp, struct rst_locked *locked,
-		    struct rst_held *held, const char *refused,
+		    struct rst_message *message, const char *refused,
 		    const char **reply_r)
 {
 	const struct rst_lmtp_mail mail = {
-		.mail_from = held->mail_from,
-		.rcpt_to = held->rcpt_to,
-		.input = held->input,
-		.trace = rst_attempt_field(
-			held->id, mail_user_set_get_storage_set(
-					  rst_locked_hold(locked)->user)
-					  ->hostname),
+		.mail_from = message->mail_from,
+		.rcpt_to = message->rcpt_to,
+		.input = message->input,
+		.trace = rst_trace_field_format(
+			message->id, mail_user_set_get_storage_set(
+					     rst_locked_hold(locked)->user)
+					     ->hostname),
 		.refused = refused,
 	};
 	const char *error;
 
-	if (rst_locked_begin_attempt(locked, held, reply_r) < 0)
+	if (rst_locked_begin_attempt(locked, message, reply_r) < 0)
 		return FALSE;
 	if (rst_lmtp_deliver(lmtp, &mail, reply_r))
 		return TRUE;
-	/* it may go another way now, if it has not begun */
+	/* an attempt that has not begun is closed, so that the message may go
+	   another way */
 	if (rst_locked_resolve(locked, &error) < 0)
 		*reply_r = t_strdup_printf("%s; %s", *reply_r, error);
-	return rst_locked_is_buried(locked, held->id);
+	return rst_locked_is_buried(locked, message->id);
 }
 
-/* It has failed too long. Not while it may have been delivered all the same. */
-static bool overflow(struct rst_locked *locked, struct rst_held *held,
+/* Save a message whose fallback delivery has failed too long into the overflow
+   mailbox; not while an attempt may have delivered it all the same. */
+static bool overflow(struct rst_locked *locked, struct rst_message *message,
 		     const char **reply_r)
 {
 	const struct rst_hold *hold = rst_locked_hold(locked);
 	const char *error, *reply = *reply_r;
-	time_t received = held->received;
+	time_t received = message->received;
 
-	if (!rst_overflow_is_due(hold, held) ||
-	    rst_locked_is_attempted(locked, held->id))
+	if (!rst_overflow_is_due(hold, message) ||
+	    rst_locked_is_attempted(locked, message->id))
 		return FALSE;
-	/* LMTP has read some of it */
-	if (rst_locked_get(locked, held->uid, &held, &error) <= 0)
+	/* LMTP may have read some of its input */
+	if (rst_locked_get(locked, message->uid, &message, &error) <= 0)
 		return FALSE;
-	held->received = received;
-	if (rst_overflow_save(hold, held, &error) < 0) {
+	message->received = received;
+	if (rst_overflow_save(hold, message, &error) < 0) {
 		*reply_r = t_strdup_printf("%s; and not into %s: %s", reply,
 					   hold->settings->overflow_mailbox,
 					   error);
@@ -65,57 +67,61 @@ static bool overflow(struct rst_locked *locked, struct rst_held *held,
 	e_warning(hold->user->event,
 		  "Fallback delivery failed too long, moved to %s: id=%s "
 		  "uid=%u: %s",
-		  hold->settings->overflow_mailbox, held->id, held->uid, reply);
+		  hold->settings->overflow_mailbox, message->id, message->uid,
+		  reply);
 	return TRUE;
 }
 
 bool rst_fallback_one(struct rst_lmtp *lmtp, struct rst_locked *locked,
-		      struct rst_held *held, const char *refused,
+		      struct rst_message *message, const char *refused,
 		      const char **reply_r)
 {
 	struct event *event = rst_locked_hold(locked)->user->event;
-	bool delivered = attempt(lmtp, locked, held, refused, reply_r);
+	bool delivered = attempt(lmtp, locked, message, refused, reply_r);
 
-	if (!delivered && !overflow(locked, held, reply_r)) {
+	if (!delivered && !overflow(locked, message, reply_r)) {
 		e_error(event,
 			"Fallback delivery failed, still held: id=%s uid=%u: "
 			"%s",
-			held->id, held->uid, *reply_r);
+			message->id, message->uid, *reply_r);
 		return FALSE;
 	}
-	rst_locked_bury(locked, held->id, rst_held_key(held), held->uid);
+	rst_locked_bury(locked, message->id, rst_message_key(message),
+			message->uid);
 	if (rst_locked_commit(locked, reply_r) < 0) {
 		e_error(event,
 			"Delivered to the mailbox, but still held: id=%s "
 			"uid=%u: %s",
-			held->id, held->uid, *reply_r);
+			message->id, message->uid, *reply_r);
 		return FALSE;
 	}
 	if (delivered)
 		e_info(event, "delivered to the mailbox: id=%s uid=%u",
-		       held->id, held->uid);
+		       message->id, message->uid);
 	return TRUE;
 }
 
 static bool is_wanted(const struct rst_fallback *fallback,
-		      const struct rst_hold *hold, const struct rst_held *held)
+		      const struct rst_hold *hold,
+		      const struct rst_message *message)
 {
-	/* wherever it goes else, it might get there twice */
-	if (held->attempted)
+	/* an attempted message may be in a mailbox already: any other way than
+	   LMTP, which searches for it, might make a second copy */
+	if (message->attempted)
 		return TRUE;
 	if (fallback->leased != NULL &&
-	    fallback->leased(held->id, fallback->context))
+	    fallback->leased(message->id, fallback->context))
 		return FALSE;
-	if (held->incomplete && fallback->what != RST_RELEASE_ONE)
+	if (message->incomplete && fallback->what != RST_RELEASE_ONE)
 		return FALSE;
 	switch (fallback->what) {
 	case RST_RELEASE_ALL:
 		return TRUE;
 	case RST_RELEASE_EXPIRED:
-		return rst_hold_due(hold->settings, held->received) <=
+		return rst_hold_due(hold->settings, message->received) <=
 		       ioloop_time;
 	case RST_RELEASE_ONE:
-		return strcmp(held->id, fallback->id) == 0;
+		return strcmp(message->id, fallback->id) == 0;
 	case RST_RELEASE_BEGUN:
 		return FALSE;
 	}
@@ -130,7 +136,7 @@ static int expunge_batch(struct rst_locked *locked, unsigned int *pending,
 	*pending = 0;
 	if (rst_locked_expunge(locked, error_r) < 0)
 		return -1;
-	/* keeps the log of attempts short */
+	/* drops the attempts that are buried from their log */
 	return rst_locked_resolve(locked, error_r);
 }
 
@@ -138,22 +144,23 @@ static int release_each(struct rst_fallback *fallback, struct rst_lmtp *lmtp,
 			struct rst_locked *locked, const char **error_r)
 {
 	unsigned int pending = 0;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *reply;
 	bool ok;
 	int ret;
 
-	while ((ret = rst_locked_next(locked, &held, error_r)) > 0) {
-		if (!is_wanted(fallback, rst_locked_hold(locked), held))
+	while ((ret = rst_locked_next(locked, &message, error_r)) > 0) {
+		if (!is_wanted(fallback, rst_locked_hold(locked), message))
 			continue;
 		T_BEGIN
 		{
-			ok = rst_fallback_one(lmtp, locked, held, NULL, &reply);
+			ok = rst_fallback_one(lmtp, locked, message, NULL,
+					      &reply);
 		}
 		T_END;
 		if (!ok) {
 			fallback->failed++;
-			/* then the others will not fare better */
+			/* without LMTP the other messages would fail, too */
 			if (!rst_lmtp_is_up(lmtp))
 				break;
 			continue;

@@ -14,10 +14,10 @@
 #include "lmtp.h"
 
 #define CONNECT_TIMEOUT_MSECS (30 * 1000)
-/* Sieve and a large message may take a while */
+/* Sieve and a large message may take minutes */
 #define COMMAND_TIMEOUT_MSECS (10 * 60 * 1000)
 #define CHUNK_SIZE (1024 * 1024)
-/* octets of a client's words that go into a header field */
+/* octets of the client's reply that go into a header field */
 #define REFUSED_MAX 500
 
 struct rst_lmtp {
@@ -27,10 +27,10 @@ struct rst_lmtp {
 	struct smtp_client *client;
 	struct smtp_client_connection *conn;
 
-	/* of what is being waited for */
+	/* of the answer that is awaited */
 	bool done; /* the transaction has ended */
 	bool ok;
-	char *reply; /* the first that was no success */
+	char *reply; /* the first reply that was not a success */
 };
 
 static struct smtp_client *create_client(struct event *event)
@@ -43,8 +43,8 @@ static struct smtp_client *create_client(struct event *event)
 	set.command_timeout_msecs = COMMAND_TIMEOUT_MSECS;
 	set.max_data_chunk_size = CHUNK_SIZE;
 	set.event_parent = event;
-	/* a UTF-8 sender is a broken one for this library, and would be sent
-	   as <> */
+	/* for this library a UTF-8 sender is a broken one, and would be sent as
+	   <> */
 	set.mail_send_broken_path = TRUE;
 	return smtp_client_init(&set);
 }
@@ -92,7 +92,7 @@ static void start_waiting(struct rst_lmtp *lmtp)
 
 static void wait_until_done(struct rst_lmtp *lmtp)
 {
-	/* an answer may have come before there was anything to wait for */
+	/* the answer may have come already */
 	if (!lmtp->done)
 		io_loop_run(lmtp->ioloop);
 }
@@ -103,7 +103,7 @@ static void finish(struct rst_lmtp *lmtp)
 	io_loop_stop(lmtp->ioloop);
 }
 
-/* The first bad reply is the cause of the others. */
+/* The first bad reply is kept: it is the cause of the others. */
 static bool check_reply(struct rst_lmtp *lmtp, const struct smtp_reply *reply)
 {
 	if (smtp_reply_is_success(reply))
@@ -135,9 +135,9 @@ static void create_connection(struct rst_lmtp *lmtp)
 {
 	lmtp->conn = smtp_client_connection_create_unix(
 		lmtp->client, SMTP_PROTOCOL_LMTP, lmtp->socket_path, NULL);
-	/* When it cannot connect, Dovecot 2.3.19 looks for another address to
-	   try, of a Unix socket too, and panics as there is none: let it
-	   believe that it has tried the last one. */
+	/* When Dovecot 2.3.19 cannot connect, it looks for another address to
+	   try, of a Unix socket, too, and panics as there is none. With this
+	   count it believes that it has tried the last one. */
 	if (lmtp->conn->ips_count == 0)
 		lmtp->conn->ips_count = 1;
 }
@@ -153,7 +153,7 @@ static bool connect_to(struct rst_lmtp *lmtp)
 		smtp_client_connection_close(&lmtp->conn);
 	start_waiting(lmtp);
 	create_connection(lmtp);
-	/* the socket is not the user's */
+	/* the user has no right to the socket */
 	root = rst_root_enter(&uid);
 	smtp_client_connection_connect(lmtp->conn, on_login, lmtp);
 	wait_until_done(lmtp);
@@ -182,7 +182,7 @@ static struct smtp_address *parse_address(const char *text)
 	return address;
 }
 
-/* The message below the fields of ours. */
+/* The message, with our header fields on top. */
 static struct istream *with_fields(const struct rst_lmtp_mail *mail)
 {
 	struct istream *parts[3], *result;
@@ -191,7 +191,7 @@ static struct istream *with_fields(const struct rst_lmtp_mail *mail)
 	str_append(fields, mail->trace);
 	if (mail->refused != NULL) {
 		str_append(fields, "X-Restante-Refused: ");
-		/* no line end of the client's may add another field */
+		/* no line end in the client's reply may add another field */
 		str_sanitize_append(fields, mail->refused, REFUSED_MAX);
 		str_append(fields, "\r\n");
 	}
@@ -217,7 +217,7 @@ static void on_data(const struct smtp_reply *reply, struct rst_lmtp *lmtp)
 static void on_sent(const struct smtp_reply *reply ATTR_UNUSED,
 		    struct rst_lmtp *lmtp ATTR_UNUSED)
 {
-	/* LMTP answers for each recipient: on_data */
+	/* LMTP answers for each recipient instead: on_data() */
 }
 
 static void send_mail(struct rst_lmtp *lmtp, const struct smtp_address *from,

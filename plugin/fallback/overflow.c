@@ -7,42 +7,41 @@
 #include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "common/settings.h"
-#include "hold/attempts.h"
 #include "hold/hold.h"
 #include "hold/mailbox.h"
 #include "hold/message.h"
-#include "hold/save.h"
 #include "overflow.h"
 #include "search.h"
+#include "trace-field.h"
 
 bool rst_overflow_is_due(const struct rst_hold *hold,
-			 const struct rst_held *held)
+			 const struct rst_message *message)
 {
-	return rst_hold_due(hold->settings, held->received) +
+	return rst_hold_due(hold->settings, message->received) +
 		       (time_t)hold->settings->fallback_give_up_secs <=
 	       ioloop_time;
 }
 
 static int save(struct mail_user *user, struct mailbox *box,
-		struct rst_held *held, const char **error_r)
+		struct rst_message *message, const char **error_r)
 {
-	const char *field = rst_attempt_field(
-		held->id, mail_user_set_get_storage_set(user)->hostname);
+	const char *field = rst_trace_field_format(
+		message->id, mail_user_set_get_storage_set(user)->hostname);
 	struct istream *parts[3], *input;
 	uint32_t uid;
 	int ret;
 
 	parts[0] = i_stream_create_from_data(field, strlen(field));
-	parts[1] = held->input;
+	parts[1] = message->input;
 	parts[2] = NULL;
 	input = i_stream_create_concat(parts);
 	i_stream_unref(&parts[0]);
-	ret = rst_mailbox_save(box, input, held->received, &uid, error_r);
+	ret = rst_mailbox_save(box, input, message->received, &uid, error_r);
 	i_stream_unref(&input);
 	return ret < 0 ? -1 : rst_mailbox_fsync(box, error_r);
 }
 
-int rst_overflow_save(const struct rst_hold *hold, struct rst_held *held,
+int rst_overflow_save(const struct rst_hold *hold, struct rst_message *message,
 		      const char **error_r)
 {
 	struct mailbox *box;
@@ -51,13 +50,13 @@ int rst_overflow_save(const struct rst_hold *hold, struct rst_held *held,
 	if (rst_mailbox_open(hold->user, hold->settings->overflow_mailbox, 0,
 			     TRUE, &box, error_r) < 0)
 		return -1;
-	/* a crash may have come between this and its tombstone */
-	ret = rst_search_box(box, rst_attempt_needle(held->id), held->received,
-			     error_r);
+	/* a crash may have come after a save and before its tombstone */
+	ret = rst_search_box(box, rst_trace_field_needle(message->id),
+			     message->received, error_r);
 	if (ret > 0)
 		ret = rst_mailbox_syncfs(box, error_r);
 	else if (ret == 0)
-		ret = save(hold->user, box, held, error_r);
+		ret = save(hold->user, box, message, error_r);
 	mailbox_free(&box);
 	return ret;
 }

@@ -13,12 +13,13 @@
 
 #include <string.h>
 
-/* Trace fields are on top, but Sieve may add to them. */
+/* The trace field is on top, but Sieve may add fields above it. */
 #define HEADER_MAX (64 * 1024)
-/* Messages are saved in the order of their uids: after so many older ones in a
-   row the rest are older too. */
+/* Messages are saved in the order of their uids: after so many older messages
+   in a row, the rest are older, too. */
 #define OLDER_MAX 500
-/* clocks of machines that share a storage, and small steps */
+/* for the clocks of machines that share a storage, and for small steps of a
+   clock */
 #define SLACK_SECS (24 * 3600)
 
 static int box_failed(struct mailbox *box, const char **error_r)
@@ -68,7 +69,7 @@ int rst_search_box(struct mailbox *box, const char *needle, time_t since,
 	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
 	trans = mailbox_transaction_begin(box, 0, __func__);
 	mail = mail_alloc(trans, MAIL_FETCH_SAVE_DATE, NULL);
-	/* it is one of the last */
+	/* backwards, as the message is one of the last */
 	for (seq = status.messages; ret == 0 && seq > 0 && older < OLDER_MAX;
 	     seq--)
 		T_BEGIN
@@ -100,7 +101,7 @@ static int search_named(struct mail_user *user, const char *name,
 	if (mailbox_open(box) == 0) {
 		ret = rst_search_box(box, needle, since, error_r);
 	} else {
-		/* a name without a mailbox has no message */
+		/* a name without a mailbox has no messages */
 		ret = box_failed(box, error_r);
 		if (mailbox_get_last_mail_error(box) == MAIL_ERROR_NOTFOUND ||
 		    mailbox_get_last_mail_error(box) == MAIL_ERROR_NOTPOSSIBLE)

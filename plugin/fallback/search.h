@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Look for a message that may have been delivered to one of the user's
- * mailboxes.
+ * Search the user's mailboxes for a message that may have been delivered
+ * already.
  */
 #ifndef RST_FALLBACK_SEARCH_H
 #define RST_FALLBACK_SEARCH_H
@@ -10,12 +10,13 @@ struct mail_user;
 struct mailbox;
 
 /**
- * Look through the headers of what was saved since then, in every mailbox of
- * the user's own and public namespaces but one.
+ * Search the headers of the messages that were saved since then, in every
+ * mailbox of the user's own and public namespaces but one.
  *
- * @param needle  octets of the header
- * @param but     name of a mailbox that is left out
- * @return 1: it is there; 0; -1: error_r
+ * @param needle octets that stand in the header of the message
+ * @param since  of the message's first attempt
+ * @param but    name of the mailbox that is left out
+ * @return 1: it is there; 0: it is not; -1: error_r
  */
 int rst_search(struct mail_user *user, const char *needle, time_t since,
 	       const char *but, const char **error_r);

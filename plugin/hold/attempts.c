@@ -1,27 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "buffer.h"
-#include "fdatasync-path.h"
 #include "hash.h"
 #include "hex-binary.h"
 #include "ioloop.h"
-#include "istream.h"
-#include "message-date.h"
 #include "str.h"
-#include "write-full.h"
 #include "attempts.h"
-#include "tombstones.h"
-
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "key.h"
+#include "log.h"
 
 #define FILE_NAME "restante.attempts"
 #define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
-/* the log is written anew when it has more than this for each message */
+/* the log is written anew when it has more lines than this for each message */
 #define LINES_EACH 8
-#define FIELD_START "Received: from restante-hold by "
 
 static const char letters[] = {
 	[RST_ATTEMPT_NONE] = '-',   [RST_ATTEMPT_OPEN] = 'O',
@@ -32,9 +23,9 @@ static const char letters[] = {
 struct attempt {
 	char *id;
 	unsigned char key[RST_KEY_SIZE];
-	enum rst_attempt state;
-	bool tried;   /* it has begun once */
-	time_t since; /* tried: for the first time */
+	enum rst_attempt_state state;
+	bool tried;   /* an attempt has begun once */
+	time_t since; /* tried: when the first attempt began */
 };
 
 struct rst_attempts {
@@ -43,20 +34,9 @@ struct rst_attempts {
 	unsigned int lines;
 };
 
-static const char *get_path(const char *dir)
-{
-	return t_strconcat(dir, "/" FILE_NAME, NULL);
-}
-
-static int failed(const char *what, const char *path, const char **error_r)
-{
-	*error_r = t_strdup_printf("%s(%s) failed: %m", what, path);
-	return -1;
-}
-
 /* ---- reading */
 
-static void advance(struct attempt *h, enum rst_attempt to, time_t when)
+static void advance(struct attempt *h, enum rst_attempt_state to, time_t when)
 {
 	if (h->state == RST_ATTEMPT_DELIVERED)
 		return;
@@ -68,7 +48,7 @@ static void advance(struct attempt *h, enum rst_attempt to, time_t when)
 		h->state = RST_ATTEMPT_NONE;
 		return;
 	}
-	/* opened again, what has begun has begun all the same */
+	/* a message that is opened again has begun all the same */
 	h->state = I_MAX(h->state, to);
 }
 
@@ -101,34 +81,19 @@ static void parse_line(struct rst_attempts *attempts, const char *line)
 	if (letter == NULL)
 		return;
 	h = get(attempts, fields[0]);
-	/* the plugin does not know it */
+	/* the plugin writes zeros, as it does not know K */
 	if (!rst_key_is_zero(key->data))
 		memcpy(h->key, key->data, RST_KEY_SIZE);
-	advance(h, (enum rst_attempt)(letter - letters), when);
+	advance(h, (enum rst_attempt_state)(letter - letters), when);
 }
 
-static int read_lines(struct rst_attempts *attempts, int fd, const char *path,
-		      const char **error_r)
+static void read_line(const char *line, void *context)
 {
-	struct istream *input = i_stream_create_fd(fd, LINE_MAX_SIZE * 64);
-	const char *line;
-	int ret = 0;
+	struct rst_attempts *attempts = context;
 
-	while ((line = i_stream_read_next_line(input)) != NULL)
-		T_BEGIN
-		{
-			if (*line != '\0')
-				attempts->lines++;
-			parse_line(attempts, line);
-		}
-	T_END;
-	if (input->stream_errno != 0) {
-		*error_r = t_strdup_printf("read(%s) failed: %s", path,
-					   i_stream_get_error(input));
-		ret = -1;
-	}
-	i_stream_unref(&input);
-	return ret;
+	if (*line != '\0')
+		attempts->lines++;
+	parse_line(attempts, line);
 }
 
 int rst_attempts_read(const char *dir, struct rst_attempts **attempts_r,
@@ -136,17 +101,15 @@ int rst_attempts_read(const char *dir, struct rst_attempts **attempts_r,
 {
 	pool_t pool = pool_alloconly_create("attempts", 1024);
 	struct rst_attempts *attempts = p_new(pool, struct rst_attempts, 1);
-	const char *path = get_path(dir);
-	int fd, ret = 0;
+	struct rst_log *log;
+	int ret;
 
 	attempts->pool = pool;
 	hash_table_create(&attempts->by_id, pool, 0, str_hash, strcmp);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd != -1)
-		ret = read_lines(attempts, fd, path, error_r);
-	else if (errno != ENOENT)
-		ret = failed("open", path, error_r);
-	i_close_fd(&fd);
+	ret = rst_log_open_readonly(dir, FILE_NAME, &log, error_r);
+	if (ret == 0)
+		ret = rst_log_each_line(log, read_line, attempts, error_r);
+	rst_log_close(&log);
 	if (ret < 0)
 		rst_attempts_free(&attempts);
 	*attempts_r = attempts;
@@ -164,8 +127,8 @@ void rst_attempts_free(struct rst_attempts **_attempts)
 	pool_unref(&attempts->pool);
 }
 
-enum rst_attempt rst_attempts_state(const struct rst_attempts *attempts,
-				    const char *id)
+enum rst_attempt_state rst_attempts_state(const struct rst_attempts *attempts,
+					  const char *id)
 {
 	const struct attempt *h = hash_table_lookup(attempts->by_id, id);
 
@@ -189,7 +152,7 @@ bool rst_attempts_any(const struct rst_attempts *attempts)
 }
 
 int rst_attempts_each(const struct rst_attempts *attempts,
-		      rst_attempt_func *func, void *context)
+		      rst_attempts_func *func, void *context)
 {
 	struct hash_iterate_context *iter =
 		hash_table_iterate_init(attempts->by_id);
@@ -205,53 +168,31 @@ int rst_attempts_each(const struct rst_attempts *attempts,
 
 /* ---- writing */
 
-/* The entry of a new file must be as durable as its lines. */
-static int open_log(const char *dir, const char *path, const char **error_r)
-{
-	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-
-	if (fd != -1 || errno != ENOENT) {
-		if (fd == -1)
-			(void)failed("open", path, error_r);
-		return fd;
-	}
-	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-	if (fd == -1) {
-		(void)failed("open", path, error_r);
-	} else if (fdatasync_path(dir) < 0) {
-		(void)failed("fdatasync", dir, error_r);
-		i_close_fd(&fd);
-	}
-	return fd;
-}
-
 static void append_line(string_t *text, const char *id,
-			const unsigned char *key, enum rst_attempt state,
+			const unsigned char *key, enum rst_attempt_state state,
 			time_t when)
 {
-	/* LF before it too: after a line that was torn */
+	/* LF before it, too: the line before it may be torn */
 	str_printfa(text, "\n%s\t%s\t%c\t%s\n", id,
 		    binary_to_hex(key, RST_KEY_SIZE), letters[state],
 		    dec2str(when));
 }
 
-int rst_attempt_write(const char *dir, const char *id,
-		      const unsigned char key[RST_KEY_SIZE],
-		      enum rst_attempt state, bool durable,
-		      const char **error_r)
+int rst_attempts_write(const char *dir, const char *id,
+		       const unsigned char key[RST_KEY_SIZE],
+		       enum rst_attempt_state state, bool durable,
+		       const char **error_r)
 {
-	const char *path = get_path(dir);
 	string_t *line = t_str_new(LINE_MAX_SIZE);
-	int ret = 0, fd = open_log(dir, path, error_r);
+	struct rst_log *log;
+	int ret;
 
-	if (fd == -1)
+	if (rst_log_open(dir, FILE_NAME, TRUE, &log, error_r) < 0)
 		return -1;
 	append_line(line, id, key, state, ioloop_time);
-	if (write_full(fd, str_data(line), str_len(line)) < 0)
-		ret = failed("write", path, error_r);
-	else if (durable && fdatasync(fd) < 0)
-		ret = failed("fdatasync", path, error_r);
-	i_close_fd(&fd);
+	ret = rst_log_append(log, str_data(line), str_len(line), durable,
+			     error_r);
+	rst_log_close(&log);
 	return ret;
 }
 
@@ -267,37 +208,16 @@ static void append_all(string_t *text, const struct attempt *h)
 		append_line(text, h->id, h->key, h->state, ioloop_time);
 }
 
-static int replace(const char *dir, const string_t *text, const char **error_r)
-{
-	const char *path = get_path(dir);
-	const char *new_path = t_strconcat(path, ".new", NULL);
-	int fd, ret = 0;
-
-	fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd == -1)
-		return failed("open", new_path, error_r);
-	if (write_full(fd, str_data(text), str_len(text)) < 0 ||
-	    fdatasync(fd) < 0)
-		ret = failed("write", new_path, error_r);
-	else if (rename(new_path, path) < 0)
-		ret = failed("rename", new_path, error_r);
-	else if (fdatasync_path(dir) < 0)
-		ret = failed("fdatasync", dir, error_r);
-	i_close_fd(&fd);
-	return ret;
-}
-
-int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
-		      rst_attempt_keep_func *keep, void *context,
-		      const char **error_r)
+/* @return how many are kept */
+static unsigned int append_kept(const struct rst_attempts *attempts,
+				rst_attempts_keep_func *keep, void *context,
+				string_t *text)
 {
 	struct hash_iterate_context *iter =
 		hash_table_iterate_init(attempts->by_id);
-	string_t *text = str_new(default_pool, 1024);
 	unsigned int kept = 0;
 	struct attempt *h;
 	char *id;
-	int ret = 0;
 
 	while (hash_table_iterate(iter, attempts->by_id, &id, &h))
 		T_BEGIN
@@ -309,41 +229,37 @@ int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
 		}
 	T_END;
 	hash_table_iterate_deinit(&iter);
-	if (kept == 0 && truncate(get_path(dir), 0) < 0 && errno != ENOENT)
-		ret = failed("truncate", get_path(dir), error_r);
-	else if (kept > 0 && attempts->lines > LINES_EACH * (kept + 10))
-		ret = replace(dir, text, error_r);
-	str_free(&text);
+	return kept;
+}
+
+/* @param text NULL: no line is kept */
+static int write_anew(const char *dir, const string_t *text,
+		      const char **error_r)
+{
+	struct rst_log *log;
+	int ret;
+
+	if (rst_log_open(dir, FILE_NAME, TRUE, &log, error_r) < 0)
+		return -1;
+	/* no fdatasync(): each line that came back would be of a message with a
+	   tombstone */
+	ret = text == NULL ? rst_log_clear(log, error_r)
+			   : rst_log_replace(log, str_data(text), str_len(text),
+					     error_r);
+	rst_log_close(&log);
 	return ret;
 }
 
-/* ---- the field */
-
-const char *rst_attempt_needle(const char *id)
+int rst_attempts_trim(const struct rst_attempts *attempts, const char *dir,
+		      rst_attempts_keep_func *keep, void *context,
+		      const char **error_r)
 {
-	return t_strdup_printf("\tid %s;", id);
-}
+	string_t *text = str_new(default_pool, 1024);
+	unsigned int kept = append_kept(attempts, keep, context, text);
+	int ret = 0;
 
-const char *rst_attempt_field(const char *id, const char *hostname)
-{
-	return t_strdup_printf(FIELD_START "%s (Restante)\r\n%s %s\r\n",
-			       hostname, rst_attempt_needle(id),
-			       message_date_create(ioloop_time));
-}
-
-const char *rst_attempt_parse(const unsigned char *data, size_t size)
-{
-	const char *text = t_strndup(data, size), *end;
-
-	if (!str_begins(text, FIELD_START))
-		return NULL;
-	text = strchr(text, '\n');
-	if (text == NULL || !str_begins(text, "\n\tid "))
-		return NULL;
-	text += strlen("\n\tid ");
-	end = strchr(text, ';');
-	if (end == NULL)
-		return NULL;
-	text = t_strdup_until(text, end);
-	return rst_id_valid(rst_str(text)) ? text : NULL;
+	if (kept == 0 || attempts->lines > LINES_EACH * (kept + 10))
+		ret = write_anew(dir, kept == 0 ? NULL : text, error_r);
+	str_free(&text);
+	return ret;
 }

@@ -6,7 +6,7 @@
 struct crlf_istream {
 	struct istream_private istream;
 
-	uoff_t size; /* UOFF_T_MAX: not known */
+	uoff_t size; /* of the output; UOFF_T_MAX: not known */
 	/* the CR of the LF that comes next has been written */
 	bool cr_written;
 };

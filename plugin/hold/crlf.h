@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * A message that is stored with LF, read as it goes over the network.
+ * A message that is stored with LF, read with CRLF, as it goes over the
+ * network.
  */
 #ifndef RST_HOLD_CRLF_H
 #define RST_HOLD_CRLF_H
@@ -8,17 +9,17 @@
 struct istream;
 
 /**
- * Every LF of input is read as CRLF, also one after a CR: whoever turns CRLF
- * back into LF has then exactly what is stored. (Dovecot's own
+ * Read every LF of input as CRLF, also an LF after a CR: a reader that turns
+ * CRLF back into LF has then exactly what is stored. (Dovecot's own
  * i_stream_create_crlf() leaves a stored CRLF alone.)
  *
  * @param size octets that will come out, as rst_crlf_size() counts them;
- *        UOFF_T_MAX: not counted
+ *         UOFF_T_MAX: not counted
  */
 struct istream *rst_crlf_istream(struct istream *input, uoff_t size);
 
 /**
- * Count what rst_crlf_istream() will give, reading input to its end.
+ * Count the octets that rst_crlf_istream() will give, reading input to its end.
  * @return 0, or -1 with input->stream_errno
  */
 int rst_crlf_size(struct istream *input, uoff_t *size_r);

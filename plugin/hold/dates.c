@@ -1,133 +1,136 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "hash.h"
-#include "istream.h"
-#include "write-full.h"
 #include "dates.h"
+#include "log.h"
 #include "restante/envelope.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #define FILE_NAME "restante.clock"
-#define LINE_MAX_SIZE (RST_ID_MAX + 32)
-/* two machines that share a storage are not more apart */
+/* the clocks of two machines that share a storage are not further apart */
 #define FUTURE_SECS 60
 
 struct rst_dates {
 	pool_t pool;
-	char *path;
+	const char *dir;
 	bool loaded;
 	bool any_future;
 	time_t previous;
-	/* first seen to be in the future */
+	/* by id: when its arrival was first seen to be in the future */
 	HASH_TABLE(char *, time_t *) seen;
 };
 
 struct rst_dates *rst_dates_new(const char *dir)
 {
-	pool_t pool = pool_alloconly_create("clock", 512);
-	struct rst_dates *clock = p_new(pool, struct rst_dates, 1);
+	pool_t pool = pool_alloconly_create("dates", 512);
+	struct rst_dates *dates = p_new(pool, struct rst_dates, 1);
 
-	clock->pool = pool;
-	clock->path = p_strconcat(pool, dir, "/" FILE_NAME, NULL);
-	hash_table_create(&clock->seen, pool, 0, str_hash, strcmp);
-	return clock;
+	dates->pool = pool;
+	dates->dir = p_strdup(pool, dir);
+	hash_table_create(&dates->seen, pool, 0, str_hash, strcmp);
+	return dates;
 }
 
-void rst_dates_free(struct rst_dates **_clock)
+void rst_dates_free(struct rst_dates **_dates)
 {
-	struct rst_dates *clock = *_clock;
+	struct rst_dates *dates = *_dates;
 
-	if (clock == NULL)
+	if (dates == NULL)
 		return;
-	*_clock = NULL;
-	hash_table_destroy(&clock->seen);
-	pool_unref(&clock->pool);
+	*_dates = NULL;
+	hash_table_destroy(&dates->seen);
+	pool_unref(&dates->pool);
 }
 
-void rst_dates_restart(struct rst_dates *clock)
+void rst_dates_restart(struct rst_dates *dates)
 {
-	clock->previous = 0;
-	clock->any_future = FALSE;
+	dates->previous = 0;
+	dates->any_future = FALSE;
 }
 
-static void remember(struct rst_dates *clock, const char *id, time_t when)
+static void remember(struct rst_dates *dates, const char *id, time_t when)
 {
-	time_t *value = p_new(clock->pool, time_t, 1);
+	time_t *value = p_new(dates->pool, time_t, 1);
 
 	*value = when;
-	hash_table_update(clock->seen, p_strdup(clock->pool, id), value);
+	hash_table_update(dates->seen, p_strdup(dates->pool, id), value);
 }
 
-/* Lines: id TAB second. What cannot be read is seen for the first time now. */
-static void load(struct rst_dates *clock)
+/* id TAB second */
+static void read_line(const char *line, void *context)
 {
-	const char *line, *const *fields;
-	struct istream *input;
+	const char *const *fields = t_strsplit(line, "\t");
 	time_t when;
 
-	if (clock->loaded)
-		return;
-	clock->loaded = TRUE;
-	input = i_stream_create_file(clock->path, LINE_MAX_SIZE * 16);
-	while ((line = i_stream_read_next_line(input)) != NULL)
-		T_BEGIN
-		{
-			fields = t_strsplit(line, "\t");
-			if (str_array_length(fields) == 2 &&
-			    str_to_time(fields[1], &when) == 0)
-				remember(clock, fields[0], when);
-		}
-	T_END;
-	i_stream_unref(&input);
+	if (str_array_length(fields) == 2 && str_to_time(fields[1], &when) == 0)
+		remember(context, fields[0], when);
 }
 
-static void store(struct rst_dates *clock, const char *id, time_t when)
+/* A message whose line cannot be read is seen for the first time now. */
+static void load(struct rst_dates *dates)
+{
+	struct rst_log *log;
+	const char *error;
+
+	if (dates->loaded)
+		return;
+	dates->loaded = TRUE;
+	if (rst_log_open_readonly(dates->dir, FILE_NAME, &log, &error) < 0)
+		return;
+	(void)rst_log_each_line(log, read_line, dates, &error);
+	rst_log_close(&log);
+}
+
+/* With LF before the line, too: the one before it may be torn. */
+static void append(struct rst_dates *dates, const char *id, time_t when)
 {
 	const char *line = t_strdup_printf("\n%s\t%s\n", id, dec2str(when));
-	int fd = open(clock->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-		      0600);
+	struct rst_log *log;
+	const char *error;
 
-	remember(clock, id, when);
-	if (fd == -1 || write_full(fd, line, strlen(line)) < 0)
-		i_error("write(%s) failed: %m", clock->path);
-	i_close_fd(&fd);
+	remember(dates, id, when);
+	if (rst_log_open(dates->dir, FILE_NAME, FALSE, &log, &error) < 0 ||
+	    rst_log_append(log, line, strlen(line), FALSE, &error) < 0)
+		i_error("%s", error);
+	rst_log_close(&log);
 }
 
-/* What it was said to be once, also when that is not in the future any more. */
-time_t rst_dates_seen(struct rst_dates *clock, const char *id, time_t received,
+time_t rst_dates_seen(struct rst_dates *dates, const char *id, time_t received,
 		      time_t now)
 {
 	const time_t *seen;
 
-	load(clock);
-	seen = hash_table_lookup(clock->seen, id);
+	load(dates);
+	seen = hash_table_lookup(dates->seen, id);
+	/* also when its arrival is not in the future any more */
 	if (seen != NULL && *seen <= now + FUTURE_SECS) {
-		clock->any_future = TRUE;
+		dates->any_future = TRUE;
 		return I_MIN(*seen, received);
 	}
 	if (received <= now + FUTURE_SECS)
 		return received;
-	clock->any_future = TRUE;
+	dates->any_future = TRUE;
 	T_BEGIN
 	{
-		store(clock, id, now);
+		append(dates, id, now);
 	}
 	T_END;
 	return now;
 }
 
-time_t rst_dates_arrival(struct rst_dates *clock, const char *id,
+time_t rst_dates_arrival(struct rst_dates *dates, const char *id,
 			 time_t received, time_t now)
 {
-	received = rst_dates_seen(clock, id, received, now);
-	clock->previous = I_MAX(clock->previous, received);
-	return clock->previous;
+	received = rst_dates_seen(dates, id, received, now);
+	dates->previous = I_MAX(dates->previous, received);
+	return dates->previous;
 }
 
-void rst_dates_clean(struct rst_dates *clock)
+void rst_dates_clean(struct rst_dates *dates)
 {
-	if (!clock->any_future && unlink(clock->path) < 0 && errno != ENOENT)
-		i_error("unlink(%s) failed: %m", clock->path);
+	const char *path = t_strconcat(dates->dir, "/" FILE_NAME, NULL);
+
+	if (!dates->any_future && unlink(path) < 0 && errno != ENOENT)
+		i_error("unlink(%s) failed: %m", path);
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An index of the hold may be lost with a crash. Where a power cut has torn the
- * end of its log, Dovecot throws all of it away and begins another index that
- * has none of the messages, although their files are there. By itself Dovecot
- * does not look for them.
+ * A crash may lose the index of the hold. Where a power cut has torn the end of
+ * the index's log, Dovecot throws all of the index away and begins another one,
+ * which has none of the messages, although their files are there. Dovecot does
+ * not look for them by itself.
  *
- * A file beside the mailbox's own, durable, holds the id of the index that was
- * seen to know all messages, and since when the system has been running. Where
- * the index has another id, after another start of the system, or where uids
- * go back, the hold is looked through.
+ * A durable file beside the mailbox's own holds the id of the index that was
+ * seen to know all messages, and the boot id of the system at that time. The
+ * hold is searched for message files where the index has another id, after
+ * another start of the system, and where the mailbox gives out uids again that
+ * the log of keys has already.
  */
 #include "lib.h"
 #include "fdatasync-path.h"

@@ -4,15 +4,9 @@
 #include "hash.h"
 #include "hex-binary.h"
 #include "ioloop.h"
-#include "read-full.h"
 #include "str.h"
-#include "write-full.h"
 #include "keys.h"
-
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "log.h"
 
 #define FILE_NAME "restante.keys"
 #define HEX_SIZE (2 * RST_KEY_SIZE)
@@ -24,16 +18,16 @@
 #define RECORD_SIZE (TIME_AT + NUMBER_SIZE + 1)
 /* the log is written anew when more than one record in this many is old */
 #define OLD_SHARE 4
-/* a user who gets more in a few weeks has other troubles */
+/* of the log; no user gets so much mail in a few weeks */
 #define MAX_SIZE (256 * 1024 * 1024)
 
 struct rst_keys {
-	char *path;
-	int fd;
+	struct rst_log *log;
 	uint32_t uid_validity;
 	buffer_t *records; /* all of the file */
 
-	/* of rst_keys_add_missing(), which is called for many */
+	/* made by the first rst_keys_add_missing(), which is called for many
+	   keys */
 	pool_t pool;
 	HASH_TABLE(char *, void *) index;
 };
@@ -48,7 +42,7 @@ static const char *record_at(const struct rst_keys *keys, size_t i)
 	return CONST_PTR_OFFSET(keys->records->data, i * RECORD_SIZE);
 }
 
-/* @return FALSE: no number */
+/* @return FALSE: it is no number */
 static bool get_number(const char *record, size_t at, uint64_t *number_r)
 {
 	size_t i;
@@ -84,32 +78,15 @@ static bool is_whole(const struct rst_keys *keys)
 	return TRUE;
 }
 
-static int failed(const struct rst_keys *keys, const char *what,
-		  const char **error_r)
-{
-	*error_r = t_strdup_printf("%s(%s) failed: %m", what, keys->path);
-	return -1;
-}
-
 static int read_records(struct rst_keys *keys, const char **error_r)
 {
-	struct stat st;
-	size_t size;
-
-	if (fstat(keys->fd, &st) < 0)
-		return failed(keys, "fstat", error_r);
-	size = st.st_size > MAX_SIZE ? 0 : (size_t)st.st_size;
-	keys->records = buffer_create_dynamic(default_pool, size + RECORD_SIZE);
-	if (read_full(keys->fd, buffer_append_space_unsafe(keys->records, size),
-		      size) < 0)
-		return failed(keys, "read", error_r);
-	if (size == (size_t)st.st_size && is_whole(keys))
+	if (rst_log_read(keys->log, MAX_SIZE, keys->records, error_r) < 0)
+		return -1;
+	if (keys->records->used <= MAX_SIZE && is_whole(keys))
 		return 0;
-	/* a crash: the caller will find again what was in it */
+	/* a crash has damaged it: the caller finds the keys again */
 	buffer_set_used_size(keys->records, 0);
-	if (ftruncate(keys->fd, 0) < 0)
-		return failed(keys, "ftruncate", error_r);
-	return 0;
+	return rst_log_clear(keys->log, error_r);
 }
 
 int rst_keys_open(const char *dir, uint32_t uid_validity,
@@ -118,13 +95,10 @@ int rst_keys_open(const char *dir, uint32_t uid_validity,
 	struct rst_keys *keys = i_new(struct rst_keys, 1);
 	int ret;
 
-	keys->path = i_strconcat(dir, "/" FILE_NAME, NULL);
 	keys->uid_validity = uid_validity;
-	keys->fd =
-		open(keys->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-	if (keys->fd == -1)
-		ret = failed(keys, "open", error_r);
-	else
+	keys->records = buffer_create_dynamic(default_pool, 4096);
+	ret = rst_log_open(dir, FILE_NAME, FALSE, &keys->log, error_r);
+	if (ret == 0)
 		ret = read_records(keys, error_r);
 	if (ret < 0)
 		rst_keys_close(&keys);
@@ -139,13 +113,12 @@ void rst_keys_close(struct rst_keys **_keys)
 	if (keys == NULL)
 		return;
 	*_keys = NULL;
-	i_close_fd(&keys->fd);
+	rst_log_close(&keys->log);
 	buffer_free(&keys->records);
 	if (keys->pool != NULL) {
 		hash_table_destroy(&keys->index);
 		pool_unref(&keys->pool);
 	}
-	i_free(keys->path);
 	i_free(keys);
 }
 
@@ -169,7 +142,7 @@ bool rst_keys_find(const struct rst_keys *keys,
 	size_t i = record_count(keys);
 	uint64_t uid;
 
-	/* from the end: who tries again does it soon */
+	/* from the end, as a message that comes again does so soon */
 	while (i-- > 0) {
 		const char *record = record_at(keys, i);
 
@@ -197,21 +170,20 @@ bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
 {
 	char record[RECORD_SIZE];
 	uint64_t validity, uid;
+	struct rst_log *log;
+	const char *error;
 	bool found = FALSE;
-	int fd = open(t_strconcat(dir, "/" FILE_NAME, NULL),
-		      O_RDONLY | O_CLOEXEC);
 
-	if (fd == -1)
+	if (rst_log_open_readonly(dir, FILE_NAME, &log, &error) < 0)
 		return FALSE;
-	if (lseek(fd, -RECORD_SIZE, SEEK_END) >= 0 &&
-	    read_full(fd, record, RECORD_SIZE) > 0 && is_record(record) &&
+	if (rst_log_read_tail(log, record, RECORD_SIZE) && is_record(record) &&
 	    get_number(record, VALIDITY_AT, &validity) &&
 	    get_number(record, UID_AT, &uid)) {
 		*uid_validity_r = (uint32_t)validity;
 		*uid_r = (uint32_t)uid;
 		found = TRUE;
 	}
-	i_close_fd(&fd);
+	rst_log_close(&log);
 	return found;
 }
 
@@ -219,23 +191,23 @@ void rst_keys_restart(const char *dir, uint32_t uid_validity)
 {
 	static const unsigned char none[RST_KEY_SIZE];
 	const char *record = format(none, uid_validity, 0, ioloop_time);
-	int fd = open(t_strconcat(dir, "/" FILE_NAME, NULL),
-		      O_WRONLY | O_APPEND | O_CLOEXEC);
+	struct rst_log *log;
+	const char *error;
 
-	if (fd == -1)
+	if (rst_log_open(dir, FILE_NAME, FALSE, &log, &error) < 0)
 		return;
-	/* else it is looked at once more */
-	(void)write_full(fd, record, RECORD_SIZE);
-	i_close_fd(&fd);
+	/* where that fails, the next open finds that uids have gone back */
+	(void)rst_log_append(log, record, RECORD_SIZE, FALSE, &error);
+	rst_log_close(&log);
 }
 
 void rst_keys_add(struct rst_keys *keys, const unsigned char key[RST_KEY_SIZE],
 		  uint32_t uid, time_t now)
 {
-	const char *record = format(key, keys->uid_validity, uid, now);
+	const char *record = format(key, keys->uid_validity, uid, now), *error;
 
 	buffer_append(keys->records, record, RECORD_SIZE);
-	(void)write_full(keys->fd, record, RECORD_SIZE);
+	(void)rst_log_append(keys->log, record, RECORD_SIZE, FALSE, &error);
 }
 
 static void add_to_index(struct rst_keys *keys, const char *hex)
@@ -271,7 +243,7 @@ void rst_keys_add_missing(struct rst_keys *keys,
 	T_END;
 }
 
-/* How many of the first ones are older? They stand in order of time, unless
+/* How many records at the start are older? They stand in order of time, unless
    the clock was set back. */
 static size_t count_old(const struct rst_keys *keys, time_t oldest)
 {
@@ -285,34 +257,17 @@ static size_t count_old(const struct rst_keys *keys, time_t oldest)
 	return i;
 }
 
-static int write_anew(struct rst_keys *keys, const char **error_r)
-{
-	const char *new_path = t_strconcat(keys->path, ".new", NULL);
-	int fd;
-
-	fd = open(new_path, O_RDWR | O_APPEND | O_CREAT | O_TRUNC | O_CLOEXEC,
-		  0600);
-	if (fd == -1)
-		return failed(keys, "open", error_r);
-	if (write_full(fd, keys->records->data, keys->records->used) < 0 ||
-	    rename(new_path, keys->path) < 0) {
-		(void)failed(keys, "write and rename", error_r);
-		i_close_fd(&fd);
-		return -1;
-	}
-	i_close_fd(&keys->fd);
-	keys->fd = fd;
-	return 0;
-}
-
 int rst_keys_trim(struct rst_keys *keys, time_t oldest, const char **error_r)
 {
 	size_t old = count_old(keys, oldest);
 
 	if (old * OLD_SHARE <= record_count(keys))
 		return 0;
-	/* the last one tells how far the log has come */
+	/* the last record tells how far the log has come */
 	old = I_MIN(old, record_count(keys) - 1);
 	buffer_delete(keys->records, 0, old * RECORD_SIZE);
-	return old == 0 ? 0 : write_anew(keys, error_r);
+	if (old == 0)
+		return 0;
+	return rst_log_replace(keys->log, keys->records->data,
+			       keys->records->used, error_r);
 }

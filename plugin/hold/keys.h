@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * A log of the keys K of what was saved into a hold, so that an arrival need
- * not look into every held message. It proves nothing by itself: the hold and
- * the tombstones are the truth. So it is not made durable; a record that is
- * missing is known by the uid of the last one, and a damaged log is begun
- * anew.
+ * The log of the keys K of the messages that were saved into a hold, so that an
+ * arrival need not look at every held message. The log proves nothing by
+ * itself: the hold and the tombstones are the truth. So it is not made durable.
+ * A missing record is noticed by the uid of the last one, and a damaged log is
+ * begun anew.
  *
  * Records have one width: K in hex, uid validity, uid, wall-clock second, with
  * blanks between them and LF at the end. Only the holder of the arrival lock
@@ -23,18 +23,19 @@ int rst_keys_open(const char *dir, uint32_t uid_validity,
 void rst_keys_close(struct rst_keys **keys);
 
 /**
- * The last record, for who has no lock.
+ * Read the last record, without the lock.
  * @return whether there is one
  */
 bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r);
-/** Say that uids begin anew: the next arrival looks at the whole hold. */
+/** Append, without the lock, that uids begin anew: the next arrival looks at
+    the whole hold. */
 void rst_keys_restart(const char *dir, uint32_t uid_validity);
 
 /** Messages up to this uid are in the log; 0: none is. */
 uint32_t rst_keys_last_uid(const struct rst_keys *keys);
 /**
- * Was a message of this key saved once?
- * @param uid_r of the last such
+ * Was a message of this key ever saved?
+ * @param uid_r of the last such message
  */
 bool rst_keys_find(const struct rst_keys *keys,
 		   const unsigned char key[RST_KEY_SIZE], uint32_t *uid_r);
@@ -42,10 +43,11 @@ bool rst_keys_find(const struct rst_keys *keys,
     the next open. */
 void rst_keys_add(struct rst_keys *keys, const unsigned char key[RST_KEY_SIZE],
 		  uint32_t uid, time_t now);
-/** The same for one that may be in the log already, with no uid. */
+/** Append a record without a uid, unless the log has the key. */
 void rst_keys_add_missing(struct rst_keys *keys,
 			  const unsigned char key[RST_KEY_SIZE], time_t now);
-/** Drop what is older, when it is much of the log. @return 0, or -1: error_r */
+/** Drop older records, where they are much of the log. @return 0, or -1:
+    error_r */
 int rst_keys_trim(struct rst_keys *keys, time_t oldest, const char **error_r);
 
 #endif

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The mailbox is looked at through a view: a transaction and one mail in it.
- * No sync may happen while it is open, so whatever syncs closes it first, and
- * the next read opens it again, after the uid it had come to.
+ * The mailbox is read through a view: a transaction and one mail in it. No sync
+ * may happen while the view is open. So a function that syncs closes the view
+ * first, and the next read opens it again, after the uid that it had come to.
  *
  * A drain walks in order of arrival, too, past the large messages, which it
  * puts off: so its first message is there at once, and needs no list of the
  * others.
  *
- * A message leaves in this order: its tombstone is durable (_bury, _commit),
- * then it is expunged, durably (_expunge). A message that has left by then and
- * is still in the mailbox is found on the way, and expunged with the others.
+ * A message leaves in this order: its tombstone is made durable (_bury,
+ * _commit), then it is expunged, durably (_expunge). The walk finds messages
+ * that have a tombstone and are still in the mailbox; they are expunged with
+ * the others.
  */
 #include "lib.h"
 #include "array.h"
@@ -19,7 +20,6 @@
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "seq-range-array.h"
-#include "attempts.h"
 #include "common/settings.h"
 #include "dates.h"
 #include "held.h"
@@ -29,7 +29,6 @@
 #include "mailbox.h"
 #include "order.h"
 #include "spares.h"
-#include "tombstones.h"
 
 /* How far a walk has come. */
 struct place {
@@ -41,7 +40,7 @@ struct place {
 struct rst_locked {
 	struct rst_hold *hold;
 	struct file_lock *lock;
-	struct rst_holdings holdings;
+	struct rst_held *held;
 	struct rst_dates *dates;
 	struct rst_spares *spares;
 
@@ -49,13 +48,14 @@ struct rst_locked {
 	struct mailbox_transaction_context *trans;
 	struct mail *mail;
 	uint32_t next_seq, last_seq, last_uid;
-	struct rst_held held;
+	struct rst_message message;
 
 	struct place drain, other;
-	struct place *place;         /* one of these */
-	struct rst_order *order;     /* what the drain has put off */
-	bool listed_all;             /* whatever has a tombstone is in buried */
-	ARRAY_TYPE(seq_range) fresh; /* buried, tombstone not committed */
+	struct place *place;     /* the current one of these */
+	struct rst_order *order; /* what the drain has put off */
+	/* the walk has seen all: each message with a tombstone is in buried */
+	bool listed_all;
+	ARRAY_TYPE(seq_range) fresh;  /* buried, tombstone not committed */
 	ARRAY_TYPE(seq_range) buried; /* to be expunged */
 };
 
@@ -70,9 +70,8 @@ static int lock_and_open(struct rst_locked *locked, const char **error_r)
 	if (ret <= 0)
 		return ret;
 	locked->dates = rst_dates_new(locked->hold->dir);
-	if (rst_holdings_open(&locked->holdings, locked->hold, TRUE, error_r) <
-		    0 ||
-	    rst_locked_resolve(locked, error_r) < 0)
+	if (rst_held_open(locked->hold, TRUE, &locked->held, error_r) < 0 ||
+	    rst_held_resolve(locked->held, error_r) < 0)
 		return -1;
 	return 1;
 }
@@ -115,7 +114,7 @@ const struct rst_hold *rst_locked_hold(const struct rst_locked *locked)
 
 static void close_view(struct rst_locked *locked)
 {
-	rst_held_clear(&locked->held);
+	rst_message_clear(&locked->message);
 	if (locked->mail != NULL)
 		mail_free(&locked->mail);
 	/* nothing was changed in it but the cache */
@@ -123,20 +122,16 @@ static void close_view(struct rst_locked *locked)
 		(void)mailbox_transaction_commit(&locked->trans);
 }
 
-/* Old tombstones are of use as long as their messages may be here. */
+/* Old tombstones are of use as long as their messages may be in the mailbox. */
 static void trim_logs(struct rst_locked *locked)
 {
-	struct rst_hold *hold = locked->hold;
-	time_t oldest =
-		ioloop_time - (time_t)rst_hold_keep_secs(hold->settings);
 	const char *error;
 
 	if (!locked->listed_all || array_count(&locked->buried) > 0)
 		return;
 	rst_dates_clean(locked->dates);
-	if (rst_tombstones_trim(locked->holdings.tombstones, oldest, &error) <
-	    0)
-		e_error(hold->user->event, "%s", error);
+	if (rst_held_trim(locked->held, &error) < 0)
+		e_error(locked->hold->user->event, "%s", error);
 }
 
 void rst_locked_close(struct rst_locked **_locked)
@@ -148,7 +143,7 @@ void rst_locked_close(struct rst_locked **_locked)
 	*_locked = NULL;
 	close_view(locked);
 	trim_logs(locked);
-	rst_holdings_close(&locked->holdings);
+	rst_held_close(&locked->held);
 	rst_dates_free(&locked->dates);
 	rst_spares_free(&locked->spares);
 	rst_order_free(&locked->order);
@@ -166,7 +161,7 @@ static int open_view(struct rst_locked *locked, const char **error_r)
 {
 	struct mailbox *box = locked->hold->box;
 
-	rst_held_clear(&locked->held);
+	rst_message_clear(&locked->message);
 	if (locked->mail != NULL)
 		return 0;
 	if (rst_mailbox_sync(box, 0, error_r) < 0)
@@ -189,21 +184,21 @@ static int open_view(struct rst_locked *locked, const char **error_r)
 
 static void complete_held(struct rst_locked *locked)
 {
-	struct rst_held *held = &locked->held;
+	struct rst_message *message = &locked->message;
 
-	held->attempted = rst_locked_is_attempted(locked, held->id);
-	if (held->incomplete) {
-		/* its own date may be anything */
-		rst_spares_add(locked->spares, held);
+	message->attempted = rst_locked_is_attempted(locked, message->id);
+	if (message->incomplete) {
+		/* its date may be anything */
+		rst_spares_add(locked->spares, message);
 		return;
 	}
 	/* its place in order of arrival is not known in a drain */
-	held->received =
+	message->received =
 		locked->place->small_first
-			? rst_dates_seen(locked->dates, held->id,
-					 held->received, ioloop_time)
-			: rst_dates_arrival(locked->dates, held->id,
-					    held->received, ioloop_time);
+			? rst_dates_seen(locked->dates, message->id,
+					 message->received, ioloop_time)
+			: rst_dates_arrival(locked->dates, message->id,
+					    message->received, ioloop_time);
 }
 
 /*
@@ -212,26 +207,26 @@ static void complete_held(struct rst_locked *locked)
  */
 static void found_double(struct rst_locked *locked)
 {
-	const struct rst_held *held = &locked->held;
+	const struct rst_message *message = &locked->message;
 
-	if (held->incomplete)
-		rst_spares_remove(locked->spares, held->id, held->uid,
+	if (message->incomplete)
+		rst_spares_remove(locked->spares, message->id, message->uid,
 				  &locked->buried);
 	else
-		rst_spares_add(locked->spares, held);
+		rst_spares_add(locked->spares, message);
 }
 
 /* @return whether it is to be given out */
 static bool take_held(struct rst_locked *locked)
 {
-	const struct rst_held *held = &locked->held;
+	const struct rst_message *message = &locked->message;
 
-	switch (rst_holdings_state(&locked->holdings, held)) {
+	switch (rst_held_state(locked->held, message)) {
 	case RST_HELD_LEFT:
-		seq_range_array_add(&locked->buried, held->uid);
+		seq_range_array_add(&locked->buried, message->uid);
 		return FALSE;
 	case RST_HELD_KEY_LEFT:
-		rst_spares_remove(locked->spares, held->id, held->uid,
+		rst_spares_remove(locked->spares, message->id, message->uid,
 				  &locked->buried);
 		return FALSE;
 	case RST_HELD_DOUBLE:
@@ -240,8 +235,9 @@ static bool take_held(struct rst_locked *locked)
 	case RST_HELD_STILL:
 		break;
 	}
-	if (!held->incomplete && rst_held_key_counts(locked->hold, held->key))
-		rst_spares_remove_incomplete(locked->spares, held->key,
+	if (!message->incomplete &&
+	    rst_held_key_counts(locked->hold, message->key))
+		rst_spares_remove_incomplete(locked->spares, message->key,
 					     &locked->buried);
 	complete_held(locked);
 	return TRUE;
@@ -254,8 +250,8 @@ static bool read_current(struct rst_locked *locked)
 	const char *error;
 	int ret;
 
-	ret = rst_held_read(locked->mail, user->username, &locked->held,
-			    &error);
+	ret = rst_message_read(locked->mail, user->username, &locked->message,
+			       &error);
 	if (ret < 0)
 		e_error(user->event,
 			"Held message uid=%u cannot be read and stays: %s",
@@ -264,19 +260,18 @@ static bool read_current(struct rst_locked *locked)
 		return FALSE;
 	if (take_held(locked))
 		return TRUE;
-	rst_held_clear(&locked->held);
+	rst_message_clear(&locked->message);
 	return FALSE;
 }
 
-/* Without a look at its octets. A message whose size cannot be read is small.
- */
+/* The size, without a look at the octets; 0 where it cannot be told. */
 static uoff_t current_octets(struct rst_locked *locked)
 {
 	struct mail *mail = locked->mail;
 	uoff_t octets;
 	int ret;
 
-	/* the cache has it since the mail was saved, mostly */
+	/* mostly the cache has had it since the mail was saved */
 	mail->lookup_abort = MAIL_LOOKUP_ABORT_NOT_IN_CACHE;
 	ret = mail_get_virtual_size(mail, &octets);
 	mail->lookup_abort = MAIL_LOOKUP_ABORT_NEVER;
@@ -285,7 +280,7 @@ static uoff_t current_octets(struct rst_locked *locked)
 	return ret < 0 ? 0 : octets;
 }
 
-/* To the next message in order of arrival. @return FALSE: there is none */
+/* Go to the next message in order of arrival. @return FALSE: there is none */
 static bool walk(struct rst_locked *locked)
 {
 	bool found = FALSE;
@@ -308,8 +303,8 @@ static bool walk(struct rst_locked *locked)
 	return found;
 }
 
-/* To the next message. Messages that were put off wait for those that have
-   come meanwhile, too. @return 1; 0: there is none; -1 */
+/* Go to the next message. Messages that were put off also wait for those that
+   have come meanwhile. @return 1; 0: there is none; -1 */
 static int step(struct rst_locked *locked, const char **error_r)
 {
 	bool fresh = locked->mail == NULL;
@@ -334,13 +329,13 @@ static int step(struct rst_locked *locked, const char **error_r)
 	}
 }
 
-int rst_locked_next(struct rst_locked *locked, struct rst_held **held_r,
+int rst_locked_next(struct rst_locked *locked, struct rst_message **message_r,
 		    const char **error_r)
 {
 	bool found = FALSE;
 	int ret;
 
-	rst_held_clear(&locked->held);
+	rst_message_clear(&locked->message);
 	while (!found && (ret = step(locked, error_r)) > 0)
 		found = read_current(locked);
 	if (!found && ret < 0)
@@ -349,20 +344,20 @@ int rst_locked_next(struct rst_locked *locked, struct rst_held **held_r,
 		locked->listed_all = TRUE;
 	if (!found)
 		rst_spares_warn(locked->spares);
-	*held_r = &locked->held;
+	*message_r = &locked->message;
 	return found ? 1 : 0;
 }
 
 int rst_locked_get(struct rst_locked *locked, uint32_t uid,
-		   struct rst_held **held_r, const char **error_r)
+		   struct rst_message **message_r, const char **error_r)
 {
 	if (open_view(locked, error_r) < 0)
 		return -1;
-	*held_r = &locked->held;
+	*message_r = &locked->message;
 	if (!mail_set_uid(locked->mail, uid))
 		return 0;
-	return rst_held_read(locked->mail, locked->hold->user->username,
-			     &locked->held, error_r);
+	return rst_message_read(locked->mail, locked->hold->user->username,
+				&locked->message, error_r);
 }
 
 static void go_to(struct rst_locked *locked, struct place *place)
@@ -394,96 +389,25 @@ void rst_locked_rewind(struct rst_locked *locked)
 /* ---- fallback delivery */
 
 int rst_locked_begin_attempt(struct rst_locked *locked,
-			     const struct rst_held *held, const char **error_r)
+			     const struct rst_message *message,
+			     const char **error_r)
 {
-	return rst_attempt_write(locked->hold->dir, held->id,
-				 rst_held_key(held), RST_ATTEMPT_OPEN, FALSE,
-				 error_r);
-}
-
-struct resolving {
-	struct rst_locked *locked;
-	bool has_lock; /* RST_LOCK_RELEASE */
-	const char *error;
-};
-
-static int resolve_one(const char *id, const unsigned char key[RST_KEY_SIZE],
-		       enum rst_attempt state, void *context)
-{
-	struct resolving *r = context;
-
-	if (state == RST_ATTEMPT_DELIVERED)
-		rst_tombstones_add(r->locked->holdings.tombstones, id, key,
-				   ioloop_time);
-	if (state != RST_ATTEMPT_OPEN || !r->has_lock)
-		return 0;
-	/* a process that is about to begin it will see this first */
-	return rst_attempt_write(r->locked->hold->dir, id, key,
-				 RST_ATTEMPT_FAILED, FALSE, &r->error);
-}
-
-static bool is_held_still(const char *id, void *context)
-{
-	return !rst_locked_is_buried(context, id);
-}
-
-static int resolve(struct resolving *r)
-{
-	struct rst_locked *locked = r->locked;
-	struct rst_holdings *holdings = &locked->holdings;
-
-	if (rst_holdings_read_attempts(holdings, &r->error) < 0 ||
-	    rst_attempts_each(holdings->attempts, resolve_one, r) < 0 ||
-	    rst_tombstones_commit(holdings->tombstones, &r->error) < 0 ||
-	    rst_holdings_read_attempts(holdings, &r->error) < 0)
-		return -1;
-	return !r->has_lock
-		       ? 0
-		       : rst_attempts_trim(holdings->attempts,
-					   locked->hold->dir, is_held_still,
-					   locked, &r->error);
+	return rst_held_open_attempt(locked->held, message, error_r);
 }
 
 int rst_locked_resolve(struct rst_locked *locked, const char **error_r)
 {
-	struct resolving r = {.locked = locked};
-	struct file_lock *lock = NULL;
-	int ret;
-
-	if (rst_holdings_read_attempts(&locked->holdings, error_r) < 0)
-		return -1;
-	if (!rst_attempts_any(locked->holdings.attempts))
-		return 0;
-	ret = rst_hold_lock(locked->hold, RST_LOCK_RELEASE, 0, &lock, error_r);
-	if (ret < 0)
-		return -1;
-	/* else LMTP is at it at this moment: its outcome is seen next time */
-	r.has_lock = ret > 0;
-	ret = resolve(&r);
-	if (ret < 0)
-		*error_r = r.error;
-	if (lock != NULL)
-		file_lock_free(&lock);
-	return ret;
-}
-
-static int is_open_or_begun(const char *id ATTR_UNUSED,
-			    const unsigned char key[RST_KEY_SIZE] ATTR_UNUSED,
-			    enum rst_attempt state, void *context ATTR_UNUSED)
-{
-	return state == RST_ATTEMPT_OPEN || state == RST_ATTEMPT_BEGUN ? -1 : 0;
+	return rst_held_resolve(locked->held, error_r);
 }
 
 bool rst_locked_is_attempted(const struct rst_locked *locked, const char *id)
 {
-	return rst_attempts_state(locked->holdings.attempts, id) !=
-	       RST_ATTEMPT_NONE;
+	return rst_held_is_attempted(locked->held, id);
 }
 
 bool rst_locked_is_unresolved(const struct rst_locked *locked)
 {
-	return rst_attempts_each(locked->holdings.attempts, is_open_or_begun,
-				 NULL) < 0;
+	return rst_held_is_unresolved(locked->held);
 }
 
 /* ---- removing */
@@ -491,14 +415,14 @@ bool rst_locked_is_unresolved(const struct rst_locked *locked)
 void rst_locked_bury(struct rst_locked *locked, const char *id,
 		     const unsigned char key[RST_KEY_SIZE], uint32_t uid)
 {
-	rst_tombstones_add(locked->holdings.tombstones, id, key, ioloop_time);
+	rst_held_bury(locked->held, id, key);
 	seq_range_array_add(&locked->fresh, uid);
 	rst_spares_forget(locked->spares, uid);
 }
 
 int rst_locked_commit(struct rst_locked *locked, const char **error_r)
 {
-	int ret = rst_tombstones_commit(locked->holdings.tombstones, error_r);
+	int ret = rst_held_commit(locked->held, error_r);
 
 	if (ret == 0)
 		seq_range_array_merge(&locked->buried, &locked->fresh);
@@ -547,8 +471,7 @@ static int expunge_uids(struct rst_locked *locked, const char **error_r)
 
 int rst_locked_expunge(struct rst_locked *locked, const char **error_r)
 {
-	rst_spares_remove_left(locked->spares, &locked->holdings,
-			       &locked->buried);
+	rst_spares_remove_left(locked->spares, locked->held, &locked->buried);
 	if (array_count(&locked->buried) == 0)
 		return 0;
 	close_view(locked);
@@ -561,7 +484,7 @@ int rst_locked_expunge(struct rst_locked *locked, const char **error_r)
 
 bool rst_locked_is_buried(const struct rst_locked *locked, const char *id)
 {
-	return rst_holdings_has_left(&locked->holdings, id);
+	return rst_held_has_left(locked->held, id);
 }
 
 /* ---- what is left */

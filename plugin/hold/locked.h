@@ -34,34 +34,35 @@ const struct rst_hold *rst_locked_hold(const struct rst_locked *locked);
  * where a whole one of its K is held or has left; any other incomplete one is
  * given out as such, and logged at the end.
  *
- * @param held_r cleared by the next call of any function here
+ * @param message_r cleared by the next call of any function here
  * @return 1; 0: no more; -1: error_r
  */
-int rst_locked_next(struct rst_locked *locked, struct rst_held **held_r,
+int rst_locked_next(struct rst_locked *locked, struct rst_message **message_r,
 		    const char **error_r);
 /** Read one message again. @return 1; 0: it is not there any more; -1: error_r
  */
 int rst_locked_get(struct rst_locked *locked, uint32_t uid,
-		   struct rst_held **held_r, const char **error_r);
+		   struct rst_message **message_r, const char **error_r);
 /**
  * From here on _next gives all that is held, small messages first (order.h),
  * with those that come in meanwhile. Their dates are not brought into order.
  */
 void rst_locked_drain(struct rst_locked *locked);
-/** Go on with the drain where it was, also where it was at its end: with the
-    messages that have come in since. */
+/** Go on with the drain where it was, also after its end: with the messages
+    that have come in since. */
 void rst_locked_go_on(struct rst_locked *locked);
 /** From here on _next gives all that is held, in order of arrival. The drain
     can be gone on with. */
 void rst_locked_rewind(struct rst_locked *locked);
 
 /**
- * Open an attempt at fallback delivery, before the message is handed to LMTP:
+ * Open an attempt at fallback delivery, before the message is given to LMTP:
  * from here on it is given out as attempted, until the outcome is known.
  * @return 0, or -1: error_r
  */
 int rst_locked_begin_attempt(struct rst_locked *locked,
-			     const struct rst_held *held, const char **error_r);
+			     const struct rst_message *message,
+			     const char **error_r);
 /**
  * Find out how the attempts ended: a message that was delivered is buried, and
  * one whose attempt has not begun is held as before.

@@ -25,7 +25,7 @@ struct look {
 	rst_look_func *func;
 	void *context;
 
-	struct rst_holdings holdings;
+	struct rst_held *held;
 	struct rst_dates *dates;
 
 	uint32_t done;   /* messages up to this uid have been looked at */
@@ -35,18 +35,21 @@ struct look {
 };
 
 /* @return whether to go on */
-static bool show(struct look *look, struct rst_held *held, struct mail *mail)
+static bool show(struct look *look, struct rst_message *message,
+		 struct mail *mail)
 {
 	/* a message that cannot be read now is held all the same */
 	if (!look->whole &&
-	    rst_held_is_whole(mail, look->hold->user->username, held) == 0)
-		held->incomplete = TRUE;
-	if (rst_holdings_state(&look->holdings, held) != RST_HELD_STILL)
+	    rst_message_is_whole(mail, look->hold->user->username, message) ==
+		    0)
+		message->incomplete = TRUE;
+	if (rst_held_state(look->held, message) != RST_HELD_STILL)
 		return TRUE;
-	if (!held->incomplete) /* else its date may be anything */
-		held->received = rst_dates_arrival(look->dates, held->id,
-						   held->received, ioloop_time);
-	return look->func(held, mail, look->context);
+	if (!message->incomplete) /* else its date may be anything */
+		message->received =
+			rst_dates_arrival(look->dates, message->id,
+					  message->received, ioloop_time);
+	return look->func(message, mail, look->context);
 }
 
 static bool may_try_again(struct look *look, uint32_t uid)
@@ -62,13 +65,14 @@ static bool may_try_again(struct look *look, uint32_t uid)
 static bool look_at(struct look *look, struct mail *mail)
 {
 	struct mail_user *user = look->hold->user;
-	struct rst_held held;
+	struct rst_message message;
 	const char *error;
 	int ret;
 
 	ret = look->whole
-		      ? rst_held_read(mail, user->username, &held, &error)
-		      : rst_held_envelope(mail, user->username, &held, &error);
+		      ? rst_message_read(mail, user->username, &message, &error)
+		      : rst_message_envelope(mail, user->username, &message,
+					     &error);
 	if (ret < 0 && may_try_again(look, mail->uid))
 		return FALSE;
 	if (ret < 0) {
@@ -76,8 +80,8 @@ static bool look_at(struct look *look, struct mail *mail)
 			error);
 		look->unreadable++;
 	} else if (ret > 0) {
-		look->ended = !show(look, &held, mail);
-		rst_held_clear(&held);
+		look->ended = !show(look, &message, mail);
+		rst_message_clear(&message);
 	}
 	look->done = mail->uid;
 	return TRUE;
@@ -131,23 +135,24 @@ int rst_look_each(struct rst_hold *hold, bool whole, rst_look_func *func,
 	};
 	int ret;
 
-	if (rst_holdings_open(&look.holdings, hold, FALSE, error_r) < 0)
+	if (rst_held_open(hold, FALSE, &look.held, error_r) < 0)
 		return -1;
 	look.dates = rst_dates_new(hold->dir);
 	ret = look_at_all(&look, error_r);
 	rst_dates_free(&look.dates);
-	rst_holdings_close(&look.holdings);
+	rst_held_close(&look.held);
 	return ret;
 }
 
 /* ---- how much is held */
 
-static bool add(const struct rst_held *held, struct mail *mail, void *context)
+static bool add(const struct rst_message *message, struct mail *mail,
+		void *context)
 {
 	struct rst_hold_status *status = context;
 	uoff_t size;
 
-	if (held->incomplete) {
+	if (message->incomplete) {
 		status->incomplete++;
 		return TRUE;
 	}
@@ -156,7 +161,7 @@ static bool add(const struct rst_held *held, struct mail *mail, void *context)
 		status->octets += size;
 	/* the dates of those after it count as later */
 	if (status->messages == 1)
-		status->oldest = held->received;
+		status->oldest = message->received;
 	return TRUE;
 }
 
@@ -171,14 +176,14 @@ int rst_look_count(struct rst_hold *hold, struct rst_hold_status *status_r,
 	return 0;
 }
 
-static bool add_first(const struct rst_held *held,
+static bool add_first(const struct rst_message *message,
 		      struct mail *mail ATTR_UNUSED, void *context)
 {
 	time_t *oldest = context;
 
-	if (held->incomplete)
+	if (message->incomplete)
 		return TRUE;
-	*oldest = held->received;
+	*oldest = message->received;
 	return FALSE;
 }
 

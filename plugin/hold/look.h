@@ -9,11 +9,11 @@
 #include "hold.h"
 
 struct mail;
-struct rst_held;
+struct rst_message;
 
-/** @param held as a drain would give it out; cleared when the function returns
-    @return whether to go on */
-typedef bool rst_look_func(const struct rst_held *held, struct mail *mail,
+/** @param message as a drain would give it out; cleared when the function
+    returns @return whether to go on */
+typedef bool rst_look_func(const struct rst_message *message, struct mail *mail,
 			   void *context);
 
 /**
@@ -22,7 +22,7 @@ typedef bool rst_look_func(const struct rst_held *held, struct mail *mail,
  * that cannot be read are logged.
  *
  * @param hold  open; no transaction may be open on its mailbox
- * @param whole set held->size and input as well
+ * @param whole set message->size and input as well
  * @return how many cannot be read, or -1: error_r
  */
 int rst_look_each(struct rst_hold *hold, bool whole, rst_look_func *func,

@@ -3,9 +3,11 @@
 #	define _GNU_SOURCE /* syncfs() */
 #endif
 #include "lib.h"
+#include "array.h"
 #include "fdatasync-path.h"
 #include "file-lock.h"
 #include "fsync-mode.h"
+#include "istream.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-private.h"
@@ -181,4 +183,76 @@ int rst_mailbox_fsync(struct mailbox *box, const char **error_r)
 	if (fsync_dir(t_strconcat(path, "/cur", NULL), error_r) < 0)
 		return -1;
 	return fsync_dir(t_strconcat(path, "/new", NULL), error_r);
+}
+
+/* ---- saving */
+
+static int save_stream(struct mailbox_transaction_context *trans,
+		       struct istream *input, time_t arrived,
+		       const char **error_r)
+{
+	struct mail_save_context *ctx = mailbox_save_alloc(trans);
+	struct mailbox *box = mailbox_transaction_get_mailbox(trans);
+	int ret = 0;
+
+	mailbox_save_set_received_date(ctx, arrived, 0);
+	if (mailbox_save_begin(&ctx, input) < 0) {
+		*error_r = rst_mailbox_error(box);
+		return -1;
+	}
+	do {
+		if (mailbox_save_continue(ctx) < 0)
+			ret = -1;
+	} while (ret == 0 && i_stream_read(input) != -1);
+	if (ret == 0 && input->stream_errno != 0) {
+		mailbox_save_cancel(&ctx);
+		*error_r = t_strdup_printf("read(%s) failed: %s",
+					   i_stream_get_name(input),
+					   i_stream_get_error(input));
+		return -1;
+	}
+	if (ret < 0)
+		mailbox_save_cancel(&ctx);
+	else
+		ret = mailbox_save_finish(&ctx);
+	if (ret < 0)
+		*error_r = rst_mailbox_error(box);
+	return ret;
+}
+
+static int commit(struct mailbox *box,
+		  struct mailbox_transaction_context **trans, uint32_t *uid_r,
+		  const char **error_r)
+{
+	struct mail_transaction_commit_changes changes;
+	const struct seq_range *range;
+
+	if (mailbox_transaction_commit_get_changes(trans, &changes) < 0) {
+		*error_r = rst_mailbox_error(box);
+		return -1;
+	}
+	*uid_r = 0;
+	if (array_count(&changes.saved_uids) > 0) {
+		range = array_front(&changes.saved_uids);
+		*uid_r = range->seq1;
+	}
+	pool_unref(&changes.pool);
+	return 0;
+}
+
+int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
+		     uint32_t *uid_r, const char **error_r)
+{
+	struct mailbox_transaction_context *trans;
+
+	trans = mailbox_transaction_begin(
+		box,
+		MAILBOX_TRANSACTION_FLAG_EXTERNAL |
+			MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS,
+		__func__);
+	if (save_stream(trans, input, arrived, error_r) < 0) {
+		mailbox_transaction_rollback(&trans);
+		return -1;
+	}
+	return commit(box, &trans, uid_r, error_r);
 }

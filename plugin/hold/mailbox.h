@@ -37,6 +37,17 @@ int rst_mailbox_expungeable(struct mailbox *box, const char **error_r);
 int rst_mailbox_sync(struct mailbox *box, enum mailbox_sync_flags flags,
 		     const char **error_r);
 
+/**
+ * Save what input gives, as it is. When 0 is returned the message is as durable
+ * as mail_fsync asks; it is not there at all otherwise.
+ *
+ * @param box     no transaction may be open on it
+ * @param arrived the message's date in the mailbox
+ * @return 0, or -1: error_r
+ */
+int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
+		     uint32_t *uid_r, const char **error_r);
+
 /** Does the configuration say mail_fsync=never, so that nothing is durable? */
 bool rst_mailbox_never_fsync(struct mailbox *box);
 

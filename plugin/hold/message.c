@@ -13,8 +13,8 @@
 /* ---- the envelope */
 
 /*
- * A message that is nothing but its envelope has no line after it that would
- * tell the field's end.
+ * A message that has nothing below its envelope has no line there that would
+ * tell the end of the field.
  */
 static ssize_t parse_at_end(const unsigned char *data, size_t size,
 			    struct rst_envelope *env_r, char **storage_r)
@@ -51,19 +51,20 @@ static ssize_t read_envelope(struct istream *input, struct rst_envelope *env_r,
 	return I_MAX(n, 0);
 }
 
-static void use_envelope(struct rst_held *held, const struct rst_envelope *env)
+static void use_envelope(struct rst_message *message,
+			 const struct rst_envelope *env)
 {
-	held->id = i_strndup(env->id.p, env->id.n);
-	memcpy(held->key, env->key, RST_KEY_SIZE);
-	held->mail_from = i_strndup(env->mail_from.p, env->mail_from.n);
-	held->rcpt_to = i_strndup(env->rcpt_to.p, env->rcpt_to.n);
-	held->arrived = (time_t)(env->arrived_us / 1000000);
+	message->id = i_strndup(env->id.p, env->id.n);
+	memcpy(message->key, env->key, RST_KEY_SIZE);
+	message->mail_from = i_strndup(env->mail_from.p, env->mail_from.n);
+	message->rcpt_to = i_strndup(env->rcpt_to.p, env->rcpt_to.n);
+	message->arrived = (time_t)(env->arrived_us / 1000000);
 	if (env->has_octets)
-		held->expected = env->octets;
+		message->expected = env->octets;
 }
 
 static int make_envelope(struct mail *mail, const char *username,
-			 struct rst_held *held, const char **error_r)
+			 struct rst_message *message, const char **error_r)
 {
 	const char *guid;
 	guid_128_t hash;
@@ -74,10 +75,10 @@ static int make_envelope(struct mail *mail, const char *username,
 	}
 	/* a guid may hold what an id may not */
 	mail_generate_guid_128_hash(guid, hash);
-	held->id = i_strdup(guid_128_to_string(hash));
-	held->mail_from = i_strdup("");
-	held->rcpt_to = i_strdup(username);
-	held->arrived = held->received;
+	message->id = i_strdup(guid_128_to_string(hash));
+	message->mail_from = i_strdup("");
+	message->rcpt_to = i_strdup(username);
+	message->arrived = message->received;
 	return 0;
 }
 
@@ -124,9 +125,9 @@ static bool first_line_is_lf(struct istream *input)
 	return !cr;
 }
 
-/* From here on to the end, with CRLF. */
-static int open_rest(struct istream *input, bool lf, struct rst_held *held,
-		     uoff_t *end_r)
+/* Open the rest of input, from its present offset, with CRLF. */
+static int open_rest(struct istream *input, bool lf,
+		     struct rst_message *message, uoff_t *end_r)
 {
 	uoff_t start = input->v_offset;
 	struct istream *rest;
@@ -135,16 +136,16 @@ static int open_rest(struct istream *input, bool lf, struct rst_held *held,
 		if (i_stream_get_size(input, TRUE, end_r) <= 0 ||
 		    *end_r < start)
 			return -1;
-		held->size = *end_r - start;
-		held->input = i_stream_create_limit(input, held->size);
+		message->size = *end_r - start;
+		message->input = i_stream_create_limit(input, message->size);
 		return 0;
 	}
-	if (rst_crlf_size(input, &held->size) < 0)
+	if (rst_crlf_size(input, &message->size) < 0)
 		return -1;
 	*end_r = input->v_offset;
 	i_stream_seek(input, start);
 	rest = i_stream_create_limit(input, UOFF_T_MAX);
-	held->input = rst_crlf_istream(rest, held->size);
+	message->input = rst_crlf_istream(rest, message->size);
 	i_stream_unref(&rest);
 	return 0;
 }
@@ -187,47 +188,49 @@ static int ends_in_crs(struct istream *input, uoff_t end, uoff_t count)
 	return input->stream_errno == 0 ? 1 : -1;
 }
 
-/* @param own octets above those that go out */
+/* @param own octets below the envelope that are cut off with it */
 static int check_whole(struct istream *input, uoff_t own, uoff_t end,
-		       struct rst_held *held)
+		       struct rst_message *message)
 {
 	int ret = 0;
 
-	held->octets = own + held->size;
-	if (held->expected == UOFF_T_MAX || held->octets == held->expected)
+	message->octets = own + message->size;
+	if (message->expected == UOFF_T_MAX ||
+	    message->octets == message->expected)
 		return 0;
-	if (held->octets > held->expected)
-		ret = ends_in_crs(input, end, held->octets - held->expected);
-	held->incomplete = ret == 0;
+	if (message->octets > message->expected)
+		ret = ends_in_crs(input, end,
+				  message->octets - message->expected);
+	message->incomplete = ret == 0;
 	return ret;
 }
 
 /* ---- reading */
 
-/* There is no envelope, but there may be one that has been damaged; then its
-   key is of use. */
-static void check_damaged(struct rst_held *held, const unsigned char *data,
-			  size_t size)
+/* There is no valid envelope; where the message begins with a damaged one, its
+   K is of use. */
+static void check_damaged(struct rst_message *message,
+			  const unsigned char *data, size_t size)
 {
 	struct rst_envelope env;
 	char *storage;
 	size_t start;
 
-	held->incomplete =
+	message->incomplete =
 		rst_envelope_is_cut((const char *)data, size, &start);
-	if (!held->incomplete || start == size ||
+	if (!message->incomplete || start == size ||
 	    rst_envelope_parse((const char *)data + start, size - start, &env,
 			       &storage) <= 0)
 		return;
-	memcpy(held->key, env.key, RST_KEY_SIZE);
+	memcpy(message->key, env.key, RST_KEY_SIZE);
 	free(storage);
 }
 
 /* @param lf_r  do lines end in LF alone?
    @param own_r lines below the envelope that are cut off with it */
 static int read_head(struct mail *mail, struct istream *input,
-		     const char *username, struct rst_held *held, bool *lf_r,
-		     unsigned int *own_r, const char **error_r)
+		     const char *username, struct rst_message *message,
+		     bool *lf_r, unsigned int *own_r, const char **error_r)
 {
 	struct rst_envelope env;
 	const unsigned char *data;
@@ -239,29 +242,29 @@ static int read_head(struct mail *mail, struct istream *input,
 	if (n < 0)
 		return read_failed(input, error_r);
 	*own_r = 0;
-	held->expected = UOFF_T_MAX;
+	message->expected = UOFF_T_MAX;
 	data = i_stream_get_data(input, &size);
 	if (n == 0) {
-		check_damaged(held, data, size);
+		check_damaged(message, data, size);
 		*lf_r = first_line_is_lf(input);
-		return make_envelope(mail, username, held, error_r);
+		return make_envelope(mail, username, message, error_r);
 	}
 	*lf_r = is_lf(input, (size_t)n);
 	*own_r = env.own_lines;
-	use_envelope(held, &env);
-	held->head = n + (*lf_r ? rst_count_lf(data, n) : 0);
+	use_envelope(message, &env);
+	message->head = n + (*lf_r ? rst_count_lf(data, n) : 0);
 	i_stream_skip(input, (size_t)n);
 	free(storage);
 	return 0;
 }
 
 /* @return 1, 0: expunged, -1 */
-static int begin(struct mail *mail, struct rst_held *held_r,
+static int begin(struct mail *mail, struct rst_message *message_r,
 		 struct istream **input_r, const char **error_r)
 {
-	i_zero(held_r);
-	held_r->uid = mail->uid;
-	if (mail_get_received_date(mail, &held_r->received) < 0 ||
+	i_zero(message_r);
+	message_r->uid = mail->uid;
+	if (mail_get_received_date(mail, &message_r->received) < 0 ||
 	    mail_get_stream(mail, NULL, NULL, input_r) < 0) {
 		*error_r = rst_mailbox_error(mail->box);
 		return mail->expunged ? 0 : -1;
@@ -270,31 +273,31 @@ static int begin(struct mail *mail, struct rst_held *held_r,
 	return 1;
 }
 
-static int end(struct mail *mail, struct rst_held *held, int ret)
+static int end(struct mail *mail, struct rst_message *message, int ret)
 {
 	if (ret == 0)
 		return 1;
-	rst_held_clear(held);
+	rst_message_clear(message);
 	return mail->expunged ? 0 : -1;
 }
 
-int rst_held_envelope(struct mail *mail, const char *username,
-		      struct rst_held *held_r, const char **error_r)
+int rst_message_envelope(struct mail *mail, const char *username,
+			 struct rst_message *message_r, const char **error_r)
 {
 	struct istream *input;
 	unsigned int own;
 	bool lf;
 	int ret;
 
-	ret = begin(mail, held_r, &input, error_r);
+	ret = begin(mail, message_r, &input, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
-	return end(mail, held_r, ret);
+	ret = read_head(mail, input, username, message_r, &lf, &own, error_r);
+	return end(mail, message_r, ret);
 }
 
-int rst_held_read(struct mail *mail, const char *username,
-		  struct rst_held *held_r, const char **error_r)
+int rst_message_read(struct mail *mail, const char *username,
+		     struct rst_message *message_r, const char **error_r)
 {
 	struct istream *input;
 	uoff_t own_octets, end_offset;
@@ -302,53 +305,53 @@ int rst_held_read(struct mail *mail, const char *username,
 	bool lf;
 	int ret;
 
-	ret = begin(mail, held_r, &input, error_r);
+	ret = begin(mail, message_r, &input, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = read_head(mail, input, username, held_r, &lf, &own, error_r);
+	ret = read_head(mail, input, username, message_r, &lf, &own, error_r);
 	if (ret == 0 &&
 	    (skip_lines(input, own, lf, &own_octets) < 0 ||
-	     open_rest(input, lf, held_r, &end_offset) < 0 ||
-	     check_whole(input, own_octets, end_offset, held_r) < 0))
+	     open_rest(input, lf, message_r, &end_offset) < 0 ||
+	     check_whole(input, own_octets, end_offset, message_r) < 0))
 		ret = read_failed(input, error_r);
-	return end(mail, held_r, ret);
+	return end(mail, message_r, ret);
 }
 
-int rst_held_is_whole(struct mail *mail, const char *username,
-		      const struct rst_held *held)
+int rst_message_is_whole(struct mail *mail, const char *username,
+			 const struct rst_message *message)
 {
-	struct rst_held again;
+	struct rst_message again;
 	const char *error;
 	uoff_t size;
 	bool whole;
 
-	if (held->incomplete)
+	if (message->incomplete)
 		return 0;
-	/* of a CR CR LF it counts one octet less: then they differ, and of a
-	   part they always do */
-	if (held->expected == UOFF_T_MAX ||
+	/* the mailbox counts one octet less for each CR CR LF, and then the two
+	   differ, as they always do for part of a message */
+	if (message->expected == UOFF_T_MAX ||
 	    (mail_get_virtual_size(mail, &size) == 0 &&
-	     size == held->head + held->expected))
+	     size == message->head + message->expected))
 		return 1;
-	if (rst_held_read(mail, username, &again, &error) <= 0)
+	if (rst_message_read(mail, username, &again, &error) <= 0)
 		return -1;
 	whole = !again.incomplete;
-	rst_held_clear(&again);
+	rst_message_clear(&again);
 	return whole ? 1 : 0;
 }
 
-const unsigned char *rst_held_key(const struct rst_held *held)
+const unsigned char *rst_message_key(const struct rst_message *message)
 {
 	static const unsigned char none[RST_KEY_SIZE];
 
-	return held->incomplete ? none : held->key;
+	return message->incomplete ? none : message->key;
 }
 
-void rst_held_clear(struct rst_held *held)
+void rst_message_clear(struct rst_message *message)
 {
-	i_stream_unref(&held->input);
-	i_free(held->id);
-	i_free(held->mail_from);
-	i_free(held->rcpt_to);
-	i_zero(held);
+	i_stream_unref(&message->input);
+	i_free(message->id);
+	i_free(message->mail_from);
+	i_free(message->rcpt_to);
+	i_zero(message);
 }

@@ -3,23 +3,23 @@
 #include "array.h"
 #include "order.h"
 
-/* of those that are put off; the last one has no end: from 2 GiB */
+/* of messages that are put off; the last one has no end: from 2 GiB */
 #define CLASSES 15
 
 struct order_class {
 	ARRAY(uint32_t) uids;
-	unsigned int taken; /* of these */
+	unsigned int taken; /* of these, the number that was taken */
 };
 
 struct rst_order {
 	struct order_class classes[CLASSES];
 	unsigned int waiting; /* in all of them */
 
-	/* what has a higher uid than this is late, and may not pass the others
-	   for ever */
+	/* a message of a higher uid than this is late, and may not pass the
+	   others for ever */
 	uint32_t last_uid;
-	uoff_t octets; /* of the others, when that began */
-	uoff_t passed; /* of what is late and went before any of them */
+	uoff_t octets; /* of the others, when the wait began */
+	uoff_t passed; /* of late messages that went before any of them */
 };
 
 struct rst_order *rst_order_new(void)
@@ -65,7 +65,7 @@ void rst_order_clear(struct rst_order *order)
 	order->waiting = 0;
 }
 
-/* @return number of its class; -1: it is a small one */
+/* @return number of the class; -1: the message is a small one */
 static int find_class(uoff_t octets)
 {
 	uoff_t max = RST_ORDER_SMALL_MAX;
@@ -81,7 +81,7 @@ static bool any_in_time(const struct order_class *c, uint32_t last_uid)
 	return !is_empty(c) && *array_idx(&c->uids, c->taken) <= last_uid;
 }
 
-/* Is one that is not late in a class above this one? */
+/* Does a message that is not late wait in a class above this one? */
 static bool passes_any(const struct rst_order *order, int class)
 {
 	int i;
@@ -97,7 +97,7 @@ static uoff_t least_octets(int class)
 	return (uoff_t)RST_ORDER_SMALL_MAX << class;
 }
 
-/* From here on nothing that is there is late. */
+/* From here on no message that is there is late. */
 static void begin_anew(struct rst_order *order, uint32_t last_uid)
 {
 	const struct order_class *c = order->classes;

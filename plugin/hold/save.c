@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
-#include "array.h"
 #include "guid.h"
 #include "istream.h"
 #include "istream-concat.h"
 #include "istream-crlf.h"
-#include "mail-storage.h"
 #include "message-header-parser.h"
 #include "sha2.h"
 #include "crlf.h"
@@ -23,8 +21,8 @@ static int read_failed(struct istream *input, const char **error_r)
 
 /* ---- what LMTP put on top */
 
-/* @return octets of data that are text, whose line ends are CRLF, in either
-   form; 0: it is something else */
+/* @return how many octets of data are text, whose line ends are CRLF, in either
+   form; 0: data has something else */
 static size_t match_lines(const char *text, const unsigned char *data,
 			  size_t size, bool *lf_r)
 {
@@ -44,8 +42,8 @@ static size_t match_lines(const char *text, const unsigned char *data,
 	return i;
 }
 
-/* Lines of the fields that the next system writes anew. A folded line belongs
-   to the field above it. */
+/* Count the lines of the leading fields that the next system writes anew. A
+   folded line belongs to the field above it. */
 static unsigned int count_own(const char *text)
 {
 	unsigned int lines = 0;
@@ -102,7 +100,7 @@ int rst_trace_find(const struct rst_delivery *delivery,
 
 /* ---- its key and its size */
 
-/* Dovecot drops a CR at the very end where it makes LF of CRLF. */
+/* Dovecot drops the CRs at the very end where it makes LF of CRLF. */
 struct counter {
 	uoff_t octets;
 	uoff_t last_crs;
@@ -136,10 +134,13 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
 }
 
-int rst_delivery_key(const struct rst_delivery *delivery,
-		     const struct rst_trace *trace,
-		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
-		     const char **error_r)
+/* K = SHA-256(recipient, NUL, the message below its trace with LF ends).
+   @param octets_r of the message below its trace, as struct rst_envelope counts
+   them */
+static int hash_delivery(const struct rst_delivery *delivery,
+			 const struct rst_trace *trace,
+			 unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
+			 const char **error_r)
 {
 	struct sha256_ctx hash;
 	struct istream *input;
@@ -149,7 +150,8 @@ int rst_delivery_key(const struct rst_delivery *delivery,
 	sha256_loop(&hash, delivery->rcpt_to, strlen(delivery->rcpt_to) + 1);
 	i_stream_seek(delivery->input, trace->octets);
 	if (trace->lf) {
-		/* has been made LF already: a CR that is left was a CR */
+		/* CRLF was made LF already: a CR that is left is the message's
+		   own */
 		input = delivery->input;
 		i_stream_ref(input);
 	} else {
@@ -207,7 +209,7 @@ static bool has_queue_id(const unsigned char *text, size_t size)
 	return FALSE;
 }
 
-/* The topmost Received field below LMTP's, whatever is above it. */
+/* Has the topmost Received field a queue id, whatever is above it? */
 static bool find_queue_id(struct istream *input)
 {
 	struct message_header_parser_ctx *parser;
@@ -229,7 +231,7 @@ static bool find_queue_id(struct istream *input)
 	return found;
 }
 
-/* Octets of text when each of its lines ends in CRLF. */
+/* @return octets of text when each of its lines ends in CRLF */
 static size_t crlf_length(const char *text)
 {
 	size_t octets = 0;
@@ -243,8 +245,8 @@ static size_t crlf_length(const char *text)
 int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
 {
 	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
-	    rst_delivery_key(delivery, &delivery->found, delivery->key,
-			     &delivery->octets, error_r) < 0)
+	    hash_delivery(delivery, &delivery->found, delivery->key,
+			  &delivery->octets, error_r) < 0)
 		return -1;
 	if (delivery->found.octets > 0)
 		delivery->octets += crlf_length(delivery->trace);
@@ -265,7 +267,7 @@ static struct istream *create_input(const struct rst_delivery *delivery,
 	i_stream_seek(delivery->input, 0);
 	parts[0] = i_stream_create_from_data(envelope, envelope_len);
 	if (delivery->found.lf) {
-		/* saving makes LF of CRLF a second time */
+		/* saving makes LF of CRLF once more */
 		parts[1] = rst_crlf_istream(delivery->input, UOFF_T_MAX);
 	} else {
 		parts[1] = delivery->input;
@@ -276,73 +278,6 @@ static struct istream *create_input(const struct rst_delivery *delivery,
 	i_stream_unref(&parts[0]);
 	i_stream_unref(&parts[1]);
 	return input;
-}
-
-static int save_stream(struct mailbox_transaction_context *trans,
-		       struct istream *input, time_t arrived,
-		       const char **error_r)
-{
-	struct mail_save_context *ctx = mailbox_save_alloc(trans);
-	struct mailbox *box = mailbox_transaction_get_mailbox(trans);
-	int ret = 0;
-
-	mailbox_save_set_received_date(ctx, arrived, 0);
-	if (mailbox_save_begin(&ctx, input) < 0) {
-		*error_r = rst_mailbox_error(box);
-		return -1;
-	}
-	do {
-		if (mailbox_save_continue(ctx) < 0)
-			ret = -1;
-	} while (ret == 0 && i_stream_read(input) != -1);
-	if (ret == 0 && input->stream_errno != 0) {
-		mailbox_save_cancel(&ctx);
-		return read_failed(input, error_r);
-	}
-	if (ret < 0)
-		mailbox_save_cancel(&ctx);
-	else
-		ret = mailbox_save_finish(&ctx);
-	if (ret < 0)
-		*error_r = rst_mailbox_error(box);
-	return ret;
-}
-
-static int commit(struct mailbox *box,
-		  struct mailbox_transaction_context **trans, uint32_t *uid_r,
-		  const char **error_r)
-{
-	struct mail_transaction_commit_changes changes;
-	const struct seq_range *range;
-
-	if (mailbox_transaction_commit_get_changes(trans, &changes) < 0) {
-		*error_r = rst_mailbox_error(box);
-		return -1;
-	}
-	*uid_r = 0;
-	if (array_count(&changes.saved_uids) > 0) {
-		range = array_front(&changes.saved_uids);
-		*uid_r = range->seq1;
-	}
-	pool_unref(&changes.pool);
-	return 0;
-}
-
-int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
-		     uint32_t *uid_r, const char **error_r)
-{
-	struct mailbox_transaction_context *trans;
-
-	trans = mailbox_transaction_begin(
-		box,
-		MAILBOX_TRANSACTION_FLAG_EXTERNAL |
-			MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS,
-		__func__);
-	if (save_stream(trans, input, arrived, error_r) < 0) {
-		mailbox_transaction_rollback(&trans);
-		return -1;
-	}
-	return commit(box, &trans, uid_r, error_r);
 }
 
 static int format_envelope(const struct rst_delivery *delivery, const char *id,

@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/**
- * A delivered message goes into the hold, with its envelope on top.
- */
+/** Save a delivered message into the hold, with its envelope on top. */
 #ifndef RST_HOLD_SAVE_H
 #define RST_HOLD_SAVE_H
 
 #include "restante/envelope.h"
 
 struct istream;
-struct mailbox;
 struct rst_hold;
 
-/** The lines at the top of a message that are not the sender's. */
+/** The lines that LMTP has put on top of a message. */
 struct rst_trace {
 	unsigned int lines;
 	unsigned int own_lines; /**< leading Return-Path and Delivered-To */
 	size_t octets;          /**< of all of them, as they are in the input */
-	/** it is another user's stored copy, in which line ends are LF */
+	/** the input is another user's stored copy, with LF line ends */
 	bool lf;
 };
 
-/** What LMTP or dovecot-lda hands over. */
+/** A message that LMTP or dovecot-lda delivers. */
 struct rst_delivery {
 	struct istream *input; /**< the whole message; read from its start */
 	/** header lines that LMTP put on top, ending in CRLF; NULL: none */
@@ -33,10 +30,9 @@ struct rst_delivery {
 
 	/* set by rst_delivery_prepare() */
 	struct rst_trace found;
-	/** of all of it, as struct rst_envelope counts them */
+	/** of the whole message, as struct rst_envelope counts them */
 	uoff_t octets;
-	/** K; zeros where it does not count, as nothing tells two equal
-	    letters apart */
+	/** K; zeros where no queue id tells two equal messages apart */
 	unsigned char key[RST_KEY_SIZE];
 };
 
@@ -46,8 +42,8 @@ struct rst_saved {
 	uoff_t size; /**< of the message, without the envelope */
 };
 
-/** Read the message through, for what is said of it above.
-    @return 0, or -1: error_r */
+/** Read the message to its end, and set these members. @return 0, or -1:
+    error_r */
 int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
 
 /**
@@ -60,24 +56,9 @@ int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r);
 int rst_hold_save(struct rst_hold *hold, const struct rst_delivery *delivery,
 		  struct rst_saved *saved_r, const char **error_r);
 
-/** Save what input gives, as it is, with the same promise.
-    @param arrived the mailbox's date of it */
-int rst_mailbox_save(struct mailbox *box, struct istream *input, time_t arrived,
-		     uint32_t *uid_r, const char **error_r);
-
-/* For tests. */
-
-/** Find delivery->trace, whatever its line ends, at the start of the input;
-    what is not found there counts as no trace. */
+/** Find delivery->trace, whatever its line ends, at the start of the input; a
+    trace that does not stand there counts as none. @return 0, or -1: error_r */
 int rst_trace_find(const struct rst_delivery *delivery,
 		   struct rst_trace *trace_r, const char **error_r);
-
-/** K = SHA-256(recipient, NUL, the message below its trace with LF ends).
-    @param octets_r of the message below its trace, as struct rst_envelope
-	   counts them */
-int rst_delivery_key(const struct rst_delivery *delivery,
-		     const struct rst_trace *trace,
-		     unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
-		     const char **error_r);
 
 #endif

@@ -54,19 +54,20 @@ static struct spare *find(struct rst_spares *spares, uint32_t uid)
 	return NULL;
 }
 
-void rst_spares_add(struct rst_spares *spares, const struct rst_held *held)
+void rst_spares_add(struct rst_spares *spares,
+		    const struct rst_message *message)
 {
 	struct spare *spare;
 
-	if (find(spares, held->uid) != NULL)
+	if (find(spares, message->uid) != NULL)
 		return;
 	spare = array_append_space(&spares->list);
-	spare->id = p_strdup(spares->pool, held->id);
-	memcpy(spare->key, held->key, RST_KEY_SIZE);
-	spare->uid = held->uid;
-	spare->incomplete = held->incomplete;
-	spare->octets = held->octets;
-	spare->expected = held->expected;
+	spare->id = p_strdup(spares->pool, message->id);
+	memcpy(spare->key, message->key, RST_KEY_SIZE);
+	spare->uid = message->uid;
+	spare->incomplete = message->incomplete;
+	spare->octets = message->octets;
+	spare->expected = message->expected;
 }
 
 void rst_spares_forget(struct rst_spares *spares, uint32_t uid)
@@ -121,7 +122,7 @@ void rst_spares_remove_incomplete(struct rst_spares *spares,
 }
 
 void rst_spares_remove_left(struct rst_spares *spares,
-			    const struct rst_holdings *holdings,
+			    const struct rst_held *held,
 			    ARRAY_TYPE(seq_range) * uids)
 {
 	unsigned int i = array_count(&spares->list);
@@ -129,7 +130,7 @@ void rst_spares_remove_left(struct rst_spares *spares,
 	while (i-- > 0) {
 		const struct spare *spare = array_idx(&spares->list, i);
 
-		if (rst_holdings_key_has_left(holdings, spare->key))
+		if (rst_held_key_has_left(held, spare->key))
 			rst_spares_remove(spares, spare->id, spare->uid, uids);
 	}
 }

@@ -12,15 +12,16 @@
 
 struct event;
 struct rst_held;
-struct rst_holdings;
+struct rst_message;
 struct rst_spares;
 
 /** @param event for the log; outlives the spares */
 struct rst_spares *rst_spares_new(struct event *event);
 void rst_spares_free(struct rst_spares **spares);
 
-/** Remember held as a spare; nothing happens where its uid is one. */
-void rst_spares_add(struct rst_spares *spares, const struct rst_held *held);
+/** Remember this message as a spare, unless its uid is one already. */
+void rst_spares_add(struct rst_spares *spares,
+		    const struct rst_message *message);
 /** The message of this uid is removed by other means. */
 void rst_spares_forget(struct rst_spares *spares, uint32_t uid);
 /** Warn of each incomplete message, once. */
@@ -29,16 +30,16 @@ void rst_spares_warn(struct rst_spares *spares);
 /* These say which messages are to be expunged: their uids are added to uids,
    a line is logged for each, and they are forgotten. */
 
-/** A message that may be a spare. */
+/** This message, which may be a spare. */
 void rst_spares_remove(struct rst_spares *spares, const char *id, uint32_t uid,
 		       ARRAY_TYPE(seq_range) * uids);
-/** The incomplete ones of this K: there is a whole message of it. */
+/** The incomplete spares of this K: a whole message of it is held. */
 void rst_spares_remove_incomplete(struct rst_spares *spares,
 				  const unsigned char key[RST_KEY_SIZE],
 				  ARRAY_TYPE(seq_range) * uids);
-/** Those whose K has left since they were seen. */
+/** The spares whose K has left since they were found. */
 void rst_spares_remove_left(struct rst_spares *spares,
-			    const struct rst_holdings *holdings,
+			    const struct rst_held *held,
 			    ARRAY_TYPE(seq_range) * uids);
 
 #endif

@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "array.h"
-#include "byteorder.h"
-#include "fdatasync-path.h"
 #include "hash.h"
 #include "hex-binary.h"
-#include "istream.h"
 #include "str.h"
-#include "write-full.h"
+#include "key.h"
+#include "log.h"
 #include "tombstones.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #define FILE_NAME "restante.tombstones"
-/* id, K, a time, two TABs and NUL */
-#define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
 /* the file is written anew when more than one in this many is old */
 #define OLD_SHARE 4
 
@@ -28,11 +20,7 @@ struct tombstone {
 
 struct rst_tombstones {
 	pool_t pool;
-	const char *dir;
-	char *path;
-	int fd;
-	bool writable;
-	uoff_t size; /* of the whole lines that are in the file */
+	struct rst_log *log;
 	HASH_TABLE(char *, struct tombstone *) by_id;
 	HASH_TABLE(unsigned char *, struct tombstone *) by_key;
 	ARRAY(struct tombstone *) added; /* not committed */
@@ -80,42 +68,33 @@ static bool parse_line(struct rst_tombstones *t, const char *line,
 	return TRUE;
 }
 
-static void read_lines(struct rst_tombstones *t, struct istream *input)
+/* Zeros that a crash has left, and the lines of another version, are passed
+   over. */
+static void read_line(const char *line, void *context)
 {
+	struct rst_tombstones *t = context;
 	struct tombstone *tombstone;
-	const char *line;
 
-	while ((line = i_stream_read_next_line(input)) != NULL)
-		T_BEGIN
-		{
-			/* zeros that a crash left, and another version's
-			   lines, are passed over */
-			if (parse_line(t, line, &tombstone))
-				insert(t, tombstone);
-		}
-	T_END;
-	t->size = input->v_offset;
+	if (parse_line(t, line, &tombstone))
+		insert(t, tombstone);
 }
 
-static int read_file(struct rst_tombstones *t, const char **error_r)
+/* A line that a crash has torn is cut off: nobody was told that its message is
+   gone. */
+static int load(struct rst_tombstones *t, const char *dir, const char **error_r)
 {
-	struct istream *input;
-	int ret = 0;
+	if (rst_log_open(dir, FILE_NAME, TRUE, &t->log, error_r) < 0 ||
+	    rst_log_each_line(t->log, read_line, t, error_r) < 0)
+		return -1;
+	return rst_log_cut(t->log, error_r);
+}
 
-	input = i_stream_create_fd(t->fd, LINE_MAX_SIZE * 64);
-	read_lines(t, input);
-	if (input->stream_errno != 0) {
-		*error_r = t_strdup_printf("read(%s) failed: %s", t->path,
-					   i_stream_get_error(input));
-		ret = -1;
-	}
-	i_stream_unref(&input);
-	/* a line that a crash has torn: its message was not said to be gone */
-	if (ret == 0 && t->writable && ftruncate(t->fd, (off_t)t->size) < 0) {
-		*error_r = t_strdup_printf("ftruncate(%s) failed: %m", t->path);
-		ret = -1;
-	}
-	return ret;
+static int load_readonly(struct rst_tombstones *t, const char *dir,
+			 const char **error_r)
+{
+	if (rst_log_open_readonly(dir, FILE_NAME, &t->log, error_r) < 0)
+		return -1;
+	return rst_log_each_line(t->log, read_line, t, error_r);
 }
 
 /* ---- writing */
@@ -127,44 +106,14 @@ static void append_line(string_t *text, const struct tombstone *tombstone)
 		    dec2str(tombstone->time));
 }
 
-static int write_lines(int fd, const char *path, const string_t *text,
-		       const char **error_r)
-{
-	if (write_full(fd, str_data(text), str_len(text)) < 0) {
-		*error_r = t_strdup_printf("write(%s) failed: %m", path);
-		return -1;
-	}
-	if (fdatasync(fd) < 0) {
-		*error_r = t_strdup_printf("fdatasync(%s) failed: %m", path);
-		return -1;
-	}
-	return 0;
-}
-
-static int open_file(const char *path, int flags, const char **error_r)
-{
-	int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | flags,
-		      0600);
-
-	if (fd == -1)
-		*error_r = t_strdup_printf("open(%s) failed: %m", path);
-	return fd;
-}
-
-static int sync_dir(const struct rst_tombstones *t, const char **error_r)
-{
-	if (fdatasync_path(t->dir) == 0)
-		return 0;
-	*error_r = t_strdup_printf("fdatasync(%s) failed: %m", t->dir);
-	return -1;
-}
-
-static string_t *all_lines(struct rst_tombstones *t)
+/* Replace the file by one with the tombstones that are in memory. */
+static int write_anew(struct rst_tombstones *t, const char **error_r)
 {
 	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_id);
 	string_t *text = str_new(default_pool, 1024);
 	struct tombstone *tombstone;
 	char *id;
+	int ret;
 
 	while (hash_table_iterate(iter, t->by_id, &id, &tombstone))
 		T_BEGIN
@@ -173,91 +122,19 @@ static string_t *all_lines(struct rst_tombstones *t)
 		}
 	T_END;
 	hash_table_iterate_deinit(&iter);
-	return text;
-}
-
-/* Replace the file by one with what is in memory. */
-static int compact(struct rst_tombstones *t, const char **error_r)
-{
-	const char *new_path = t_strconcat(t->path, ".new", NULL);
-	string_t *text;
-	int fd, ret;
-
-	fd = open_file(new_path, O_TRUNC, error_r);
-	if (fd == -1)
-		return -1;
-	text = all_lines(t);
-	ret = write_lines(fd, new_path, text, error_r);
-	if (ret == 0 && rename(new_path, t->path) < 0) {
-		*error_r = t_strdup_printf("rename(%s) failed: %m", new_path);
-		ret = -1;
-	}
-	if (ret == 0) {
-		i_close_fd(&t->fd);
-		t->fd = fd;
-		t->size = str_len(text);
-		ret = sync_dir(t, error_r);
-	} else {
-		i_close_fd(&fd);
-	}
+	ret = rst_log_replace(t->log, str_data(text), str_len(text), error_r);
 	str_free(&text);
 	return ret;
 }
 
-static int load(struct rst_tombstones *t, const char **error_r)
-{
-	struct stat st;
-
-	t->fd = open_file(t->path, 0, error_r);
-	if (t->fd == -1)
-		return -1;
-	if (fstat(t->fd, &st) == 0 && st.st_size == 0)
-		return sync_dir(t, error_r);
-	return read_file(t, error_r);
-}
-
-/* For one who has no lock: nothing is mended. */
-static int load_readonly(struct rst_tombstones *t, const char **error_r)
-{
-	t->fd = open(t->path, O_RDONLY | O_CLOEXEC);
-	if (t->fd == -1 && errno == ENOENT)
-		return 0;
-	if (t->fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", t->path);
-		return -1;
-	}
-	return read_file(t, error_r);
-}
-
 /* ---- what others call */
 
-bool rst_key_is_zero(const unsigned char key[RST_KEY_SIZE])
-{
-	static const unsigned char zero[RST_KEY_SIZE];
-
-	return memcmp(key, zero, RST_KEY_SIZE) == 0;
-}
-
-/* it is a hash already */
-unsigned int rst_key_hash(const unsigned char *key)
-{
-	return be32_to_cpu_unaligned(key);
-}
-
-int rst_key_cmp(const unsigned char *a, const unsigned char *b)
-{
-	return memcmp(a, b, RST_KEY_SIZE);
-}
-
-static struct rst_tombstones *create(const char *dir)
+static struct rst_tombstones *create(void)
 {
 	pool_t pool = pool_alloconly_create("tombstones", 4096);
 	struct rst_tombstones *t = p_new(pool, struct rst_tombstones, 1);
 
 	t->pool = pool;
-	t->dir = p_strdup(pool, dir);
-	t->path = p_strconcat(pool, dir, "/" FILE_NAME, NULL);
-	t->fd = -1;
 	hash_table_create(&t->by_id, pool, 0, str_hash, strcmp);
 	hash_table_create(&t->by_key, pool, 0, rst_key_hash, rst_key_cmp);
 	p_array_init(&t->added, pool, 16);
@@ -267,11 +144,8 @@ static struct rst_tombstones *create(const char *dir)
 int rst_tombstones_open(const char *dir, struct rst_tombstones **tombstones_r,
 			const char **error_r)
 {
-	struct rst_tombstones *t = create(dir);
-
-	t->writable = TRUE;
-	*tombstones_r = t;
-	if (load(t, error_r) == 0)
+	*tombstones_r = create();
+	if (load(*tombstones_r, dir, error_r) == 0)
 		return 0;
 	rst_tombstones_close(tombstones_r);
 	return -1;
@@ -280,8 +154,8 @@ int rst_tombstones_open(const char *dir, struct rst_tombstones **tombstones_r,
 int rst_tombstones_read(const char *dir, struct rst_tombstones **tombstones_r,
 			const char **error_r)
 {
-	*tombstones_r = create(dir);
-	if (load_readonly(*tombstones_r, error_r) == 0)
+	*tombstones_r = create();
+	if (load_readonly(*tombstones_r, dir, error_r) == 0)
 		return 0;
 	rst_tombstones_close(tombstones_r);
 	return -1;
@@ -294,13 +168,13 @@ void rst_tombstones_close(struct rst_tombstones **_t)
 	if (t == NULL)
 		return;
 	*_t = NULL;
-	i_close_fd(&t->fd);
+	rst_log_close(&t->log);
 	hash_table_destroy(&t->by_id);
 	hash_table_destroy(&t->by_key);
 	pool_unref(&t->pool);
 }
 
-/* Take the old ones out of memory, for what will be written. */
+/* Take the old ones out of memory, from which the file is written anew. */
 static void forget(struct rst_tombstones *t, time_t oldest)
 {
 	struct hash_iterate_context *iter = hash_table_iterate_init(t->by_id);
@@ -328,7 +202,7 @@ int rst_tombstones_trim(struct rst_tombstones *t, time_t oldest,
 	if (old * OLD_SHARE <= hash_table_count(t->by_id))
 		return 0;
 	forget(t, oldest);
-	return compact(t, error_r);
+	return write_anew(t, error_r);
 }
 
 bool rst_tombstones_has(const struct rst_tombstones *t, const char *id)
@@ -340,11 +214,6 @@ bool rst_tombstones_has_key(const struct rst_tombstones *t,
 			    const unsigned char key[RST_KEY_SIZE])
 {
 	return hash_table_lookup(t->by_key, key) != NULL;
-}
-
-unsigned int rst_tombstones_count(const struct rst_tombstones *t)
-{
-	return hash_table_count(t->by_id);
 }
 
 void rst_tombstones_each_key(const struct rst_tombstones *t,
@@ -377,11 +246,12 @@ void rst_tombstones_add(struct rst_tombstones *t, const char *id,
 static void drop_added(struct rst_tombstones *t)
 {
 	struct tombstone *tombstone;
+	const char *error;
 
 	array_foreach_elem(&t->added, tombstone) take_out(t, tombstone);
 	/* half a line would spoil the next one */
-	if (ftruncate(t->fd, (off_t)t->size) < 0)
-		i_error("ftruncate(%s) failed: %m", t->path);
+	if (rst_log_cut(t->log, &error) < 0)
+		i_error("%s", error);
 }
 
 int rst_tombstones_commit(struct rst_tombstones *t, const char **error_r)
@@ -398,10 +268,9 @@ int rst_tombstones_commit(struct rst_tombstones *t, const char **error_r)
 		append_line(text, tombstone);
 	}
 	T_END;
-	ret = write_lines(t->fd, t->path, text, error_r);
-	if (ret == 0)
-		t->size += str_len(text);
-	else
+	ret = rst_log_append(t->log, str_data(text), str_len(text), TRUE,
+			     error_r);
+	if (ret < 0)
 		drop_added(t);
 	array_clear(&t->added);
 	str_free(&text);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Tombstones: what has left a hold, in an append-only file beside the hold's
- * control files. A message with a tombstone that is still in the mailbox (a
- * crash, a restored backup, an expunge that was not durable) has left already
- * and is not given out again.
+ * The tombstones of the messages that have left a hold: an append-only file
+ * beside the hold's control files. A message that has a tombstone and is still
+ * in the mailbox (after a crash, from a restored backup, by an expunge that was
+ * not durable) has left, and is not given out again.
  *
  * One line each: id TAB K in hex TAB wall-clock second LF. A last line without
- * LF was torn by a crash and is dropped. Only the holder of the hold's lock
- * may write to it. Others may read it; what they do not find was not removed
- * from the mailbox before they opened it.
+ * LF was torn by a crash and does not count. Only the holder of RST_LOCK_DRAIN
+ * may write to the file. Other processes may read it: a message whose tombstone
+ * a reader does not find was in the mailbox until the reader opened the file,
+ * at least.
  */
 #ifndef RST_HOLD_TOMBSTONES_H
 #define RST_HOLD_TOMBSTONES_H
@@ -17,23 +18,18 @@
 
 struct rst_tombstones;
 
-/** The key of a message that no other is ever taken for. */
-bool rst_key_is_zero(const unsigned char key[RST_KEY_SIZE]);
-/** For hash tables. */
-unsigned int rst_key_hash(const unsigned char *key);
-int rst_key_cmp(const unsigned char *a, const unsigned char *b);
-
 /**
- * Read dir's file; it need not be there yet.
+ * Read the file of dir, which need not be there yet, to write to it. A torn
+ * line is cut off.
  *
  * @return 0, or -1: error_r
  */
 int rst_tombstones_open(const char *dir, struct rst_tombstones **tombstones_r,
 			const char **error_r);
-/** The same for somebody without the lock, who only asks. */
+/** Read the file without the lock, and change nothing. */
 int rst_tombstones_read(const char *dir, struct rst_tombstones **tombstones_r,
 			const char **error_r);
-/** What was added and not committed is dropped. */
+/** Tombstones that were added and not committed are dropped. */
 void rst_tombstones_close(struct rst_tombstones **tombstones);
 bool rst_tombstones_has(const struct rst_tombstones *tombstones,
 			const char *id);
@@ -41,24 +37,24 @@ bool rst_tombstones_has(const struct rst_tombstones *tombstones,
 bool rst_tombstones_has_key(const struct rst_tombstones *tombstones,
 			    const unsigned char key[RST_KEY_SIZE]);
 /**
- * When many are older, write the file anew without them. Not while a message
- * that has a tombstone may still be in the mailbox: the clock may be wrong.
+ * Where many tombstones are older, write the file anew without them. Not while
+ * a message that has a tombstone may still be in the mailbox: the clock may be
+ * wrong.
  * @return 0, or -1: error_r
  */
 int rst_tombstones_trim(struct rst_tombstones *tombstones, time_t oldest,
 			const char **error_r);
-unsigned int rst_tombstones_count(const struct rst_tombstones *tombstones);
 
 typedef void rst_tombstones_key_func(const unsigned char key[RST_KEY_SIZE],
 				     void *context);
-/** Each key but that of zeros. */
+/** Call func for each key, but for a key of zeros. */
 void rst_tombstones_each_key(const struct rst_tombstones *tombstones,
 			     rst_tombstones_key_func *func, void *context);
-/** To be written by the next commit; counts at once. */
+/** Add a tombstone. It counts at once, and is written by the next commit. */
 void rst_tombstones_add(struct rst_tombstones *tombstones, const char *id,
 			const unsigned char key[RST_KEY_SIZE], time_t now);
-/** Write what was added, durably. @return 0, or -1: error_r, and nothing of it
-    counts any more */
+/** Write the added tombstones, durably. @return 0, or -1: error_r, and none of
+    them counts any more */
 int rst_tombstones_commit(struct rst_tombstones *tombstones,
 			  const char **error_r);
 

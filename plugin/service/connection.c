@@ -187,19 +187,19 @@ static void at_boundary(struct rst_connection *client)
 /* ---- sending messages */
 
 static void say_message(struct rst_connection *client,
-			const struct rst_held *held)
+			const struct rst_message *message)
 {
 	string_t *line = t_str_new(256);
 
-	str_printfa(line, "MSG\t%u\t%s\t%" PRIuUOFF_T "\t%s\t", held->uid,
-		    held->id, held->size, dec2str(held->arrived));
-	str_append_tabescaped(line, held->mail_from);
+	str_printfa(line, "MSG\t%u\t%s\t%" PRIuUOFF_T "\t%s\t", message->uid,
+		    message->id, message->size, dec2str(message->arrived));
+	str_append_tabescaped(line, message->mail_from);
 	str_append_c(line, '\t');
-	str_append_tabescaped(line, held->rcpt_to);
+	str_append_tabescaped(line, message->rcpt_to);
 	str_append_c(line, '\n');
 	say(client, line);
-	client->body = held->input;
-	client->body_left = held->size;
+	client->body = message->input;
+	client->body_left = message->size;
 	client->sent++;
 }
 
@@ -221,19 +221,19 @@ static void end_drain(struct rst_connection *client)
 
 static void next_message(struct rst_connection *client)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	int ret = 0;
 
 	if (client->locked != NULL)
-		ret = rst_locked_next(client->locked, &held, &error);
+		ret = rst_locked_next(client->locked, &message, &error);
 	if (ret < 0)
 		(void)temp_failed(client, error);
 	else if (ret == 0)
 		end_drain(client);
-	else if (!held->attempted && !held->incomplete &&
-		 rst_marks_lease(client->marks, held))
-		say_message(client, held);
+	else if (!message->attempted && !message->incomplete &&
+		 rst_marks_lease(client->marks, message))
+		say_message(client, message);
 }
 
 static void send_body(struct rst_connection *client)
@@ -297,14 +297,14 @@ static void say_ok(struct rst_connection *client,
 static void remove_leftovers(struct rst_hold *hold)
 {
 	struct rst_locked *locked;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	int ret;
 
 	ret = rst_locked_open(hold, &locked, &error);
 	if (ret > 0 && locked != NULL) {
 		/* one that has just come is not for us */
-		ret = rst_locked_next(locked, &held, &error);
+		ret = rst_locked_next(locked, &message, &error);
 		if (ret == 0)
 			ret = rst_locked_expunge(locked, &error);
 		rst_locked_close(&locked);

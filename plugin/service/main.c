@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The Dovecot service that serves the hold of one user at a time. Many
- * processes, each with one connection (client_limit = 1), so that a locked
- * mailbox stalls nobody else.
+ * The Dovecot service restante-hold. Each of its many processes serves one
+ * connection (client_limit = 1), so that a locked mailbox stalls nobody else.
  *
- * Each connection wakes all processes that are idle, and one of them gets it.
- * After many sign-ins at once these are a hundred, and policyd's connect(),
- * which wakes them, takes three times as long. So who was woken often for
- * nothing leaves; who is needed is started again. Dovecot's own time for that
- * (idle_kill, one minute) does not help where each gets one now and then.
+ * The kernel wakes all idle processes for each connection, and one of them gets
+ * it. After many sign-ins at the same time a hundred processes are idle, and
+ * policyd's connect(), which wakes them, takes three times as long. So a
+ * process that was often woken for nothing leaves; Dovecot starts another one
+ * when it is needed. Dovecot's own limit for that (idle_kill, one minute) does
+ * not help where each process gets a connection now and then.
  */
 #include "lib.h"
 #include "ioloop.h"
@@ -22,7 +22,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* For nothing. Many: some are to stay, for messages that come together. */
+/* wake-ups for nothing; so many that some processes stay, for messages that
+   come together */
 #define WOKEN_MAX 32
 #define LOOK_MSECS 1000
 
@@ -32,7 +33,7 @@ static struct timeout *to_look; /* NULL: not idle */
 static long woken_before;
 
 /* Most wake-ups end within epoll_wait(), as another process was faster: only
-   the kernel has counted them. */
+   the kernel counts them. */
 static long woken(void)
 {
 	struct rusage usage;

@@ -13,7 +13,7 @@
 #include "hold/message.h"
 #include "marks.h"
 
-/* far more than a hold of any use has */
+/* far more messages than any hold has */
 #define MARKS_MAX 1000000
 
 struct lease {
@@ -34,7 +34,7 @@ struct rst_marks {
 	struct rst_locked *locked;
 	HASH_TABLE(char *, struct lease *) leases;
 	ARRAY(struct mark) marks;
-	unsigned int pending; /* the last ones of marks */
+	unsigned int pending; /* how many, at the end of marks */
 };
 
 struct rst_marks *rst_marks_new(const struct rst_hold *hold,
@@ -91,16 +91,16 @@ void rst_marks_free(struct rst_marks **_marks)
 
 /* ---- leases */
 
-bool rst_marks_lease(struct rst_marks *marks, const struct rst_held *held)
+bool rst_marks_lease(struct rst_marks *marks, const struct rst_message *message)
 {
-	struct lease *lease = hash_table_lookup(marks->leases, held->id);
+	struct lease *lease = hash_table_lookup(marks->leases, message->id);
 
 	if (lease != NULL)
-		return lease->uid == held->uid;
+		return lease->uid == message->uid;
 	lease = i_new(struct lease, 1);
-	lease->id = i_strdup(held->id);
-	lease->uid = held->uid;
-	memcpy(lease->key, rst_held_key(held), RST_KEY_SIZE);
+	lease->id = i_strdup(message->id);
+	lease->uid = message->uid;
+	memcpy(lease->key, rst_message_key(message), RST_KEY_SIZE);
 	hash_table_insert(marks->leases, lease->id, lease);
 	return TRUE;
 }
@@ -173,14 +173,14 @@ static void decide_rest(struct rst_marks *marks, const char *kept)
 
 /* ---- ids that this connection was not given */
 
-/* A dialler that did not hear the answer says its ACK again, on a connection
-   on which the message need not have been listed yet. */
+/* A dialler that did not hear the answer repeats its ACK on another connection,
+   where the message may not have been listed yet. */
 static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 {
 	HASH_TABLE(char *, struct mark *) unlisted;
 	unsigned int count, i;
 	struct mark *mark = pending_marks(marks, &count);
-	struct rst_held *held;
+	struct rst_message *message;
 	int ret = 0;
 
 	hash_table_create(&unlisted, default_pool, 0, str_hash, strcmp);
@@ -190,10 +190,10 @@ static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 			hash_table_update(unlisted, mark[i].id, &mark[i]);
 	if (hash_table_count(unlisted) > 0) {
 		rst_locked_rewind(marks->locked);
-		while ((ret = rst_locked_next(marks->locked, &held, error_r)) >
-		       0)
-			if (hash_table_lookup(unlisted, held->id) != NULL)
-				(void)rst_marks_lease(marks, held);
+		while ((ret = rst_locked_next(marks->locked, &message,
+					      error_r)) > 0)
+			if (hash_table_lookup(unlisted, message->id) != NULL)
+				(void)rst_marks_lease(marks, message);
 		rst_locked_go_on(marks->locked);
 	}
 	hash_table_destroy(&unlisted);
@@ -205,14 +205,14 @@ static int lease_unlisted(struct rst_marks *marks, const char **error_r)
 static void deliver_one(struct rst_marks *marks, struct rst_lmtp *lmtp,
 			struct mark *mark, uint32_t uid)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *reply;
 	int ret;
 
-	ret = rst_locked_get(marks->locked, uid, &held, &reply);
+	ret = rst_locked_get(marks->locked, uid, &message, &reply);
 	if (ret == 0)
 		decide(mark, NULL);
-	else if (ret < 0 || !rst_fallback_one(lmtp, marks->locked, held,
+	else if (ret < 0 || !rst_fallback_one(lmtp, marks->locked, message,
 					      mark->refused, &reply))
 		decide(mark, reply);
 	else

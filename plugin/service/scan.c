@@ -12,12 +12,12 @@
 
 #include <time.h>
 
-/* at a stretch; then it rests so many times as long as it took */
+/* the walk works so long at a stretch, and then rests so many times as long */
 #define WORK_USECS 10000
 #define REST_TIMES 3
-/* also where it took so long because a mailbox was locked, say */
+/* also where a stretch took longer, for a locked mailbox, say */
 #define REST_MAX_MSECS 1000
-/* users without a line, until there is one that says that nothing is held */
+/* after so many users without a line, one line says that nothing is held */
 #define SILENT_MAX 1000
 
 struct rst_scan {
@@ -73,7 +73,7 @@ static void append_line(string_t *lines, const char *name,
 		    status->octets, dec2str(status->due));
 }
 
-/* Also one who is not enrolled any more may still have mail in the hold. */
+/* A user who is not enrolled any more may still have mail in the hold. */
 static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
 {
 	struct rst_hold_status status;

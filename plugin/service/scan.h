@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/** The walk over all users: who has something in their hold? */
+/** The walk over all users, to find those for whom mail is held. */
 #ifndef RST_SERVICE_SCAN_H
 #define RST_SERVICE_SCAN_H
 
-struct rst_scan;
 struct mail_storage_service_ctx;
+struct rst_scan;
 
-/** List the users. @return 0, or -1: error_r: the userdb cannot say */
+/** List the users. @return 0, or -1: error_r: the userdb cannot list them */
 int rst_scan_start(struct mail_storage_service_ctx *storage,
 		   struct rst_scan **scan_r, const char **error_r);
 void rst_scan_free(struct rst_scan **scan);
 /**
  * Look at some more users, for a few milliseconds, and append a line for each
- * who holds anything. A user that cannot be looked at is logged. When nobody
- * has held anything for long, a line that says so of the last one tells the
- * dialler that the walk goes on.
+ * for whom mail is held. A user whose hold cannot be read is logged. After many
+ * users without a line, a line says that nothing is held for the last one,
+ * which tells the dialler that the walk goes on.
  *
  * @param rest_msecs_r how long to leave the machine to others before the next
- *        call: the walk is never urgent, and takes a quarter of one processor
- * @return FALSE: that was the last, and END has been appended
+ *         call: the walk is never urgent, and takes a quarter of one processor
+ * @return FALSE: that was the last user, and END has been appended
  */
 bool rst_scan_some(struct rst_scan *scan, string_t *lines,
 		   unsigned int *rest_msecs_r);

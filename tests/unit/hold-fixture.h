@@ -135,7 +135,7 @@ static inline unsigned int hold_count_held(void)
 	return hold_status().messages;
 }
 
-/** What the mailbox has, whether it has left the hold or not. */
+/** @return how many messages the mailbox has, whether they have left or not */
 static inline unsigned int hold_count_stored(void)
 {
 	struct rst_hold hold = hold_opened();
@@ -147,7 +147,7 @@ static inline unsigned int hold_count_stored(void)
 	return status.messages;
 }
 
-/** The first message vanishes, without a tombstone. */
+/** Expunge the first message, without a tombstone. */
 static inline void hold_expunge_first(void)
 {
 	struct mailbox_transaction_context *trans;
@@ -233,7 +233,7 @@ static inline const char *hold_put_at(time_t arrived)
 	return hold_put_message("", "S: x\r\n\r\n", 8, arrived);
 }
 
-/** Of the process that has the hold locked. */
+/** @return the hold, locked; one at a time */
 static inline struct rst_locked *hold_open(void)
 {
 	static struct rst_hold hold;

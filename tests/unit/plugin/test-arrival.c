@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A message that is brought again, before and after it has left the hold. */
+/* Messages that Postfix brings again, before and after they have left. */
 #include "hold-fixture.h"
 
 #include "ioloop.h"
@@ -53,8 +53,8 @@ static enum rst_arrival bring(const char *text)
 	return bring_to(text, "b@example.test");
 }
 
-/* It never says that nothing is held where something is, nor the other way
-   round. */
+/* The estimate never says that nothing is held where a message is, nor the
+   other way round. */
 static unsigned int estimate(void)
 {
 	struct rst_hold hold = hold_of_user();
@@ -68,22 +68,23 @@ static unsigned int estimate(void)
 	return status.messages;
 }
 
-/* @return how many are given out; they are removed if wanted */
+/* @param remove bury and expunge each. @return how many are given out */
 static unsigned int drain(bool remove)
 {
-	struct rst_locked *store = hold_open();
-	struct rst_held *held;
+	struct rst_locked *locked = hold_open();
+	struct rst_message *message;
 	const char *error;
 	unsigned int count = 0;
 
-	while (rst_locked_next(store, &held, &error) > 0) {
+	while (rst_locked_next(locked, &message, &error) > 0) {
 		count++;
 		if (remove)
-			rst_locked_bury(store, held->id, held->key, held->uid);
+			rst_locked_bury(locked, message->id, message->key,
+					message->uid);
 	}
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	return count;
 }
 
@@ -147,7 +148,7 @@ static const struct {
 	{"Received: from x (unclosed id 4Bx2\r\n", FALSE},
 	{"Received: from x by y id\r\n", FALSE},
 	{"Received:\r\n", FALSE},
-	/* only the topmost */
+	/* only the topmost Received field counts */
 	{"Received: from x by y; date\r\n" WITH_ID, FALSE},
 };
 
@@ -163,7 +164,7 @@ START_TEST(test_queue_id)
 }
 END_TEST
 
-/* What is in the log of keys when the message comes again. */
+/* Damage the log of keys before the message comes again. */
 static void damage_log(int how)
 {
 	const char *path = hold_file("restante.keys");
@@ -174,7 +175,7 @@ static void damage_log(int how)
 	ck_assert_int_ge(fd, 0);
 	size = lseek(fd, 0, SEEK_END);
 	switch (how) {
-	case 0: /* killed before it was written */
+	case 0: /* a process was killed before it wrote the record */
 		ck_assert_int_eq(ftruncate(fd, size - 98), 0);
 		break;
 	case 1: /* lost */
@@ -220,7 +221,8 @@ START_TEST(test_log)
 }
 END_TEST
 
-/* Somebody has emptied the hold by other means: then it is not known. */
+/* A message that was expunged by other means, without a tombstone, is not
+   known. */
 START_TEST(test_lost)
 {
 	hold_user(hold_drivers[_i], NULL);
@@ -241,7 +243,7 @@ static void lose_index(void)
 		i_unlink_if_exists(t_strconcat(path, names[i], NULL));
 }
 
-/* A power cut: the end of its log is torn, our own log of keys is gone. */
+/* A power cut: the index's log has a torn end, our log of keys is gone. */
 static void tear_index(void)
 {
 	static const char garbage[64] = "no record";
@@ -264,7 +266,7 @@ START_TEST(test_index_lost)
 	pid_t pid;
 
 	hold_user("sdbox", NULL);
-	/* another process: this one would have the old index in memory */
+	/* in another process, as this one would have the old index in memory */
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
@@ -275,7 +277,7 @@ START_TEST(test_index_lost)
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
-	ioloop_time += 5; /* an index has its id from it */
+	ioloop_time += 5; /* an index gets its id from the clock */
 	ck_assert_uint_eq(hold_count_held(), 2);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_KNOWN);
 	ck_assert_ptr_nonnull(known_id);
@@ -284,8 +286,8 @@ START_TEST(test_index_lost)
 }
 END_TEST
 
-/* After another start of the system the hold is looked through: a message is
-   there whose file the index does not know. */
+/* After another start of the system the hold is searched: a message file that
+   the index does not know is found. */
 START_TEST(test_system_started)
 {
 	static const char other[] =
@@ -309,7 +311,7 @@ START_TEST(test_system_started)
 }
 END_TEST
 
-/* Two processes bring it at once. */
+/* Several processes bring a message at the same time. */
 START_TEST(test_at_once)
 {
 	enum {
@@ -339,8 +341,8 @@ START_TEST(test_at_once)
 }
 END_TEST
 
-/* Saved twice in spite of all: given out once, and the other one goes with
-   it. */
+/* A message that was saved twice in spite of all is given out once, and the
+   other copy goes with it. */
 START_TEST(test_double)
 {
 	hold_user(hold_drivers[_i], NULL);
@@ -359,26 +361,27 @@ START_TEST(test_double)
 }
 END_TEST
 
-/* Part of a message, which a crash has left, is not that message: neither while
-   it is there nor when it has left. */
+/* Part of a message, which a crash has left, does not make the message known:
+   neither while it is there nor when it has left. */
 START_TEST(test_part)
 {
 	struct rst_hold_status status;
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error;
 
 	hold_user(hold_drivers[_i], NULL);
 	hold_put_part(MESSAGE, strlen(MESSAGE), 3);
 	ck_assert_uint_eq(hold_count_held(), 0);
 	ck_assert_uint_eq(estimate(), 0);
-	store = hold_open();
-	ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
-	ck_assert(held->incomplete);
-	rst_locked_bury(store, held->id, rst_held_key(held), held->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	locked = hold_open();
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error), 1);
+	ck_assert(message->incomplete);
+	rst_locked_bury(locked, message->id, rst_message_key(message),
+			message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 
 	hold_put_part(MESSAGE, strlen(MESSAGE), 3);
 	ck_assert_int_eq(bring_as_put(MESSAGE), RST_ARRIVAL_HELD);
@@ -386,7 +389,7 @@ START_TEST(test_part)
 	status = hold_status();
 	ck_assert_uint_eq(status.messages, 1);
 	ck_assert_uint_eq(status.incomplete, 1);
-	/* whoever has the whole one needs it no more */
+	/* it goes with the whole one */
 	ck_assert_uint_eq(drain(FALSE), 2);
 	ck_assert_uint_eq(drain(TRUE), 1);
 	hold_put_part(MESSAGE, strlen(MESSAGE), 3);
@@ -429,7 +432,7 @@ START_TEST(test_keys)
 	}
 	rst_keys_add_missing(keys, key, 1100);
 	ck_assert_uint_eq(rst_keys_last_uid(keys), 100);
-	/* a quarter is not much */
+	/* a quarter of the log is not much */
 	ck_assert_int_eq(rst_keys_trim(keys, 1026, &error), 0);
 	rst_keys_close(&keys);
 	keys = open_keys(7);
@@ -442,7 +445,7 @@ START_TEST(test_keys)
 	rst_keys_add_missing(keys, key, 1101);
 	rst_keys_close(&keys);
 
-	/* other uids: the keys count all the same */
+	/* with another uid validity the keys count all the same */
 	keys = open_keys(8);
 	ck_assert_uint_eq(rst_keys_last_uid(keys), 0);
 	ck_assert(rst_keys_find(keys, key, &uid));

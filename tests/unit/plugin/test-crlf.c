@@ -17,7 +17,7 @@ static const struct {
 	{RST_STR("\n"), RST_STR("\r\n")},
 	{RST_STR("\n\n"), RST_STR("\r\n\r\n")},
 	{RST_STR("a\nb\n"), RST_STR("a\r\nb\r\n")},
-	/* also after a CR: it is a CR of the message's own */
+	/* also after a CR, which is the message's own */
 	{RST_STR("a\r\nb"), RST_STR("a\r\r\nb")},
 	{RST_STR("\r\r\n\r"), RST_STR("\r\r\r\n\r")},
 	{RST_STR("\0\n\0"), RST_STR("\0\r\n\0")},

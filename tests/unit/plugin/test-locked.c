@@ -11,9 +11,11 @@
 #include <sys/wait.h>
 
 #include "fallback/fallback.h"
+#include "fallback/trace-field.h"
 #include "hold/attempts.h"
 #include "hold/crlf.h"
 #include "hold/dates.h"
+#include "hold/key.h"
 #include "hold/tombstones.h"
 
 #define DAY 86400
@@ -26,7 +28,7 @@
 #define TRACE_LEFT "Received: from x\r\n\tby y with LMTP;\r\n"
 #define HEADER "From: a\r\nSubject: s\r\n\r\n"
 
-/* What is delivered, and what leaves the hold. */
+/* A message as it is delivered, and as it leaves the hold. */
 struct message {
 	const char *trace;
 	struct rst_str sent;
@@ -51,7 +53,7 @@ static const struct message messages[] = {
 	BOTH(TRACE, TRACE_LEFT, ""),
 	BOTH(TRACE, TRACE_LEFT, "\r\n"),
 	BOTH(TRACE, TRACE_LEFT, " folded\r\n" HEADER "x\r\n"),
-	/* the sender's own, which are not ours to cut */
+	/* the sender's own fields, which are not cut off */
 	BOTH(TRACE, TRACE_LEFT,
 	     "Return-Path: <x>\r\nDelivered-To: y\r\n" HEADER "x\r\n"),
 	BOTH(TRACE, TRACE_LEFT,
@@ -64,7 +66,7 @@ static const struct message messages[] = {
 	/* LF that stands alone cannot be kept: Dovecot stores LF for both */
 	{TRACE, RST_STR(TRACE "a\nb\r\n\n"),
 	 RST_STR(TRACE_LEFT "a\r\nb\r\n\r\n")},
-	/* nor a CR that is the very last octet */
+	/* nor can a CR that is the very last octet */
 	{TRACE, RST_STR(TRACE "a\r"), RST_STR(TRACE_LEFT "a")},
 	/* another user's stored copy */
 	{TRACE,
@@ -90,75 +92,76 @@ static string_t *read_all(struct istream *input)
 	return text;
 }
 
-static struct rst_held *must_next(struct rst_locked *store)
+static struct rst_message *must_next(struct rst_locked *locked)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
-	return held;
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error), 1);
+	return message;
 }
 
-static void must_end(struct rst_locked *store)
+static void must_end(struct rst_locked *locked)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_next(store, &held, &error), 0);
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error), 0);
 }
 
 START_TEST(test_octets)
 {
-	const struct message *message = &messages[_i / N_DRIVERS];
-	struct rst_locked *store;
-	struct rst_held *held;
+	const struct message *want = &messages[_i / N_DRIVERS];
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *id;
 	string_t *text;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
-	id = hold_put(message->trace, message->sent.p, message->sent.n);
-	store = hold_open();
-	held = must_next(store);
-	ck_assert_str_eq(held->id, id);
-	ck_assert_str_eq(held->mail_from, "a@example.org");
-	ck_assert_str_eq(held->rcpt_to, "b+x@example.test");
-	ck_assert_int_eq(held->arrived, 1700000000);
-	ck_assert_int_eq(held->received, 1700000000);
-	ck_assert(!held->incomplete);
-	ck_assert_uint_eq(held->octets, held->expected);
-	text = read_all(held->input);
-	ck_assert_uint_eq(held->size, str_len(text));
-	ck_assert_uint_eq(str_len(text), message->left.n);
-	ck_assert_mem_eq(str_data(text), message->left.p, message->left.n);
-	rst_locked_close(&store);
+	id = hold_put(want->trace, want->sent.p, want->sent.n);
+	locked = hold_open();
+	message = must_next(locked);
+	ck_assert_str_eq(message->id, id);
+	ck_assert_str_eq(message->mail_from, "a@example.org");
+	ck_assert_str_eq(message->rcpt_to, "b+x@example.test");
+	ck_assert_int_eq(message->arrived, 1700000000);
+	ck_assert_int_eq(message->received, 1700000000);
+	ck_assert(!message->incomplete);
+	ck_assert_uint_eq(message->octets, message->expected);
+	text = read_all(message->input);
+	ck_assert_uint_eq(message->size, str_len(text));
+	ck_assert_uint_eq(str_len(text), want->left.n);
+	ck_assert_mem_eq(str_data(text), want->left.p, want->left.n);
+	rst_locked_close(&locked);
 }
 END_TEST
 
-/* However it is stored, the same number of octets is told and found. */
+/* However a message is stored, its envelope tells the number of octets that are
+   found. */
 START_TEST(test_stored_with_crlf)
 {
 	static const char *const fields[] = {"restante=yes",
 					     "restante_hold_mailbox=Held",
 					     "mail_save_crlf=yes", NULL};
-	const struct message *message = &messages[_i / N_DRIVERS];
-	struct rst_locked *store;
-	struct rst_held *held;
+	const struct message *want = &messages[_i / N_DRIVERS];
+	struct rst_locked *locked;
+	struct rst_message *message;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], fields);
-	hold_put(message->trace, message->sent.p, message->sent.n);
-	store = hold_open();
-	held = must_next(store);
-	ck_assert(!held->incomplete);
-	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
-	rst_locked_close(&store);
+	hold_put(want->trace, want->sent.p, want->sent.n);
+	locked = hold_open();
+	message = must_next(locked);
+	ck_assert(!message->incomplete);
+	ck_assert_uint_eq(str_len(read_all(message->input)), message->size);
+	rst_locked_close(&locked);
 }
 END_TEST
 
 START_TEST(test_large)
 {
 	string_t *body = str_new(default_pool, 5 * 1024 * 1024), *text;
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	unsigned int i;
 
 	hold_user(hold_drivers[_i], NULL);
@@ -166,19 +169,24 @@ START_TEST(test_large)
 	for (i = 0; i < 200000; i++)
 		str_printfa(body, "line %u%s", i, i % 7 == 0 ? "\r\n" : "\r ");
 	hold_put(TRACE, str_data(body), str_len(body));
-	store = hold_open();
-	held = must_next(store);
-	ck_assert(!held->incomplete);
-	text = read_all(held->input);
+	locked = hold_open();
+	message = must_next(locked);
+	ck_assert(!message->incomplete);
+	text = read_all(message->input);
 	str_delete(body, 0, strlen(TRACE) - strlen(TRACE_LEFT));
-	ck_assert_uint_eq(held->size, str_len(body));
+	ck_assert_uint_eq(message->size, str_len(body));
 	ck_assert(str_equals(text, body));
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	str_free(&body);
 }
 END_TEST
 
 /* ---- K */
+
+/* K counts only with a queue id. */
+#define QUEUE_ID "Received: by y id 1;"
+#define IN_CRLF QUEUE_ID "\r\n"
+#define IN_LF QUEUE_ID "\n"
 
 static void get_key(const char *trace, struct rst_str text,
 		    unsigned char key_r[RST_KEY_SIZE])
@@ -188,26 +196,25 @@ static void get_key(const char *trace, struct rst_str text,
 		.trace = trace,
 		.rcpt_to = "b@example.test",
 	};
-	struct rst_trace found;
 	const char *error;
-	uoff_t octets;
 
-	ck_assert_int_eq(rst_trace_find(&delivery, &found, &error), 0);
-	ck_assert_int_eq(
-		rst_delivery_key(&delivery, &found, key_r, &octets, &error), 0);
+	ck_assert_int_eq(rst_delivery_prepare(&delivery, &error), 0);
+	ck_assert(!rst_key_is_zero(delivery.key));
+	memcpy(key_r, delivery.key, RST_KEY_SIZE);
 	i_stream_unref(&delivery.input);
 }
 
-/* However a message gets here, its key is that of what the sender sent. */
+/* However a message gets here, its K is that of the octets that the sender
+   sent. */
 static const struct {
 	const char *trace;
 	struct rst_str text;
 } same_key[] = {
-	{"", RST_STR("S: x\r\n\r\na\rb\r\r\nc\r\n")},
-	{TRACE, RST_STR(TRACE "S: x\r\n\r\na\rb\r\r\nc\r\n")},
-	{"R: y\r\n", RST_STR("R: y\r\nS: x\r\n\r\na\rb\r\r\nc\r\n")},
-	{"R: y\r\n", RST_STR("R: y\nS: x\n\na\rb\r\nc\n")},
-	{"", RST_STR("S: x\n\na\rb\r\r\nc\n")},
+	{"", RST_STR(IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{TRACE, RST_STR(TRACE IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\r\n" IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"R: y\r\n", RST_STR("R: y\n" IN_LF "S: x\n\na\rb\r\nc\n")},
+	{"", RST_STR(IN_LF "S: x\n\na\rb\r\r\nc\n")},
 };
 
 START_TEST(test_same_key)
@@ -217,19 +224,20 @@ START_TEST(test_same_key)
 	get_key(same_key[0].trace, same_key[0].text, first);
 	get_key(same_key[_i].trace, same_key[_i].text, key);
 	ck_assert_mem_eq(first, key, RST_KEY_SIZE);
-	get_key("", RST_STR("S: y\r\n\r\na\rb\r\r\nc\r\n"), key);
+	get_key("", RST_STR(IN_CRLF "S: y\r\n\r\na\rb\r\r\nc\r\n"), key);
 	ck_assert_mem_ne(first, key, RST_KEY_SIZE);
 }
 END_TEST
 
 START_TEST(test_key_is_sha256)
 {
-	/* printf 'b@example.test\0S: x\n\n' | sha256sum */
-	static const char want[] = "a5bba74b93f57d5e52b8fae3b7732b7a"
-				   "76fbee9315d49950a82e197be990a32b";
+	/* printf 'b@example.test\0Received: by y id 1;\nS: x\n\n' | sha256sum
+	 */
+	static const char want[] = "f28407731abd265e121658e6a89cbd3f"
+				   "8c8bae70819741b3c4c75bfdd23c8bba";
 	unsigned char key[RST_KEY_SIZE];
 
-	get_key("", RST_STR("S: x\r\n\r\n"), key);
+	get_key("", RST_STR(IN_CRLF "S: x\r\n\r\n"), key);
 	ck_assert_str_eq(binary_to_hex(key, sizeof(key)), want);
 }
 END_TEST
@@ -249,7 +257,8 @@ static const struct {
 	{"return-path: <a>\r\n", "return-path: <a>\r\n", 1, 1, 18, FALSE},
 	{"X: y\r\nReturn-Path: <a>\r\n", "X: y\r\nReturn-Path: <a>\r\n\r\n", 2,
 	 0, 24, FALSE},
-	/* Sieve or another plugin has changed it: nothing is ours */
+	/* Sieve or another plugin has changed the message: it has no trace of
+	   ours */
 	{TRACE, "X: y\r\n" TRACE "S: x\r\n", 0, 0, 0, FALSE},
 	{TRACE, "Return-Path: <a@example.org>\r\n", 0, 0, 0, FALSE},
 	{TRACE, "", 0, 0, 0, FALSE},
@@ -301,81 +310,81 @@ END_TEST
 
 START_TEST(test_remove)
 {
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error, *kept;
 	time_t due;
 
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
 	kept = put_one();
-	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	/* goes on behind it */
-	ck_assert_str_eq(must_next(store)->id, kept);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	/* the next read goes on behind it */
+	ck_assert_str_eq(must_next(locked)->id, kept);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, 1700000000 + 14 * DAY);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_held(), 1);
 
-	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	/* it is still in the mailbox, and has left */
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	/* the message is still in the mailbox, and has left */
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
 	due = 1;
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, 0);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
 /* A crash between tombstone and expunge. */
 START_TEST(test_tombstone)
 {
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error, *kept, *id;
 
 	hold_user(hold_drivers[_i], NULL);
 	id = put_one();
 	kept = put_one();
-	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	rst_locked_close(&store);
-	/* it is there and counts no more */
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	rst_locked_close(&locked);
+	/* the message is there and is not counted */
 	ck_assert_uint_eq(hold_count_stored(), 2);
 	ck_assert_uint_eq(hold_count_held(), 1);
 
-	store = hold_open();
-	ck_assert(rst_locked_is_buried(store, id));
-	ck_assert(!rst_locked_is_buried(store, kept));
-	ck_assert_str_eq(must_next(store)->id, kept);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	locked = hold_open();
+	ck_assert(rst_locked_is_buried(locked, id));
+	ck_assert(!rst_locked_is_buried(locked, kept));
+	ck_assert_str_eq(must_next(locked)->id, kept);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 1);
 }
 END_TEST
 
-/* the log may be a file, too */
+/* the log may be a file, too, which cannot grow either */
 static void say_nothing(const struct failure_context *ctx ATTR_UNUSED,
 			const char *format ATTR_UNUSED,
 			va_list args ATTR_UNUSED)
 {
 }
 
-/* No file may become larger than this one is: meanwhile neither may those in
-   which Check keeps what has been asserted. */
+/* No file may become larger than this one is. Meanwhile nothing may be
+   asserted, as Check writes that to files. */
 static struct rlimit as_large_as(const char *path)
 {
 	struct stat st;
@@ -388,14 +397,14 @@ static struct rlimit as_large_as(const char *path)
 void __lsan_disable(void) __attribute__((weak));
 void __lsan_enable(void) __attribute__((weak));
 
-/* Dovecot goes on in memory, and by itself would expunge there for ever. It
-   forgets the lock of the log. */
+/* Dovecot goes on with an index in memory, and by itself would expunge there
+   for ever. It leaks the lock of the index's log. */
 START_TEST(test_index_not_written)
 {
 	struct rst_hold_status status;
 	struct rst_hold hold;
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	struct rlimit small, large = {RLIM_INFINITY, RLIM_INFINITY};
 	const char *error, *path;
 	int ret, expunged = 0;
@@ -403,13 +412,13 @@ START_TEST(test_index_not_written)
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
 	path = hold_file("dovecot.index.log");
-	/* the index then knows sizes, too */
+	/* now the index has the sizes, too */
 	hold = hold_of_user();
 	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
-	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
 	ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
 	i_set_error_handler(say_nothing);
 	small = as_large_as(path);
@@ -417,7 +426,7 @@ START_TEST(test_index_not_written)
 	if (__lsan_disable != NULL)
 		__lsan_disable();
 	if (ret == 0)
-		expunged = rst_locked_expunge(store, &error);
+		expunged = rst_locked_expunge(locked, &error);
 	if (__lsan_enable != NULL)
 		__lsan_enable();
 	if (ret == 0)
@@ -425,8 +434,8 @@ START_TEST(test_index_not_written)
 	i_set_error_handler(default_error_handler);
 	ck_assert_int_eq(ret, 0);
 	ck_assert_int_eq(expunged, -1);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 0);
 }
 END_TEST
@@ -434,48 +443,48 @@ END_TEST
 /* A crash before the tombstone is on disk. */
 START_TEST(test_not_committed)
 {
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error, *id;
 
 	hold_user(hold_drivers[_i], NULL);
 	id = put_one();
-	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
-	store = hold_open();
-	ck_assert(!rst_locked_is_buried(store, id));
-	ck_assert_str_eq(must_next(store)->id, id);
-	rst_locked_close(&store);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
+	locked = hold_open();
+	ck_assert(!rst_locked_is_buried(locked, id));
+	ck_assert_str_eq(must_next(locked)->id, id);
+	rst_locked_close(&locked);
 }
 END_TEST
 
 START_TEST(test_more)
 {
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error, *first, *second;
 	uint32_t uid;
 
 	hold_user(hold_drivers[_i], NULL);
 	first = put_one();
-	store = hold_open();
-	rst_locked_drain(store);
-	held = must_next(store);
-	uid = held->uid;
-	must_end(store);
+	locked = hold_open();
+	rst_locked_drain(locked);
+	message = must_next(locked);
+	uid = message->uid;
+	must_end(locked);
 	second = put_one();
-	rst_locked_go_on(store);
-	ck_assert_str_eq(must_next(store)->id, second);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_get(store, uid, &held, &error), 1);
-	ck_assert_str_eq(held->id, first);
-	ck_assert_int_eq(rst_locked_get(store, 99, &held, &error), 0);
-	rst_locked_rewind(store);
-	ck_assert_str_eq(must_next(store)->id, first);
-	rst_locked_close(&store);
+	rst_locked_go_on(locked);
+	ck_assert_str_eq(must_next(locked)->id, second);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_get(locked, uid, &message, &error), 1);
+	ck_assert_str_eq(message->id, first);
+	ck_assert_int_eq(rst_locked_get(locked, 99, &message, &error), 0);
+	rst_locked_rewind(locked);
+	ck_assert_str_eq(must_next(locked)->id, first);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -528,42 +537,42 @@ static const char *stored_text(void)
 }
 
 /* A backup, dsync, or maildir after a power cut brings back, with another uid,
-   what has left the hold: nobody is shown it, and it goes again. */
+   a message that has left the hold: it is not given out, and goes again. */
 START_TEST(test_came_back)
 {
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error, *text;
 	int way = _i / N_DRIVERS;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	put_one();
 	text = stored_text();
-	store = hold_open();
-	held = must_next(store);
-	rst_locked_bury(store, held->id, held->key, held->uid);
-	ck_assert_int_eq(rst_locked_commit(store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 0);
 
 	save_foreign(text);
 	ck_assert_uint_eq(hold_count_stored(), 1);
 	ck_assert_uint_eq(hold_count_held(), 0);
-	store = hold_open();
+	locked = hold_open();
 	if (way == 0) {
-		must_end(store);
-		ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
+		must_end(locked);
+		ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
 	} else {
 		struct rst_fallback release = {
 			.what = RST_RELEASE_ALL,
 		};
 
-		ck_assert_int_eq(rst_fallback_run(&release, store, &error), 0);
+		ck_assert_int_eq(rst_fallback_run(&release, locked, &error), 0);
 		ck_assert_uint_eq(release.delivered, 0);
 		ck_assert_uint_eq(release.failed, 0);
 	}
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_stored(), 0);
 }
 END_TEST
@@ -575,21 +584,21 @@ END_TEST
 /* An index that was rebuilt has found a second file of a message. */
 START_TEST(test_double)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 
 	hold_user(hold_drivers[_i], NULL);
 	hold_put(TRACE, QUEUED, strlen(QUEUED));
 	save_foreign(stored_text());
 	ck_assert_uint_eq(hold_count_stored(), 2);
 	ck_assert_uint_eq(hold_count_held(), 1);
-	store = hold_open();
-	must_next(store);
-	must_end(store);
-	rst_locked_close(&store);
+	locked = hold_open();
+	must_next(locked);
+	must_end(locked);
+	rst_locked_close(&locked);
 }
 END_TEST
 
-/* A file that is not there does not hide the others. */
+/* A message file that is missing does not hide the other messages. */
 START_TEST(test_lost_file)
 {
 	hold_user("sdbox", NULL);
@@ -603,19 +612,19 @@ END_TEST
 
 /* ---- fallback deliveries that were cut off */
 
-static struct rst_locked *reopened(struct rst_locked *store)
+static struct rst_locked *reopened(struct rst_locked *locked)
 {
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	return hold_open();
 }
 
-static void write_handover(const char *id, enum rst_attempt state)
+static void write_attempt(const char *id, enum rst_attempt_state state)
 {
 	static const unsigned char no_key[RST_KEY_SIZE];
 	const char *error;
 
-	ck_assert_int_eq(rst_attempt_write(hold_file(""), id, no_key, state,
-					   TRUE, &error),
+	ck_assert_int_eq(rst_attempts_write(hold_file(""), id, no_key, state,
+					    TRUE, &error),
 			 0);
 }
 
@@ -630,41 +639,41 @@ static const struct {
 	{"OBDO", FALSE, FALSE}, {"OBDF", FALSE, FALSE},
 };
 
-START_TEST(test_handover)
+START_TEST(test_attempt)
 {
 	static const char letters[] = "-OBDF";
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *id, *step, *error;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	id = put_one();
 	for (step = attempts[_i / N_DRIVERS].steps; *step != '\0'; step++)
-		write_handover(id, (enum rst_attempt)(strchr(letters, *step) -
-						      letters));
+		write_attempt(id, (enum rst_attempt_state)(
+					  strchr(letters, *step) - letters));
 	ck_assert_uint_eq(hold_count_held(),
 			  attempts[_i / N_DRIVERS].given_out);
-	store = hold_open();
+	locked = hold_open();
 	if (attempts[_i / N_DRIVERS].given_out) {
-		held = must_next(store);
-		ck_assert_int_eq(held->attempted,
+		message = must_next(locked);
+		ck_assert_int_eq(message->attempted,
 				 attempts[_i / N_DRIVERS].attempted);
 	}
-	ck_assert_int_eq(rst_locked_is_unresolved(store),
+	ck_assert_int_eq(rst_locked_is_unresolved(locked),
 			 attempts[_i / N_DRIVERS].attempted);
-	must_end(store);
-	/* it stays so */
-	store = reopened(store);
-	ck_assert_int_eq(rst_locked_next(store, &held, &error),
+	must_end(locked);
+	/* the next process that opens the hold finds the same */
+	locked = reopened(locked);
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error),
 			 attempts[_i / N_DRIVERS].given_out);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
-/* LMTP may begin at any moment: nothing else may be done with it. */
+/* While LMTP may begin at any moment, the message may not go any other way. */
 START_TEST(test_in_flight)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct file_lock *lock;
 	struct rst_hold hold;
 	const char *id, *error;
@@ -674,7 +683,7 @@ START_TEST(test_in_flight)
 
 	hold_user("sdbox", NULL);
 	id = put_one();
-	write_handover(id, RST_ATTEMPT_OPEN);
+	write_attempt(id, RST_ATTEMPT_OPEN);
 	ck_assert_int_eq(pipe(fds), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -688,13 +697,13 @@ START_TEST(test_in_flight)
 		_exit(0);
 	}
 	ck_assert_int_eq(read(fds[0], &octet, 1), 1);
-	store = hold_open();
-	ck_assert(must_next(store)->attempted);
+	locked = hold_open();
+	ck_assert(must_next(locked)->attempted);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	store = reopened(store);
-	ck_assert(!must_next(store)->attempted);
-	rst_locked_close(&store);
+	locked = reopened(locked);
+	ck_assert(!must_next(locked)->attempted);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -717,16 +726,16 @@ static const struct {
 START_TEST(test_field)
 {
 	const char *id =
-		rst_attempt_parse((const unsigned char *)fields[_i].data,
-				  strlen(fields[_i].data));
-	const char *made = rst_attempt_field("a1", "mx.example.test");
+		rst_trace_field_parse((const unsigned char *)fields[_i].data,
+				      strlen(fields[_i].data));
+	const char *made = rst_trace_field_format("a1", "mx.example.test");
 
 	hold_user("sdbox", NULL);
 	ck_assert_pstr_eq(id, fields[_i].id);
-	ck_assert_str_eq(
-		rst_attempt_parse((const unsigned char *)made, strlen(made)),
-		"a1");
-	ck_assert_ptr_nonnull(strstr(made, rst_attempt_needle("a1")));
+	ck_assert_str_eq(rst_trace_field_parse((const unsigned char *)made,
+					       strlen(made)),
+			 "a1");
+	ck_assert_ptr_nonnull(strstr(made, rst_trace_field_needle("a1")));
 }
 END_TEST
 
@@ -745,7 +754,7 @@ static const struct {
 	{{30, -3, -1}, {0, 0, 0}, {0, 0, 0}},
 	/* a month behind */
 	{{-5, -33, -1}, {-5, -5, -1}, {-5, -5, -1}},
-	/* ten days later it is not in the future any more, but it was */
+	/* ten days later its date is not in the future any more, but it was */
 	{{-5, 5, -1}, {-5, 0, 0}, {-5, 0, 0}},
 };
 
@@ -778,9 +787,9 @@ END_TEST
 /* A message from the future, in the hold. */
 START_TEST(test_future)
 {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	struct rst_hold_status status;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	time_t due;
 
@@ -790,16 +799,17 @@ START_TEST(test_future)
 	due = ioloop_time + 14 * DAY;
 	ck_assert_int_eq(status.due, due);
 	ioloop_time += DAY;
-	store = hold_open();
-	held = must_next(store);
-	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, held->received), due);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	ck_assert_int_eq(rst_hold_due(&hold_fixture.set, message->received),
+			 due);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_count(locked, &status, &error), 0);
 	ck_assert_int_eq(status.due, due);
 	due = 0;
-	ck_assert_int_eq(rst_locked_next_due(store, &due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
 	ck_assert_int_eq(due, status.due);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -814,20 +824,20 @@ static const char *const foreign[] = {
 START_TEST(test_foreign)
 {
 	const char *text = foreign[_i / N_DRIVERS];
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	save_foreign(text);
-	store = hold_open();
-	held = must_next(store);
-	ck_assert(rst_id_valid(rst_str(held->id)));
-	ck_assert_str_eq(held->mail_from, "");
-	ck_assert_str_eq(held->rcpt_to, "testuser");
-	ck_assert_uint_eq(held->size, strlen(text));
-	ck_assert_str_eq(str_c(read_all(held->input)), text);
-	ck_assert(!held->incomplete);
-	rst_locked_close(&store);
+	locked = hold_open();
+	message = must_next(locked);
+	ck_assert(rst_id_valid(rst_str(message->id)));
+	ck_assert_str_eq(message->mail_from, "");
+	ck_assert_str_eq(message->rcpt_to, "testuser");
+	ck_assert_uint_eq(message->size, strlen(text));
+	ck_assert_str_eq(str_c(read_all(message->input)), text);
+	ck_assert(!message->incomplete);
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -835,25 +845,25 @@ END_TEST
 
 static void must_be_incomplete(unsigned int count)
 {
-	struct rst_locked *store = hold_open();
+	struct rst_locked *locked = hold_open();
 	struct rst_hold_status status;
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
-		held = must_next(store);
-		ck_assert_msg(held->incomplete, "uid %u", held->uid);
-		ck_assert(rst_key_is_zero(rst_held_key(held)));
+		message = must_next(locked);
+		ck_assert_msg(message->incomplete, "uid %u", message->uid);
+		ck_assert(rst_key_is_zero(rst_message_key(message)));
 	}
-	must_end(store);
-	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_count(locked, &status, &error), 0);
 	ck_assert_uint_eq(status.messages, 0);
 	ck_assert_uint_eq(status.incomplete, count);
 	ck_assert_int_eq(status.due, 0);
-	ck_assert_int_eq(rst_locked_next_due(store, &status.due, &error), 0);
+	ck_assert_int_eq(rst_locked_next_due(locked, &status.due, &error), 0);
 	ck_assert_int_eq(status.due, 0);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 }
 
 static const char *const damaged[] = {
@@ -901,7 +911,8 @@ static char *one_message(size_t *size_r)
 	return text;
 }
 
-/* A message that is cut off at any octet, and one that has too many. */
+/* A message that is cut off at any octet, and a message that has too many
+   octets. */
 START_TEST(test_cut)
 {
 	size_t size, i;
@@ -910,7 +921,7 @@ START_TEST(test_cut)
 	hold_user("sdbox", NULL);
 	text = one_message(&size);
 	for (i = 0; i < size; i++)
-		/* Dovecot makes the same of a CR at the end and of none */
+		/* Dovecot stores the same for a CR at the end and for none */
 		if (i == 0 || text[i - 1] != '\r')
 			save_part(text, i);
 	i = size - rst_count_lf((const unsigned char *)text, size) - 2;
@@ -920,11 +931,12 @@ START_TEST(test_cut)
 }
 END_TEST
 
-/* It goes when a whole one is there, before it or after it. */
+/* An incomplete message goes when a whole one of its K is there, before it or
+   after it. */
 START_TEST(test_cut_and_whole)
 {
-	struct rst_locked *store;
-	struct rst_held *held;
+	struct rst_locked *locked;
+	struct rst_message *message;
 	const char *error;
 	size_t size;
 	char *text;
@@ -940,17 +952,18 @@ START_TEST(test_cut_and_whole)
 		save_part(text, size - 3);
 	ck_assert_uint_eq(hold_count_held(), 1);
 
-	store = hold_open();
-	held = must_next(store);
+	locked = hold_open();
+	message = must_next(locked);
 	if (_i % 3 != 2) {
-		ck_assert(held->incomplete);
-		held = must_next(store);
+		ck_assert(message->incomplete);
+		message = must_next(locked);
 	}
-	ck_assert(!held->incomplete);
-	ck_assert_int_eq(rst_key_cmp(rst_held_key(held), held->key), 0);
-	must_end(store);
-	ck_assert_int_eq(rst_locked_expunge(store, &error), 0);
-	rst_locked_close(&store);
+	ck_assert(!message->incomplete);
+	ck_assert_int_eq(rst_key_cmp(rst_message_key(message), message->key),
+			 0);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
 	ck_assert_uint_eq(hold_count_held(), 1);
 	ck_assert_uint_eq(hold_count_stored(), 1);
 	free(text);
@@ -960,10 +973,11 @@ END_TEST
 /* ---- small ones first */
 
 /*
- * s, t, m, l, L: a message of some size arrives; D: the first one once more,
- * as a rebuilt index finds it. They are numbered from 0.
- * .: one is given out. x: that one has left. k: the first one vanishes.
- * r: a look at all meanwhile, in order of arrival. E: the end; and MORE.
+ * s, t, m, l, L: a message of some size arrives. D: the first message is there
+ * once more, as a rebuilt index finds it. They are numbered from 0.
+ * .: a message is given out. x: that message leaves. k: the first message
+ * vanishes.
+ * r: meanwhile all are read in order of arrival. E: read to the end; then MORE.
  */
 static const struct {
 	const char *steps;
@@ -974,7 +988,7 @@ static const struct {
 	{"ltsmsE", "12430"},
 	{"LlmLlmE", "251403"},
 	{"lmlmsmE", "413502"},
-	/* what comes later goes before what waits, and not only small ones */
+	/* later messages go before the waiting ones, and not only small ones */
 	{"ls.sE", "120"},
 	{"Ls..mEE", "102"},
 	{"LL.s.E", "021"},
@@ -982,18 +996,18 @@ static const struct {
 	{"Lls.m.mE", "23410"},
 	{"Lms.lmE", "21430"},
 	{"lsEstlE", "10234"},
-	/* as much as waits, and no more, until it does not wait */
+	/* as many octets as wait, and no more, until those do not wait */
 	{"ms.ttttE", "123045"},
 	{"ms.ttmtE", "123054"},
 	{"ms.lmsE", "14032"},
-	/* those that were late themselves are waited for next */
+	/* the late messages are waited for next */
 	{"ms.l.s.mmmmE", "10345627"},
 	/* looks and removals do not disturb it */
 	{"lsmr.r.xr.E", "120"},
 	{"lmsm.xr.x.x.xE", "2130"},
 	{"ms.tttt..r.r..E", "123045"},
 	{"lms.kE", "21"},
-	/* once only */
+	/* a double is given out once */
 	{"lDsE", "20"},
 	{"mDls.E", "302"},
 };
@@ -1001,7 +1015,7 @@ static const struct {
 #define PUT_MAX 10
 
 struct ordering {
-	struct rst_locked *store;
+	struct rst_locked *locked;
 	const char *ids[PUT_MAX];
 	unsigned int count, held;
 	string_t *given;
@@ -1014,7 +1028,7 @@ static void put_sized(struct ordering *o, size_t octets)
 {
 	string_t *text = str_new(default_pool, octets + 1024);
 
-	/* of a key of its own */
+	/* a K of its own for each */
 	str_printfa(text,
 		    TRACE "Received: from z by y (Postfix) id %u;\r\n"
 			  "\tSun, 26 Nov 2023 10:00:00 +0000\r\n\r\n",
@@ -1029,22 +1043,22 @@ static void put_sized(struct ordering *o, size_t octets)
 
 static bool give(struct ordering *o)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int i = 0;
-	int ret = rst_locked_next(o->store, &held, &error);
+	int ret = rst_locked_next(o->locked, &message, &error);
 
 	ck_assert_int_ge(ret, 0);
 	if (ret == 0)
 		return FALSE;
-	while (o->ids[i] == NULL || strcmp(o->ids[i], held->id) != 0)
+	while (o->ids[i] == NULL || strcmp(o->ids[i], message->id) != 0)
 		ck_assert_uint_lt(++i, o->count);
 	str_printfa(o->given, "%u", i);
-	ck_assert_uint_eq(str_len(read_all(held->input)), held->size);
+	ck_assert_uint_eq(str_len(read_all(message->input)), message->size);
 	i_free(o->id);
-	o->id = i_strdup(held->id);
-	memcpy(o->key, held->key, RST_KEY_SIZE);
-	o->uid = held->uid;
+	o->id = i_strdup(message->id);
+	memcpy(o->key, message->key, RST_KEY_SIZE);
+	o->uid = message->uid;
 	return TRUE;
 }
 
@@ -1052,27 +1066,27 @@ static void remove_given(struct ordering *o)
 {
 	const char *error;
 
-	rst_locked_bury(o->store, o->id, o->key, o->uid);
-	ck_assert_int_eq(rst_locked_commit(o->store, &error), 0);
-	ck_assert_int_eq(rst_locked_expunge(o->store, &error), 0);
+	rst_locked_bury(o->locked, o->id, o->key, o->uid);
+	ck_assert_int_eq(rst_locked_commit(o->locked, &error), 0);
+	ck_assert_int_eq(rst_locked_expunge(o->locked, &error), 0);
 	o->held--;
 }
 
 static void look_at_all(struct ordering *o)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	unsigned int count = 0;
 	uint32_t last = 0;
 	const char *error;
 
-	rst_locked_rewind(o->store);
-	while (rst_locked_next(o->store, &held, &error) > 0) {
-		ck_assert_uint_gt(held->uid, last);
-		last = held->uid;
+	rst_locked_rewind(o->locked);
+	while (rst_locked_next(o->locked, &message, &error) > 0) {
+		ck_assert_uint_gt(message->uid, last);
+		last = message->uid;
 		count++;
 	}
 	ck_assert_uint_eq(count, o->held);
-	rst_locked_go_on(o->store);
+	rst_locked_go_on(o->locked);
 }
 
 static void take_step(struct ordering *o, char step)
@@ -1096,7 +1110,7 @@ static void take_step(struct ordering *o, char step)
 	else {
 		while (give(o))
 			;
-		rst_locked_go_on(o->store);
+		rst_locked_go_on(o->locked);
 	}
 }
 
@@ -1108,12 +1122,12 @@ START_TEST(test_order)
 	hold_user(hold_drivers[_i % N_DRIVERS], NULL);
 	for (; strchr("stmlLD", *step) != NULL; step++)
 		take_step(&o, *step);
-	o.store = hold_open();
-	rst_locked_drain(o.store);
+	o.locked = hold_open();
+	rst_locked_drain(o.locked);
 	for (; *step != '\0'; step++)
 		take_step(&o, *step);
 	ck_assert_str_eq(str_c(o.given), orders[_i / N_DRIVERS].given);
-	rst_locked_close(&o.store);
+	rst_locked_close(&o.locked);
 	i_free(o.id);
 	str_free(&o.given);
 }
@@ -1124,13 +1138,13 @@ END_TEST
 START_TEST(test_lock)
 {
 	struct rst_hold hold = {.user = NULL};
-	struct rst_locked *store, *second;
+	struct rst_locked *locked, *second;
 	const char *error;
 	int status;
 	pid_t pid;
 
 	hold_user(hold_drivers[_i], NULL);
-	store = hold_open();
+	locked = hold_open();
 	hold = hold_of_user();
 	/* fcntl() locks keep out other processes only */
 	pid = fork();
@@ -1140,9 +1154,9 @@ START_TEST(test_lock)
 	ck_assert_int_eq(status, 0);
 	/* a delivery does not need it */
 	put_one();
-	rst_locked_close(&store);
-	store = hold_open();
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
+	locked = hold_open();
+	rst_locked_close(&locked);
 }
 END_TEST
 
@@ -1162,7 +1176,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_came_back, 0, 2 * N_DRIVERS);
 	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
 	tcase_add_test(tc, test_lost_file);
-	tcase_add_loop_test(tc, test_handover, 0,
+	tcase_add_loop_test(tc, test_attempt, 0,
 			    (int)N_ELEMENTS(attempts) * N_DRIVERS);
 	tcase_add_test(tc, test_in_flight);
 	tcase_add_loop_test(tc, test_clock, 0, (int)N_ELEMENTS(clocks));

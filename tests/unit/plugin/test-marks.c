@@ -9,7 +9,7 @@
 #define MESSAGES 3
 
 static const char *ids[MESSAGES];
-static struct rst_locked *store;
+static struct rst_locked *locked;
 static struct rst_marks *marks;
 
 static void setup(void)
@@ -27,25 +27,25 @@ static void setup(void)
 	hold_user("sdbox", fields);
 	for (i = 0; i < MESSAGES; i++)
 		ids[i] = hold_put("", "S: x\r\n\r\n", 8);
-	store = hold_open();
-	marks = rst_marks_new(rst_locked_hold(store), store);
+	locked = hold_open();
+	marks = rst_marks_new(rst_locked_hold(locked), locked);
 }
 
 static void teardown(void)
 {
 	rst_marks_free(&marks);
-	rst_locked_close(&store);
+	rst_locked_close(&locked);
 	hold_teardown();
 }
 
 static void lease(unsigned int count)
 {
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 
 	while (count-- > 0) {
-		ck_assert_int_eq(rst_locked_next(store, &held, &error), 1);
-		ck_assert(rst_marks_lease(marks, held));
+		ck_assert_int_eq(rst_locked_next(locked, &message, &error), 1);
+		ck_assert(rst_marks_lease(marks, message));
 	}
 }
 
@@ -68,7 +68,7 @@ static unsigned int left(void)
 	struct rst_hold_status status;
 	const char *error;
 
-	ck_assert_int_eq(rst_locked_count(store, &status, &error), 0);
+	ck_assert_int_eq(rst_locked_count(locked, &status, &error), 0);
 	return status.messages;
 }
 
@@ -89,7 +89,7 @@ START_TEST(test_ack)
 }
 END_TEST
 
-/* Carried out early, because they are many; answered when asked. */
+/* Many marks are carried out early, and answered when asked for. */
 START_TEST(test_batch)
 {
 	lease(MESSAGES);
@@ -104,7 +104,7 @@ START_TEST(test_batch)
 }
 END_TEST
 
-/* One answer for each mark, whatever it is of. */
+/* Each mark gets one answer, whatever its id. */
 START_TEST(test_unknown)
 {
 	lease(1);
@@ -119,7 +119,7 @@ START_TEST(test_unknown)
 					 "GONE\t%s\nGONE\t%s\n",
 					 ids[2], ids[2], ids[0], ids[0]));
 	ck_assert_int_eq(left(), 1);
-	/* and the listing goes on where it was */
+	/* and the walk goes on where it was */
 	lease(1);
 	ck_assert(rst_marks_is_leased(ids[1], marks));
 	ack(ids[0]);
@@ -127,7 +127,7 @@ START_TEST(test_unknown)
 }
 END_TEST
 
-/* LMTP does not answer: what was refused stays, what was taken goes. */
+/* Without LMTP a refused message stays, and an acknowledged one goes. */
 START_TEST(test_fallback)
 {
 	struct rst_str refused = RST_STR("552 no");
@@ -148,20 +148,21 @@ START_TEST(test_fallback)
 }
 END_TEST
 
-/* It has failed for a week: moved where there is room, once. */
+/* A message whose fallback delivery has failed too long is moved to the
+   overflow mailbox, once. */
 START_TEST(test_overflow)
 {
 	struct rst_str refused = RST_STR("552 no");
-	struct rst_held *held;
+	struct rst_message *message;
 	const char *error;
 	unsigned int count;
 
 	hold_fixture.set.fallback_give_up_secs = 60;
 	lease(1);
-	/* a crash came before its tombstone */
-	ck_assert_int_eq(rst_locked_get(store, 1, &held, &error), 1);
+	/* an earlier process was killed before it wrote the tombstone */
+	ck_assert_int_eq(rst_locked_get(locked, 1, &message, &error), 1);
 	ck_assert_int_eq(
-		rst_overflow_save(rst_locked_hold(store), held, &error), 0);
+		rst_overflow_save(rst_locked_hold(locked), message, &error), 0);
 	lease(1);
 	ck_assert(rst_marks_add(marks, rst_str(ids[0]), &refused));
 	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
@@ -169,14 +170,14 @@ START_TEST(test_overflow)
 						   ids[0], ids[1]));
 	ck_assert_int_eq(left(), 1);
 	ck_assert_int_eq(
-		rst_overflow_count(rst_locked_hold(store), &count, &error), 0);
+		rst_overflow_count(rst_locked_hold(locked), &count, &error), 0);
 	ck_assert_uint_eq(count, 2);
 }
 END_TEST
 
 START_TEST(test_no_hold)
 {
-	struct rst_marks *none = rst_marks_new(rst_locked_hold(store), NULL);
+	struct rst_marks *none = rst_marks_new(rst_locked_hold(locked), NULL);
 	string_t *lines = t_str_new(64);
 
 	ck_assert(rst_marks_add(none, rst_str(ids[0]), NULL));

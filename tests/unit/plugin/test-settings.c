@@ -12,7 +12,7 @@ static const struct {
 	{"restante=1", {.enrolled = TRUE, .hold_time_secs = 14 * DAYS}},
 	{"restante=no", {.hold_time_secs = 14 * DAYS}},
 	{"restante=", {.hold_time_secs = 14 * DAYS}},
-	/* in doubt the mail is delivered */
+	/* a bad value must not stop delivery */
 	{"restante=perhaps", {.hold_time_secs = 14 * DAYS}},
 	{"restante_bypass=yes", {.bypass = TRUE, .hold_time_secs = 14 * DAYS}},
 	{"restante_bypass=no", {.hold_time_secs = 14 * DAYS}},
