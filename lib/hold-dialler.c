@@ -13,10 +13,10 @@
  */
 #include "restante/hold.h"
 
-#include "buf.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "hold-private.h"
 
 /* octets of the client's reply that go with FALLBACK */
 #define REPLY_MAX 512
@@ -114,9 +114,7 @@ typedef int answer_func(struct rst_hold_dialler *h,
 
 static int on_version(struct rst_hold_dialler *h, const struct rst_str *fields)
 {
-	if (h->state != STATE_VERSION ||
-	    !rst_str_eq(fields[1], RST_STR("restante-hold")) ||
-	    !rst_str_eq(fields[2], RST_STR("1")))
+	if (h->state != STATE_VERSION || !rst_hold_version_matches(fields))
 		return RST_EPROTO;
 	h->state = h->scan ? STATE_LINES : STATE_OK;
 	return 0;
@@ -381,24 +379,11 @@ static void expect(struct rst_hold_dialler *h, int64_t now_ms)
 		h->progress_ms = now_ms;
 }
 
-static void say(struct rst_hold_dialler *h, const struct rst_str *fields,
-		size_t count)
-{
-	size_t octets = count, i;
-	char *line;
-
-	for (i = 0; i < count; i++)
-		octets += 2 * fields[i].n;
-	line = rst_malloc(octets);
-	rst_buf_append(&h->output, line, rst_hold_join(fields, count, line));
-	free(line);
-}
-
 static void say_word(struct rst_hold_dialler *h, const char *word)
 {
 	struct rst_str field = rst_str(word);
 
-	say(h, &field, 1);
+	rst_hold_put_line(&h->output, &field, 1);
 }
 
 void rst_hold_dialler_drain(struct rst_hold_dialler *h, int64_t now_ms)
@@ -420,7 +405,7 @@ void rst_hold_dialler_ack(struct rst_hold_dialler *h, struct rst_str id)
 	struct rst_str fields[] = {RST_STR("ACK"), id};
 
 	h->marks++;
-	say(h, fields, 2);
+	rst_hold_put_line(&h->output, fields, 2);
 }
 
 void rst_hold_dialler_fallback(struct rst_hold_dialler *h, struct rst_str id,
@@ -432,7 +417,7 @@ void rst_hold_dialler_fallback(struct rst_hold_dialler *h, struct rst_str id,
 	if (reply.n > REPLY_MAX)
 		fields[2].n = REPLY_MAX;
 	h->marks++;
-	say(h, fields, 3);
+	rst_hold_put_line(&h->output, fields, 3);
 }
 
 void rst_hold_dialler_commit(struct rst_hold_dialler *h, int64_t now_ms)
@@ -449,7 +434,7 @@ void rst_hold_dialler_release(struct rst_hold_dialler *h, struct rst_str what,
 
 	expect(h, now_ms);
 	h->releases++;
-	say(h, fields, 2);
+	rst_hold_put_line(&h->output, fields, 2);
 }
 
 void rst_hold_dialler_bye(struct rst_hold_dialler *h, int64_t now_ms)

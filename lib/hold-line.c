@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "restante/hold.h"
+#include "hold-private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HANDSHAKE "VERSION\trestante-hold\t1\t0\n"
@@ -90,6 +91,30 @@ size_t rst_hold_join(const struct rst_str *fields, size_t count, char *out)
 	}
 	out[n++] = '\n';
 	return n;
+}
+
+void rst_hold_put_line(struct rst_buf *out, const struct rst_str *fields,
+		       size_t count)
+{
+	size_t octets = count, i;
+	char *line;
+
+	for (i = 0; i < count; i++)
+		octets += 2 * fields[i].n;
+	line = rst_malloc(octets);
+	rst_buf_append(out, line, rst_hold_join(fields, count, line));
+	free(line);
+}
+
+void rst_hold_put_version(struct rst_buf *out)
+{
+	rst_buf_puts(out, HANDSHAKE);
+}
+
+bool rst_hold_version_matches(const struct rst_str *fields)
+{
+	return rst_str_eq(fields[1], RST_STR("restante-hold")) &&
+	       rst_str_eq(fields[2], RST_STR("1"));
 }
 
 /* @return to be freed; terminated too, for those who print it */

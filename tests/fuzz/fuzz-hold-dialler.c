@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The hold protocol and the note. The first line of the input names what is
- * said (d drain, m more, a ack, c commit, r release, b bye; S at its start: a
- * scan); the rest is what the peer answers. However that is cut, the same
- * events come out.
+ * What a service says to the dialling side of the hold protocol, and the note.
+ * The first line of the input names the dialler's commands (d drain, m more,
+ * a ack, c commit, r release, b bye; S at its start: a scan); the rest is what
+ * the service answers. However that is cut, the same events come out.
+ *
+ * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
+ *	tests/fuzz/fuzz-hold-dialler.c lib/hold-dialler.c lib/hold-line.c
+ *	lib/envelope.c lib/smtp.c lib/buf.c lib/str.c
  */
 #include "restante/hold.h"
 
