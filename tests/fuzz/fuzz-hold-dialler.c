@@ -9,9 +9,7 @@
  *	tests/fuzz/fuzz-hold-dialler.c lib/hold-dialler.c lib/hold-line.c
  *	lib/envelope.c lib/smtp.c lib/buf.c lib/str.c
  */
-#include "restante/hold.h"
-
-#include "buf.h"
+#include "hold-private.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "restante/hold.h"
-
+#include "hold-private.h"
 #include "test-util.h"
 
 #include <inttypes.h>
