@@ -52,7 +52,8 @@ static void put_str(struct rst_buf *seen, struct rst_str s)
 	rst_buf_str(seen, s);
 }
 
-/* Octets of one message run together, however they came. */
+/* Writes an event down. Octets of one message run together, however they are
+   cut. */
 static void saw(struct rst_buf *seen, const struct rst_hold_event *ev)
 {
 	if (ev->type == RST_HOLD_OCTETS) {
@@ -130,7 +131,7 @@ static void check_cuts(struct rst_str says, struct rst_str in)
 	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		struct rst_buf cut = {0};
 
-		/* each octet costs a look for the end of the line */
+		/* each step searches the whole line for its end */
 		if (steps[i] >= in.n / 1024)
 			run(says, in, steps[i], &cut);
 		check(cut.used == 0 ||
@@ -163,7 +164,7 @@ static void check_note(struct rst_str in)
 	if (rst_note_parse(copy, in.n, &note) == 0) {
 		ssize_t n = rst_note_format(&note, out);
 
-		/* too long: the octets of user may all be escapes */
+		/* too long where all octets of user are escaped */
 		check(n > 0 || n == RST_ELIMIT);
 		if (n > 0) {
 			check(rst_note_parse(out, (size_t)n, &back) == 0);
