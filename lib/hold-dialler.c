@@ -1,24 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The dialling side of the hold protocol.
+ * VERSION   waits for the handshake
+ *   VERSION      -> OK; for SCAN -> LINES
+ * OK        waits for the answer to USER
+ *   OK           -> LINES
+ * LINES     waits for a line, between messages
+ *   MSG          -> BODY, unless the message is empty
+ *   BYE          -> ENDED; for SCAN: END
+ * BODY      waits for octets of a message
+ *   the last     -> LINES
+ * ENDED     takes nothing
  *
- *   OPENING   until VERSION and OK (for SCAN: VERSION)
- *   LINES     between messages
- *   BODY      octets of a message; MESSAGE_END leads back to LINES
- *   ENDED     after NO or BYE: nothing is taken any more
+ * From all but BODY, NO leads to ENDED; so does a protocol error.
  *
- * Commands may be sent before earlier ones are answered. So what may come is
- * not a state but a count of what was asked for and not yet answered: the
- * answers to a COMMIT may stand between two messages of a DRAIN.
+ * Commands may be sent before earlier ones are answered, and the answers to a
+ * COMMIT may stand between two messages of a DRAIN. So no state says which
+ * answers may come in LINES, but counts of the commands that are not answered.
  */
 #include "restante/hold.h"
-
-#include "buf.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* octets of the client's reply that go with FALLBACK */
+#include "hold-private.h"
+
+/* Octets of the client's reply that go with FALLBACK: protocol-hold.md, 1.4. */
 #define REPLY_MAX 512
 
 enum state {
@@ -35,16 +41,16 @@ struct rst_hold_dialler {
 	bool scan;
 	struct rst_buf output;
 
-	/* asked for and not yet answered */
+	/* commands that are not answered */
 	unsigned int drains;
-	unsigned int marks; /* ACK, FALLBACK: each has one GONE or KEPT */
+	unsigned int marks; /* ACK, FALLBACK: one GONE or KEPT answers each */
 	unsigned int commits;
 	unsigned int releases;
 	bool bye;
 
-	int64_t progress_ms; /* when an answer was last moving */
+	int64_t progress_ms; /* when octets of an answer last came */
 	uint64_t body_left;
-	bool message_end; /* to be said after the last OCTETS */
+	bool message_end; /* MESSAGE_END is due after the last OCTETS */
 	bool have_event;
 	struct rst_hold_event event;
 	char line[RST_HOLD_LINE_MAX]; /* what the event's views point into */
@@ -107,16 +113,13 @@ static bool read_time(struct rst_str s, int64_t *secs_r)
 	return true;
 }
 
-/* Every answer: its word, how many fields it has at least, and what to do.
-   More fields are a later minor version's. */
+/* Handles an answer whose fields are there. */
 typedef int answer_func(struct rst_hold_dialler *h,
 			const struct rst_str *fields);
 
 static int on_version(struct rst_hold_dialler *h, const struct rst_str *fields)
 {
-	if (h->state != STATE_VERSION ||
-	    !rst_str_eq(fields[1], RST_STR("restante-hold")) ||
-	    !rst_str_eq(fields[2], RST_STR("1")))
+	if (h->state != STATE_VERSION || !rst_hold_version_matches(fields))
 		return RST_EPROTO;
 	h->state = h->scan ? STATE_LINES : STATE_OK;
 	return 0;
@@ -135,7 +138,7 @@ static int on_ok(struct rst_hold_dialler *h, const struct rst_str *fields)
 	return 0;
 }
 
-/* May come at any time: as BUSY it answers DRAIN. */
+/* NO may answer any command: as BUSY, a DRAIN. */
 static int on_no(struct rst_hold_dialler *h, const struct rst_str *fields)
 {
 	h->state = STATE_ENDED;
@@ -173,7 +176,7 @@ static int on_end(struct rst_hold_dialler *h, const struct rst_str *fields)
 	if (h->scan) {
 		set_event(h, RST_HOLD_SCANNED);
 		h->state = STATE_ENDED;
-		/* an older service does not say it */
+		/* an older service does not count these users */
 		if (fields[2].n > 0 &&
 		    !rst_str_to_u64(fields[2], &h->event.failed))
 			return RST_EPROTO;
@@ -252,7 +255,7 @@ static int on_bye(struct rst_hold_dialler *h, const struct rst_str *fields)
 	h->state = STATE_ENDED;
 	set_event(h, RST_HOLD_CLOSED);
 	h->event.due = -1;
-	/* an older service does not say it */
+	/* an older service does not say when */
 	return fields[1].n == 0 || read_time(fields[1], &h->event.due)
 		       ? 0
 		       : RST_EPROTO;
@@ -260,7 +263,7 @@ static int on_bye(struct rst_hold_dialler *h, const struct rst_str *fields)
 
 static const struct {
 	const char *word;
-	ssize_t fields;
+	ssize_t fields; /* at least; more are a later minor version's */
 	answer_func *handle;
 } answers[] = {
 	{"VERSION", 4, on_version},
@@ -321,7 +324,7 @@ static ssize_t take_body(struct rst_hold_dialler *h, const char *buf,
 		n = (size_t)h->body_left;
 	if (n == 0)
 		return 0;
-	/* copied, so that the caller may drop its buffer before _next */
+	/* a copy, so that the caller may drop its buffer before _next */
 	memcpy(h->line, buf, n);
 	h->body_left -= n;
 	set_event(h, RST_HOLD_OCTETS);
@@ -374,31 +377,18 @@ bool rst_hold_dialler_draining(const struct rst_hold_dialler *h)
 
 /* ---- output */
 
-/* The time for an answer starts now, unless an earlier one is awaited. */
+/* The time of this answer begins, unless an earlier one is awaited. */
 static void expect(struct rst_hold_dialler *h, int64_t now_ms)
 {
 	if (!awaiting(h))
 		h->progress_ms = now_ms;
 }
 
-static void say(struct rst_hold_dialler *h, const struct rst_str *fields,
-		size_t count)
-{
-	size_t octets = count, i;
-	char *line;
-
-	for (i = 0; i < count; i++)
-		octets += 2 * fields[i].n;
-	line = rst_malloc(octets);
-	rst_buf_append(&h->output, line, rst_hold_join(fields, count, line));
-	free(line);
-}
-
 static void say_word(struct rst_hold_dialler *h, const char *word)
 {
 	struct rst_str field = rst_str(word);
 
-	say(h, &field, 1);
+	rst_hold_put_line(&h->output, &field, 1);
 }
 
 void rst_hold_dialler_drain(struct rst_hold_dialler *h, int64_t now_ms)
@@ -420,7 +410,7 @@ void rst_hold_dialler_ack(struct rst_hold_dialler *h, struct rst_str id)
 	struct rst_str fields[] = {RST_STR("ACK"), id};
 
 	h->marks++;
-	say(h, fields, 2);
+	rst_hold_put_line(&h->output, fields, 2);
 }
 
 void rst_hold_dialler_fallback(struct rst_hold_dialler *h, struct rst_str id,
@@ -428,11 +418,11 @@ void rst_hold_dialler_fallback(struct rst_hold_dialler *h, struct rst_str id,
 {
 	struct rst_str fields[] = {RST_STR("FALLBACK"), id, reply};
 
-	/* for a person to read; the line has a bound */
+	/* a person reads it, and the line has a bound */
 	if (reply.n > REPLY_MAX)
 		fields[2].n = REPLY_MAX;
 	h->marks++;
-	say(h, fields, 3);
+	rst_hold_put_line(&h->output, fields, 3);
 }
 
 void rst_hold_dialler_commit(struct rst_hold_dialler *h, int64_t now_ms)
@@ -449,7 +439,7 @@ void rst_hold_dialler_release(struct rst_hold_dialler *h, struct rst_str what,
 
 	expect(h, now_ms);
 	h->releases++;
-	say(h, fields, 2);
+	rst_hold_put_line(&h->output, fields, 2);
 }
 
 void rst_hold_dialler_bye(struct rst_hold_dialler *h, int64_t now_ms)

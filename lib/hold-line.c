@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-#include "restante/hold.h"
+#include "hold-private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HANDSHAKE "VERSION\trestante-hold\t1\t0\n"
 
-/* What follows SOH, and what it stands for; as Dovecot's str_tabescape(). */
+/* The octet after SOH, and the octet for which both stand; as in Dovecot's
+   str_tabescape(). */
 static const char escape_names[] = {'0', '1', 't', 'n', 'r'};
 static const char escape_octets[] = {'\0', '\001', '\t', '\n', '\r'};
 
 #define ESCAPES sizeof(escape_octets)
 
-/* @return octets, or RST_EPROTO. Never longer than before: in place. */
+/* Unescapes in place, as the field never grows. @return octets, or RST_EPROTO
+ */
 static ssize_t unescape(char *field, size_t len)
 {
 	size_t i, n = 0;
@@ -92,7 +95,31 @@ size_t rst_hold_join(const struct rst_str *fields, size_t count, char *out)
 	return n;
 }
 
-/* @return to be freed; terminated too, for those who print it */
+void rst_hold_put_line(struct rst_buf *out, const struct rst_str *fields,
+		       size_t count)
+{
+	size_t octets = count, i;
+	char *line;
+
+	for (i = 0; i < count; i++)
+		octets += 2 * fields[i].n;
+	line = rst_malloc(octets);
+	rst_buf_append(out, line, rst_hold_join(fields, count, line));
+	free(line);
+}
+
+void rst_hold_put_version(struct rst_buf *out)
+{
+	rst_buf_puts(out, HANDSHAKE);
+}
+
+bool rst_hold_version_matches(const struct rst_str *fields)
+{
+	return rst_str_eq(fields[1], RST_STR("restante-hold")) &&
+	       rst_str_eq(fields[2], RST_STR("1"));
+}
+
+/* @return to be freed; terminated too, for callers that print it */
 static char *preamble(const struct rst_str *fields, size_t count, size_t octets,
 		      size_t *len_r)
 {
@@ -123,7 +150,7 @@ char *rst_hold_scan_preamble(size_t *len_r)
 
 ssize_t rst_note_format(const struct rst_note *note, char out[RST_NOTE_MAX])
 {
-	/* room for the worst case, so that only the end counts */
+	/* room for the worst case, so that only the result is measured */
 	char line[2 * RST_NOTE_MAX + 64];
 	char due[24];
 	struct rst_str fields[] = {

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- *   VERSION   until the dialler has said which protocol it speaks
- *   WHO       until USER or SCAN
- *   OPEN      commands; with `draining`, messages go out one after the other
- *   SCAN      a walk over all users
- *   CLOSING   nothing is read any more; ends when the output is written
+ * The driver of rst_hold_server, which has the states and the rules. The
+ * connection itself has the user, the locked hold, its marks, the walk over
+ * all users, the streams and the time-outs. It is
  *
- * Input is read also while the output is blocked, so that marks are heard. A
- * command that must wait for the end of a drain stays in the input buffer, and
- * reading pauses. Between two messages, marks are carried out when a COMMIT
- * has come or when they are many.
+ *   reading   until a command has to wait or the machine has ended; also while
+ *             the output is blocked, so that marks are heard
+ *   listing   while the machine may list and little waits to be written
+ *   walking   while there is a scan and little waits to be written
+ *   ending    when the machine has ended and all output is written, or at once
+ *             inside a message, or when a stream fails
+ *
+ * Between two messages the marks are carried out when a COMMIT has come, or
+ * when they are many.
  */
 #include "lib.h"
 #include "ioloop.h"
@@ -17,8 +20,6 @@
 #include "mail-user.h"
 #include "ostream.h"
 #include "str.h"
-#include "str-sanitize.h"
-#include "strescape.h"
 #include "common/user.h"
 #include "connection.h"
 #include "fallback/fallback.h"
@@ -27,24 +28,19 @@
 #include "hold/look.h"
 #include "hold/message.h"
 #include "marks.h"
-#include "restante/hold.h"
+#include "restante/hold-server.h"
 #include "scan.h"
 
 #include <unistd.h>
 
 /* A slow client may take long to fetch what policyd has buffered for it. */
 #define IDLE_TIMEOUT_MSECS (30 * 60 * 1000)
-/* what may wait in memory to be written */
+/* octets of output that may wait in memory */
 #define OUTPUT_MAX (128 * 1024)
+/* marks that are carried out without a COMMIT */
 #define MARKS_BATCH 500
-
-enum state {
-	STATE_VERSION,
-	STATE_WHO,
-	STATE_OPEN,
-	STATE_SCAN,
-	STATE_CLOSING
-};
+/* far more than a hold of any use has */
+#define MARKS_MAX 1000000
 
 struct rst_connection {
 	struct mail_storage_service_ctx *storage;
@@ -56,243 +52,51 @@ struct rst_connection {
 	struct timeout *to_idle;
 	struct timeout *to_scan;
 
-	enum state state;
+	struct rst_hold_server *server;
 	struct rst_user user;
 	struct rst_hold hold;      /* of user */
 	struct rst_locked *locked; /* NULL: no hold, or not opened yet */
 	struct rst_marks *marks;   /* NULL: no DRAIN or RELEASE yet */
 	struct rst_scan *scan;
 	unsigned int scan_rest_msecs; /* before it goes on */
-
-	bool drained; /* DRAIN has been said */
-	bool draining;
-	bool bye;
-	bool broken;          /* close without another word */
-	unsigned int commits; /* to be answered between two messages */
-	unsigned int sent;    /* of this drain */
-	struct istream *body; /* of the message that is going out */
-	uoff_t body_left;
+	struct istream *body;         /* of the message that is going out */
+	bool broken;                  /* the output stream has failed */
 };
 
-static void pump(struct rst_connection *client);
-static void on_input(struct rst_connection *client);
+static void pump(struct rst_connection *conn);
+static void on_input(struct rst_connection *conn);
 
-/* ---- saying */
-
-static void say(struct rst_connection *client, const string_t *lines)
+static bool has_room(const struct rst_connection *conn)
 {
-	o_stream_nsend(client->output, str_data(lines), str_len(lines));
+	return o_stream_get_buffer_used_size(conn->output) < OUTPUT_MAX;
 }
 
-static void say_no(struct rst_connection *client, const char *code,
-		   const char *text)
+/* The output of the machine stands before any octets of a message that the
+   driver writes itself. */
+static void flush_lines(struct rst_connection *conn)
 {
-	string_t *line = t_str_new(128);
+	size_t len;
+	const char *lines = rst_hold_server_output(conn->server, &len);
 
-	str_printfa(line, "NO\t%s\t", code);
-	str_append_tabescaped(line, text);
-	str_append_c(line, '\n');
-	client->state = STATE_CLOSING;
-	/* a line has no place within a message */
-	if (client->body != NULL)
-		client->broken = TRUE;
-	else
-		say(client, line);
+	o_stream_nsend(conn->output, lines, len);
+	rst_hold_server_sent(conn->server, len);
 }
 
-static int temp_failed(struct rst_connection *client, const char *error)
+static void temp_failed(struct rst_connection *conn, const char *error)
 {
-	if (client->user.user != NULL)
-		e_error(client->user.user->event, "%s", error);
+	if (conn->user.user != NULL)
+		e_error(conn->user.user->event, "%s", error);
 	else
 		i_error("%s", error);
-	say_no(client, RST_HOLD_NO_TEMP, error);
-	return -1;
+	rst_hold_server_no(conn->server, RST_HOLD_NO_TEMP, error);
 }
 
-static int proto_failed(struct rst_connection *client, const char *text)
-{
-	i_error("hold protocol: %s", text);
-	say_no(client, RST_HOLD_NO_PROTO, text);
-	return -1;
-}
-
-/* ---- the hold */
-
-/* @return 0, or -1: refused */
-static int open_store(struct rst_connection *client)
-{
-	const char *error;
-	int ret;
-
-	if (client->marks != NULL)
-		return 0;
-	ret = rst_locked_open(&client->hold, &client->locked, &error);
-	if (ret < 0)
-		return temp_failed(client, error);
-	if (ret == 0) {
-		say_no(client, RST_HOLD_NO_BUSY,
-		       "somebody else is emptying this hold");
-		return -1;
-	}
-	client->marks = rst_marks_new(&client->hold, client->locked);
-	return 0;
-}
-
-static void answer_marks(struct rst_connection *client, bool done)
-{
-	string_t *lines = str_new(default_pool, 256);
-
-	rst_marks_carry_out(client->marks);
-	rst_marks_answer(client->marks, lines);
-	if (done)
-		str_append(lines, "DONE\n");
-	say(client, lines);
-	str_free(&lines);
-}
-
-/* What is left, by those who have looked at all. */
-static void say_bye(struct rst_connection *client)
-{
-	const char *error;
-	time_t due = 0;
-
-	if (!client->drained || client->draining ||
-	    (client->locked != NULL &&
-	     rst_locked_next_due(client->locked, &due, &error) < 0))
-		o_stream_nsend_str(client->output, "BYE\n");
-	else
-		o_stream_nsend_str(client->output,
-				   t_strdup_printf("BYE\t%s\n", dec2str(due)));
-}
-
-/* Between two messages, or when none are being sent. */
-static void at_boundary(struct rst_connection *client)
-{
-	while (client->commits > 0) {
-		client->commits--;
-		answer_marks(client, TRUE);
-	}
-	if (client->marks != NULL &&
-	    rst_marks_pending(client->marks) >= MARKS_BATCH)
-		rst_marks_carry_out(client->marks);
-	if (!client->bye)
-		return;
-	if (client->marks != NULL)
-		answer_marks(client, FALSE);
-	say_bye(client);
-	client->state = STATE_CLOSING;
-}
-
-/* ---- sending messages */
-
-static void say_message(struct rst_connection *client,
-			const struct rst_message *message)
-{
-	string_t *line = t_str_new(256);
-
-	str_printfa(line, "MSG\t%u\t%s\t%" PRIuUOFF_T "\t%s\t", message->uid,
-		    message->id, message->size, dec2str(message->arrived));
-	str_append_tabescaped(line, message->mail_from);
-	str_append_c(line, '\t');
-	str_append_tabescaped(line, message->rcpt_to);
-	str_append_c(line, '\n');
-	say(client, line);
-	client->body = message->input;
-	client->body_left = message->size;
-	client->sent++;
-}
-
-static void end_drain(struct rst_connection *client)
-{
-	const char *error;
-
-	client->draining = FALSE;
-	o_stream_nsend_str(client->output,
-			   t_strdup_printf("END\t%u\n", client->sent));
-	/* what an earlier crash has left behind */
-	if (client->locked != NULL &&
-	    rst_locked_expunge(client->locked, &error) < 0)
-		e_error(client->user.user->event,
-			"Messages that have left the hold cannot be removed "
-			"from it: %s",
-			error);
-}
-
-static void next_message(struct rst_connection *client)
-{
-	struct rst_message *message;
-	const char *error;
-	int ret = 0;
-
-	if (client->locked != NULL)
-		ret = rst_locked_next(client->locked, &message, &error);
-	if (ret < 0)
-		(void)temp_failed(client, error);
-	else if (ret == 0)
-		end_drain(client);
-	else if (!message->attempted && !message->incomplete &&
-		 rst_marks_lease(client->marks, message))
-		say_message(client, message);
-}
-
-static void send_body(struct rst_connection *client)
-{
-	const unsigned char *data;
-	size_t size;
-
-	if (client->body_left > 0 &&
-	    i_stream_read_more(client->body, &data, &size) <= 0) {
-		e_error(client->user.user->event,
-			"Held message cannot be read to its end: %s",
-			client->body->stream_errno == 0
-				? "it has become shorter"
-				: i_stream_get_error(client->body));
-		client->state = STATE_CLOSING;
-		client->broken = TRUE;
-		return;
-	}
-	if (client->body_left > 0) {
-		size = I_MIN(size, client->body_left);
-		o_stream_nsend(client->output, data, size);
-		i_stream_skip(client->body, size);
-		client->body_left -= size;
-	}
-	if (client->body_left == 0)
-		client->body = NULL;
-}
-
-/* ---- commands. They return 1: done; 0: not before the drain has ended; -1:
-   the connection is closing. */
-
-typedef int command_func(struct rst_connection *client,
-			 const struct rst_str *fields);
-
-static int cmd_version(struct rst_connection *client,
-		       const struct rst_str *fields)
-{
-	if (!rst_str_eq(fields[1], RST_STR("restante-hold")) ||
-	    !rst_str_eq(fields[2], RST_STR("1")))
-		return proto_failed(client, "another protocol or version");
-	o_stream_nsend_str(client->output, "VERSION\trestante-hold\t1\t0\n");
-	client->state = STATE_WHO;
-	return 1;
-}
-
-static void say_ok(struct rst_connection *client,
-		   const struct rst_hold_status *status)
-{
-	o_stream_nsend_str(client->output,
-			   t_strdup_printf("OK\t%u\t%" PRIuUOFF_T "\t%s\n",
-					   status->messages, status->octets,
-					   dec2str(status->due)));
-	client->state = STATE_OPEN;
-}
+/* ---- the user */
 
 /*
- * They have left, and somebody was kept from removing them. It is done here, as
- * a client that is told that nothing is held may be gone before the end of the
- * drain that would do it.
+ * Removes messages that have left the hold and that somebody was kept from
+ * removing. It is done here, as a client that is told that nothing is held may
+ * be gone before the end of the drain that would do it.
  */
 static void remove_leftovers(struct rst_hold *hold)
 {
@@ -303,7 +107,7 @@ static void remove_leftovers(struct rst_hold *hold)
 
 	ret = rst_locked_open(hold, &locked, &error);
 	if (ret > 0 && locked != NULL) {
-		/* one that has just come is not for us */
+		/* a message that has just come is left to a drain */
 		ret = rst_locked_next(locked, &message, &error);
 		if (ret == 0)
 			ret = rst_locked_expunge(locked, &error);
@@ -314,450 +118,494 @@ static void remove_leftovers(struct rst_hold *hold)
 			"What has left the hold cannot be removed: %s", error);
 }
 
-static int cmd_user(struct rst_connection *client, const struct rst_str *fields)
+static void open_user(struct rst_connection *conn, struct rst_str name)
 {
 	struct rst_hold_status status;
-	const char *name = t_strndup(fields[1].p, fields[1].n);
 	const char *error;
 	int ret;
 
-	ret = rst_user_open(client->storage, name, &client->user, &error);
-	if (ret < 0)
-		return temp_failed(client, error);
+	ret = rst_user_open(conn->storage, t_strndup(name.p, name.n),
+			    &conn->user, &error);
 	if (ret == 0) {
-		say_no(client, RST_HOLD_NO_USER, "no such user");
-		return -1;
+		rst_hold_server_no(conn->server, RST_HOLD_NO_USER,
+				   "no such user");
+		return;
 	}
-	client->hold.user = client->user.user;
-	client->hold.settings = &client->user.settings;
-	if (rst_look_estimate(&client->hold, &status, &error) < 0)
-		return temp_failed(client, error);
-	/* who is not enrolled any more may still fetch what is there */
-	if (!client->user.settings.enrolled && status.messages == 0) {
-		say_no(client, RST_HOLD_NO_ENROLLED, "not enrolled");
-		return -1;
+	conn->hold.user = conn->user.user;
+	conn->hold.settings = &conn->user.settings;
+	if (ret < 0 || rst_look_estimate(&conn->hold, &status, &error) < 0) {
+		temp_failed(conn, error);
+		return;
+	}
+	/* a user who is not enrolled any more may still fetch what is there */
+	if (!conn->user.settings.enrolled && status.messages == 0) {
+		rst_hold_server_no(conn->server, RST_HOLD_NO_ENROLLED,
+				   "not enrolled");
+		return;
 	}
 	if (status.leftovers > 0)
-		remove_leftovers(&client->hold);
-	say_ok(client, &status);
-	return 1;
+		remove_leftovers(&conn->hold);
+	rst_hold_server_ok(conn->server, status.messages, status.octets,
+			   status.due);
 }
 
-static int cmd_scan(struct rst_connection *client,
-		    const struct rst_str *fields ATTR_UNUSED)
+/* ---- the hold */
+
+/* @return whether this connection has the lock; if not, it was refused */
+static bool lock_hold(struct rst_connection *conn)
 {
 	const char *error;
+	int ret;
 
-	client->state = STATE_SCAN;
-	if (rst_scan_start(client->storage, &client->scan, &error) < 0)
-		return temp_failed(client, error);
-	return 1;
+	if (conn->marks != NULL)
+		return TRUE;
+	ret = rst_locked_open(&conn->hold, &conn->locked, &error);
+	if (ret < 0)
+		temp_failed(conn, error);
+	else if (ret == 0)
+		rst_hold_server_no(conn->server, RST_HOLD_NO_BUSY,
+				   "somebody else is emptying this hold");
+	else
+		conn->marks = rst_marks_new(&conn->hold, conn->locked);
+	return ret > 0;
 }
 
-/* A fallback delivery that a crash has cut off comes first: what it was about
-   is listed only if it has not begun. */
-static void finish_release(struct rst_connection *client)
+/* A fallback delivery that a crash has cut off comes first: its message is
+   listed only if LMTP had not begun with it. */
+static void finish_begun(struct rst_connection *conn)
 {
-	struct rst_fallback release = {
+	struct rst_fallback fallback = {
 		.what = RST_RELEASE_BEGUN,
 	};
 	const char *error;
 
-	if (client->locked == NULL || !rst_locked_is_unresolved(client->locked))
+	if (!rst_locked_is_unresolved(conn->locked))
 		return;
-	if (rst_fallback_run(&release, client->locked, &error) < 0)
-		e_error(client->user.user->event, "%s", error);
+	if (rst_fallback_run(&fallback, conn->locked, &error) < 0)
+		e_error(conn->user.user->event, "%s", error);
 }
 
-static int start_drain(struct rst_connection *client, bool from_start)
+static void begin_listing(struct rst_connection *conn)
 {
-	if (client->draining)
-		return 0;
-	if (open_store(client) < 0)
-		return -1;
-	if (from_start)
-		finish_release(client);
-	if (client->locked != NULL && from_start)
-		rst_locked_drain(client->locked);
-	else if (client->locked != NULL)
-		rst_locked_go_on(client->locked);
-	client->drained = TRUE;
-	client->draining = TRUE;
-	client->sent = 0;
-	return 1;
+	if (!lock_hold(conn) || conn->locked == NULL)
+		return;
+	finish_begun(conn);
+	rst_locked_drain(conn->locked);
 }
 
-static int cmd_drain(struct rst_connection *client,
-		     const struct rst_str *fields ATTR_UNUSED)
+static void continue_listing(struct rst_connection *conn)
 {
-	return start_drain(client, TRUE);
+	if (conn->locked != NULL)
+		rst_locked_go_on(conn->locked);
 }
 
-static int cmd_more(struct rst_connection *client,
-		    const struct rst_str *fields ATTR_UNUSED)
+static void add_mark(struct rst_connection *conn,
+		     const struct rst_hold_server_event *ev)
 {
-	if (!client->drained)
-		return proto_failed(client, "MORE before DRAIN");
-	return start_drain(client, FALSE);
+	rst_marks_add(conn->marks, ev->id,
+		      ev->type == RST_HOLD_SERVER_ACK ? NULL : &ev->text);
 }
 
-static int add_mark(struct rst_connection *client, struct rst_str id,
-		    const struct rst_str *refused)
+static void carry_out(struct rst_connection *conn)
 {
-	if (!client->drained || !rst_id_valid(id))
-		return proto_failed(client, "a mark before DRAIN, or of a bad "
-					    "id");
-	if (!rst_marks_add(client->marks, id, refused))
-		return proto_failed(client, "too many marks without COMMIT");
-	return 1;
+	if (conn->marks == NULL)
+		return;
+	rst_marks_carry_out(conn->marks);
+	rst_marks_answer(conn->marks, conn->server);
 }
 
-static int cmd_ack(struct rst_connection *client, const struct rst_str *fields)
+static void carry_out_many(struct rst_connection *conn)
 {
-	return add_mark(client, fields[1], NULL);
+	if (conn->marks != NULL && conn->body == NULL &&
+	    rst_marks_pending(conn->marks) >= MARKS_BATCH)
+		rst_marks_carry_out(conn->marks);
 }
 
-static int cmd_fallback(struct rst_connection *client,
-			const struct rst_str *fields)
+static void release(struct rst_connection *conn, enum rst_release_what what,
+		    struct rst_str id)
 {
-	return add_mark(client, fields[1], &fields[2]);
-}
-
-static int cmd_commit(struct rst_connection *client,
-		      const struct rst_str *fields ATTR_UNUSED)
-{
-	if (!client->drained)
-		return proto_failed(client, "COMMIT before DRAIN");
-	client->commits++;
-	return 1;
-}
-
-static int set_release(struct rst_fallback *release, struct rst_str what)
-{
-	if (rst_str_eq(what, RST_STR("ALL")))
-		release->what = RST_RELEASE_ALL;
-	else if (rst_str_eq(what, RST_STR("EXPIRED")))
-		release->what = RST_RELEASE_EXPIRED;
-	else if (rst_id_valid(what)) {
-		release->what = RST_RELEASE_ONE;
-		release->id = t_strndup(what.p, what.n);
-	} else
-		return -1;
-	return 0;
-}
-
-/* @return 0, or -1: error_r */
-static int release_held(struct rst_connection *client,
-			struct rst_fallback *release,
-			struct rst_hold_status *status_r, const char **error_r)
-{
-	i_zero(status_r);
-	if (client->locked == NULL)
-		return 0;
-	release->leased = rst_marks_is_leased;
-	release->context = client->marks;
-	if (rst_fallback_run(release, client->locked, error_r) < 0)
-		return -1;
-	return rst_locked_count(client->locked, status_r, error_r);
-}
-
-static int cmd_release(struct rst_connection *client,
-		       const struct rst_str *fields)
-{
-	struct rst_fallback release;
-	struct rst_hold_status status;
+	struct rst_hold_status status = {.due = 0};
+	struct rst_fallback fallback = {
+		.what = what,
+		.id = t_strndup(id.p, id.n),
+		.leased = rst_marks_is_leased,
+	};
 	const char *error;
 
-	if (client->draining)
-		return 0;
-	i_zero(&release);
-	if (set_release(&release, fields[1]) < 0)
-		return proto_failed(client, "RELEASE of what?");
-	if (open_store(client) < 0)
-		return -1;
-	if (release_held(client, &release, &status, &error) < 0)
-		return temp_failed(client, error);
-	o_stream_nsend_str(client->output,
-			   t_strdup_printf("RELEASED\t%u\t%u\t%s\n",
-					   release.delivered, release.failed,
-					   dec2str(status.due)));
-	return 1;
+	if (!lock_hold(conn))
+		return;
+	fallback.context = conn->marks;
+	if (conn->locked != NULL &&
+	    (rst_fallback_run(&fallback, conn->locked, &error) < 0 ||
+	     rst_locked_count(conn->locked, &status, &error) < 0))
+		temp_failed(conn, error);
+	else
+		rst_hold_server_released(conn->server, fallback.delivered,
+					 fallback.failed, status.due);
 }
 
-static int cmd_bye(struct rst_connection *client,
-		   const struct rst_str *fields ATTR_UNUSED)
+/* @param listed only a connection that has seen all messages can tell what is
+   left */
+static void bye(struct rst_connection *conn, bool listed)
 {
-	client->bye = TRUE;
-	return 1;
+	const char *error;
+	time_t due = 0;
+
+	carry_out(conn);
+	if (listed && conn->locked != NULL &&
+	    rst_locked_next_due(conn->locked, &due, &error) < 0)
+		due = -1;
+	rst_hold_server_bye(conn->server, due);
 }
 
-static const struct {
-	const char *word;
-	ssize_t fields; /* at least */
-	enum state state;
-	command_func *handle;
-} commands[] = {
-	{"VERSION", 4, STATE_VERSION, cmd_version},
-	{"USER", 2, STATE_WHO, cmd_user},
-	{"SCAN", 1, STATE_WHO, cmd_scan},
-	{"DRAIN", 1, STATE_OPEN, cmd_drain},
-	{"MORE", 1, STATE_OPEN, cmd_more},
-	{"ACK", 2, STATE_OPEN, cmd_ack},
-	{"FALLBACK", 3, STATE_OPEN, cmd_fallback},
-	{"COMMIT", 1, STATE_OPEN, cmd_commit},
-	{"RELEASE", 2, STATE_OPEN, cmd_release},
-	{"BYE", 1, STATE_OPEN, cmd_bye},
-};
+/* ---- sending messages */
 
-static int handle_line(struct rst_connection *client, const unsigned char *data,
-		       size_t len)
+static void end_listing(struct rst_connection *conn)
 {
-	struct rst_str fields[RST_HOLD_FIELDS_MAX];
-	/* a copy: splitting unescapes in place, and the line may have to wait
-	 */
-	char *line = t_malloc0(len + 1);
-	ssize_t count;
-	unsigned int i;
+	const char *error;
 
-	memcpy(line, data, len);
-	count = rst_hold_split(line, len, fields);
-	for (i = 0; count > 0 && i < N_ELEMENTS(commands); i++) {
-		if (commands[i].state == client->state &&
-		    count >= commands[i].fields &&
-		    rst_str_eq(fields[0], rst_str(commands[i].word)))
-			return commands[i].handle(client, fields);
-	}
-	return proto_failed(
-		client, count < 0
-				? "malformed line"
-				: t_strdup_printf("%s: not now, or not at all",
-						  str_sanitize(line, 32)));
+	rst_hold_server_end(conn->server);
+	/* what an earlier crash has left behind */
+	if (conn->locked != NULL &&
+	    rst_locked_expunge(conn->locked, &error) < 0)
+		e_error(conn->user.user->event,
+			"Messages that have left the hold cannot be removed "
+			"from it: %s",
+			error);
 }
 
-/* ---- input */
-
-/* Take the lines that are there. @return whether any was taken */
-static bool take_lines(struct rst_connection *client)
+static void begin_message(struct rst_connection *conn,
+			  const struct rst_message *message)
 {
-	const unsigned char *data, *lf;
-	size_t size;
-	bool taken = FALSE;
-	int ret = 1;
+	const struct rst_hold_server_message msg = {
+		.uid = message->uid,
+		.id = rst_str(message->id),
+		.size = message->size,
+		.arrived = message->arrived,
+		.mail_from = rst_str(message->mail_from),
+		.rcpt_to = rst_str(message->rcpt_to),
+	};
 
-	while (client->state != STATE_CLOSING && client->state != STATE_SCAN &&
-	       !client->bye) {
-		data = i_stream_get_data(client->input, &size);
-		lf = memchr(data, '\n', size);
-		if (lf == NULL) {
-			if (size >= RST_HOLD_LINE_MAX)
-				(void)proto_failed(client, "line too long");
-			break;
-		}
-		size = lf - data;
-		T_BEGIN
-		{
-			ret = handle_line(client, data, size);
-		}
-		T_END;
-		if (ret == 0)
-			break;
-		i_stream_skip(client->input, size + 1);
-		taken = TRUE;
-	}
-	return taken;
+	rst_hold_server_message(conn->server, &msg);
+	if (message->size > 0)
+		conn->body = message->input;
 }
 
-/* Reading pauses while a whole line waits in the buffer, or nothing more is
-   wanted. */
-static void update_io(struct rst_connection *client)
+static void next_message(struct rst_connection *conn)
+{
+	struct rst_message *message;
+	const char *error;
+	int ret = 0;
+
+	if (conn->locked != NULL)
+		ret = rst_locked_next(conn->locked, &message, &error);
+	if (ret < 0)
+		temp_failed(conn, error);
+	else if (ret == 0)
+		end_listing(conn);
+	else if (!message->attempted && !message->incomplete &&
+		 rst_marks_lease(conn->marks, message))
+		begin_message(conn, message);
+	flush_lines(conn);
+}
+
+static void send_body(struct rst_connection *conn)
 {
 	const unsigned char *data;
 	size_t size;
-	bool wanted;
 
-	data = i_stream_get_data(client->input, &size);
-	wanted = client->state != STATE_CLOSING && !client->bye &&
-		 memchr(data, '\n', size) == NULL;
-	if (!wanted)
-		io_remove(&client->io);
-	else if (client->io == NULL)
-		client->io = io_add(client->fd, IO_READ, on_input, client);
+	if (i_stream_read_more(conn->body, &data, &size) <= 0) {
+		e_error(conn->user.user->event,
+			"Held message cannot be read to its end: %s",
+			conn->body->stream_errno == 0
+				? "it has become shorter"
+				: i_stream_get_error(conn->body));
+		rst_hold_server_no(conn->server, RST_HOLD_NO_TEMP,
+				   "a message cannot be read");
+		return;
+	}
+	size = I_MIN(size, rst_hold_server_body_left(conn->server));
+	o_stream_nsend(conn->output, data, size);
+	i_stream_skip(conn->body, size);
+	rst_hold_server_body_sent(conn->server, size);
+	if (rst_hold_server_body_left(conn->server) == 0)
+		conn->body = NULL;
+}
+
+/* ---- events */
+
+static void start_scan(struct rst_connection *conn)
+{
+	const char *error;
+
+	if (rst_scan_start(conn->storage, &conn->scan, &error) < 0)
+		temp_failed(conn, error);
+}
+
+static void handle(struct rst_connection *conn,
+		   const struct rst_hold_server_event *ev)
+{
+	switch (ev->type) {
+	case RST_HOLD_SERVER_USER:
+		open_user(conn, ev->user);
+		break;
+	case RST_HOLD_SERVER_SCAN:
+		start_scan(conn);
+		break;
+	case RST_HOLD_SERVER_DRAIN:
+		begin_listing(conn);
+		break;
+	case RST_HOLD_SERVER_MORE:
+		continue_listing(conn);
+		break;
+	case RST_HOLD_SERVER_ACK:
+	case RST_HOLD_SERVER_FALLBACK:
+		add_mark(conn, ev);
+		break;
+	case RST_HOLD_SERVER_COMMIT:
+		carry_out(conn);
+		rst_hold_server_done(conn->server);
+		break;
+	case RST_HOLD_SERVER_RELEASE_ALL:
+		release(conn, RST_RELEASE_ALL, ev->id);
+		break;
+	case RST_HOLD_SERVER_RELEASE_EXPIRED:
+		release(conn, RST_RELEASE_EXPIRED, ev->id);
+		break;
+	case RST_HOLD_SERVER_RELEASE_ONE:
+		release(conn, RST_RELEASE_ONE, ev->id);
+		break;
+	case RST_HOLD_SERVER_BYE:
+		bye(conn, ev->listed);
+		break;
+	case RST_HOLD_SERVER_ERROR:
+		i_error("hold protocol: %s", t_strndup(ev->text.p, ev->text.n));
+		break;
+	}
+}
+
+/* @return whether there was one */
+static bool handle_events(struct rst_connection *conn)
+{
+	struct rst_hold_server_event ev;
+	bool any = FALSE;
+
+	while (rst_hold_server_next(conn->server, &ev)) {
+		T_BEGIN
+		{
+			handle(conn, &ev);
+		}
+		T_END;
+		flush_lines(conn);
+		any = TRUE;
+	}
+	return any;
+}
+
+/* Takes the commands that are there. @return whether anything was done */
+static bool take_input(struct rst_connection *conn)
+{
+	const unsigned char *data;
+	size_t size, taken;
+	bool any = FALSE, moved;
+
+	do {
+		data = i_stream_get_data(conn->input, &size);
+		taken = rst_hold_server_recv(conn->server, (const char *)data,
+					     size);
+		i_stream_skip(conn->input, taken);
+		flush_lines(conn);
+		moved = handle_events(conn) || taken > 0;
+		any = any || moved;
+	} while (moved);
+	return any;
 }
 
 /* ---- the connection */
 
-static bool may_send(struct rst_connection *client)
+static bool may_send(const struct rst_connection *conn)
 {
-	return client->state == STATE_OPEN && client->draining &&
-	       o_stream_get_buffer_used_size(client->output) < OUTPUT_MAX;
+	return !rst_hold_server_ended(conn->server) && has_room(conn) &&
+	       (conn->body != NULL || rst_hold_server_may_list(conn->server));
 }
 
-static void send_some(struct rst_connection *client)
+static void send_some(struct rst_connection *conn)
 {
-	while (may_send(client)) {
-		if (client->body != NULL) {
-			send_body(client);
+	while (may_send(conn)) {
+		if (conn->body != NULL) {
+			send_body(conn);
 			continue;
 		}
-		/* hear what was said while the last one went out */
-		(void)i_stream_read(client->input);
-		(void)take_lines(client);
-		at_boundary(client);
-		if (may_send(client))
+		/* hear what was said while the last message went out */
+		(void)i_stream_read(conn->input);
+		(void)take_input(conn);
+		carry_out_many(conn);
+		if (may_send(conn))
 			T_BEGIN
 			{
-				next_message(client);
+				next_message(conn);
 			}
 		T_END;
 	}
 }
 
-static void work(struct rst_connection *client)
+static void work(struct rst_connection *conn)
 {
 	do {
-		send_some(client);
-		if (client->body == NULL && client->state == STATE_OPEN)
-			at_boundary(client);
-	} while (take_lines(client));
+		send_some(conn);
+		carry_out_many(conn);
+	} while (take_input(conn));
 }
 
-static void end(struct rst_connection *client)
+static void end(struct rst_connection *conn)
 {
-	rst_connection_ended_func *ended = client->ended;
+	rst_connection_ended_func *ended = conn->ended;
 
-	rst_connection_destroy(&client);
+	rst_connection_destroy(&conn);
 	ended();
 }
 
-static void on_scan(struct rst_connection *client);
-
-static void continue_scan(struct rst_connection *client)
+static bool has_ended(const struct rst_connection *conn)
 {
-	bool more = client->scan != NULL && client->state == STATE_SCAN &&
-		    o_stream_get_buffer_used_size(client->output) < OUTPUT_MAX;
+	return conn->broken ||
+	       (rst_hold_server_ended(conn->server) &&
+		(rst_hold_server_body_left(conn->server) > 0 ||
+		 o_stream_get_buffer_used_size(conn->output) == 0));
+}
 
-	if (more && client->to_scan == NULL)
-		client->to_scan = timeout_add_short(client->scan_rest_msecs,
-						    on_scan, client);
+static void update_io(struct rst_connection *conn)
+{
+	if (!rst_hold_server_wants_input(conn->server))
+		io_remove(&conn->io);
+	else if (conn->io == NULL)
+		conn->io = io_add(conn->fd, IO_READ, on_input, conn);
+}
+
+static void on_scan(struct rst_connection *conn);
+
+static void update_scan(struct rst_connection *conn)
+{
+	bool more = conn->scan != NULL && has_room(conn);
+
+	if (more && conn->to_scan == NULL)
+		conn->to_scan =
+			timeout_add_short(conn->scan_rest_msecs, on_scan, conn);
 	else if (!more)
-		timeout_remove(&client->to_scan);
+		timeout_remove(&conn->to_scan);
 }
 
-static void pump(struct rst_connection *client)
+static void pump(struct rst_connection *conn)
 {
-	rst_user_enter(&client->user);
-	o_stream_cork(client->output);
-	work(client);
-	if (o_stream_uncork_flush(client->output) < 0)
-		client->broken = TRUE;
-	if (client->broken ||
-	    (client->state == STATE_CLOSING &&
-	     o_stream_get_buffer_used_size(client->output) == 0)) {
-		end(client);
+	rst_user_enter(&conn->user);
+	o_stream_cork(conn->output);
+	work(conn);
+	if (o_stream_uncork_flush(conn->output) < 0)
+		conn->broken = TRUE;
+	if (has_ended(conn)) {
+		end(conn);
 		return;
 	}
-	if (may_send(client))
-		o_stream_set_flush_pending(client->output, TRUE);
-	update_io(client);
-	continue_scan(client);
+	if (may_send(conn))
+		o_stream_set_flush_pending(conn->output, TRUE);
+	update_io(conn);
+	update_scan(conn);
 }
 
-static void on_scan(struct rst_connection *client)
+static void on_scan(struct rst_connection *conn)
 {
-	string_t *lines = str_new(default_pool, 1024);
-
-	timeout_reset(client->to_idle);
-	timeout_remove(&client->to_scan);
-	if (!rst_scan_some(client->scan, lines, &client->scan_rest_msecs)) {
-		rst_scan_free(&client->scan);
-		client->state = STATE_CLOSING;
-	}
-	say(client, lines);
-	str_free(&lines);
-	pump(client);
+	timeout_reset(conn->to_idle);
+	timeout_remove(&conn->to_scan);
+	if (!rst_scan_some(conn->scan, conn->server, &conn->scan_rest_msecs))
+		rst_scan_free(&conn->scan);
+	flush_lines(conn);
+	pump(conn);
 }
 
-static void on_input(struct rst_connection *client)
+static void on_input(struct rst_connection *conn)
 {
-	timeout_reset(client->to_idle);
-	if (i_stream_read(client->input) == -1) {
-		end(client);
+	timeout_reset(conn->to_idle);
+	if (i_stream_read(conn->input) == -1) {
+		end(conn);
 		return;
 	}
-	pump(client);
+	pump(conn);
 }
 
-static int on_output(struct rst_connection *client)
+static int on_output(struct rst_connection *conn)
 {
-	int ret = o_stream_flush(client->output);
+	int ret = o_stream_flush(conn->output);
 
 	if (ret < 0) {
-		end(client);
+		end(conn);
 		return 1;
 	}
-	timeout_reset(client->to_idle);
+	timeout_reset(conn->to_idle);
 	if (ret > 0 ||
-	    o_stream_get_buffer_used_size(client->output) < OUTPUT_MAX / 2)
-		pump(client);
+	    o_stream_get_buffer_used_size(conn->output) < OUTPUT_MAX / 2)
+		pump(conn);
 	return 1;
 }
 
-static void on_idle(struct rst_connection *client)
+static void on_idle(struct rst_connection *conn)
 {
 	i_error("hold protocol: no progress for %u minutes, closing",
 		IDLE_TIMEOUT_MSECS / 60000);
-	end(client);
+	end(conn);
 }
 
 struct rst_connection *
 rst_connection_create(int fd, struct mail_storage_service_ctx *storage,
 		      rst_connection_ended_func *ended)
 {
-	struct rst_connection *client = i_new(struct rst_connection, 1);
+	const struct rst_hold_server_limits limits = {.max_marks = MARKS_MAX};
+	struct rst_connection *conn = i_new(struct rst_connection, 1);
 
-	client->storage = storage;
-	client->ended = ended;
-	client->fd = fd;
-	client->input = i_stream_create_fd(fd, RST_HOLD_LINE_MAX);
-	client->output = o_stream_create_fd(fd, SIZE_MAX);
-	o_stream_set_no_error_handling(client->output, TRUE);
-	o_stream_set_flush_callback(client->output, on_output, client);
-	client->to_idle = timeout_add(IDLE_TIMEOUT_MSECS, on_idle, client);
-	client->io = io_add(fd, IO_READ, on_input, client);
-	return client;
+	conn->storage = storage;
+	conn->ended = ended;
+	conn->fd = fd;
+	conn->server = rst_hold_server_new(&limits);
+	conn->input = i_stream_create_fd(fd, RST_HOLD_LINE_MAX);
+	conn->output = o_stream_create_fd(fd, SIZE_MAX);
+	o_stream_set_no_error_handling(conn->output, TRUE);
+	o_stream_set_flush_callback(conn->output, on_output, conn);
+	conn->to_idle = timeout_add(IDLE_TIMEOUT_MSECS, on_idle, conn);
+	conn->io = io_add(fd, IO_READ, on_input, conn);
+	return conn;
 }
 
 /* Marks that have been read, or may still be read, are carried out: the
    dialler's clients have those messages. */
-static void carry_out_rest(struct rst_connection *client)
+static void carry_out_rest(struct rst_connection *conn)
 {
-	client->body = NULL;
-	client->draining = FALSE;
-	if (client->marks == NULL)
+	conn->body = NULL;
+	if (conn->marks == NULL)
 		return;
+	rst_hold_server_hang_up(conn->server);
 	do
-		(void)take_lines(client);
-	while (client->state == STATE_OPEN && i_stream_read(client->input) > 0);
-	rst_marks_carry_out(client->marks);
+		(void)take_input(conn);
+	while (rst_hold_server_wants_input(conn->server) &&
+	       i_stream_read(conn->input) > 0);
+	rst_marks_carry_out(conn->marks);
 }
 
-void rst_connection_destroy(struct rst_connection **_client)
+void rst_connection_destroy(struct rst_connection **_conn)
 {
-	struct rst_connection *client = *_client;
+	struct rst_connection *conn = *_conn;
 
-	*_client = NULL;
-	rst_user_enter(&client->user);
-	timeout_remove(&client->to_idle);
-	timeout_remove(&client->to_scan);
-	io_remove(&client->io);
-	carry_out_rest(client);
-	rst_marks_free(&client->marks);
-	rst_locked_close(&client->locked);
-	rst_scan_free(&client->scan);
-	rst_user_close(&client->user);
-	o_stream_abort(client->output);
-	o_stream_destroy(&client->output);
-	i_stream_destroy(&client->input);
-	i_close_fd(&client->fd);
-	i_free(client);
+	*_conn = NULL;
+	rst_user_enter(&conn->user);
+	timeout_remove(&conn->to_idle);
+	timeout_remove(&conn->to_scan);
+	io_remove(&conn->io);
+	carry_out_rest(conn);
+	rst_marks_free(&conn->marks);
+	rst_locked_close(&conn->locked);
+	rst_scan_free(&conn->scan);
+	rst_user_close(&conn->user);
+	rst_hold_server_free(&conn->server);
+	o_stream_abort(conn->output);
+	o_stream_destroy(&conn->output);
+	i_stream_destroy(&conn->input);
+	i_close_fd(&conn->fd);
+	i_free(conn);
 }

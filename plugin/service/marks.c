@@ -3,8 +3,6 @@
 #include "array.h"
 #include "hash.h"
 #include "mail-user.h"
-#include "str.h"
-#include "strescape.h"
 #include "common/settings.h"
 #include "fallback/fallback.h"
 #include "fallback/lmtp.h"
@@ -12,9 +10,7 @@
 #include "hold/locked.h"
 #include "hold/message.h"
 #include "marks.h"
-
-/* far more messages than any hold has */
-#define MARKS_MAX 1000000
+#include "restante/hold-server.h"
 
 struct lease {
 	char *id;
@@ -124,20 +120,17 @@ static void end_lease(struct rst_marks *marks, const char *id)
 
 /* ---- marks */
 
-bool rst_marks_add(struct rst_marks *marks, struct rst_str id,
+void rst_marks_add(struct rst_marks *marks, struct rst_str id,
 		   const struct rst_str *refused)
 {
 	struct mark mark;
 
-	if (array_count(&marks->marks) >= MARKS_MAX)
-		return FALSE;
 	i_zero(&mark);
 	mark.id = i_strndup(id.p, id.n);
 	if (refused != NULL)
 		mark.refused = i_strndup(refused->p, refused->n);
 	array_push_back(&marks->marks, &mark);
 	marks->pending++;
-	return TRUE;
 }
 
 unsigned int rst_marks_pending(const struct rst_marks *marks)
@@ -291,20 +284,18 @@ void rst_marks_carry_out(struct rst_marks *marks)
 	marks->pending = 0;
 }
 
-void rst_marks_answer(struct rst_marks *marks, string_t *lines)
+void rst_marks_answer(struct rst_marks *marks, struct rst_hold_server *server)
 {
 	const struct mark *mark;
 
 	i_assert(marks->pending == 0);
 	array_foreach(&marks->marks, mark)
 	{
-		if (mark->kept == NULL) {
-			str_printfa(lines, "GONE\t%s\n", mark->id);
-			continue;
-		}
-		str_printfa(lines, "KEPT\t%s\t", mark->id);
-		str_append_tabescaped(lines, mark->kept);
-		str_append_c(lines, '\n');
+		if (mark->kept == NULL)
+			rst_hold_server_gone(server, rst_str(mark->id));
+		else
+			rst_hold_server_kept(server, rst_str(mark->id),
+					     mark->kept);
 	}
 	clear_marks(marks);
 }

@@ -13,6 +13,7 @@
 #include "restante/str.h"
 
 struct rst_hold;
+struct rst_hold_server;
 struct rst_locked;
 struct rst_marks;
 struct rst_message;
@@ -35,17 +36,16 @@ bool rst_marks_is_leased(const char *id, void *context);
  *
  * @param refused what the client said when it refused the message; NULL: the
  *         client has the message
- * @return FALSE: too many marks without a COMMIT
  */
-bool rst_marks_add(struct rst_marks *marks, struct rst_str id,
+void rst_marks_add(struct rst_marks *marks, struct rst_str id,
 		   const struct rst_str *refused);
 /** @return how many marks have not been carried out */
 unsigned int rst_marks_pending(const struct rst_marks *marks);
 /** Carry out the marks: remove and deliver messages. Not while a message of the
     hold is being read. */
 void rst_marks_carry_out(struct rst_marks *marks);
-/** Append a line, GONE or KEPT, for each mark that has been carried out, and
-    forget those marks. */
-void rst_marks_answer(struct rst_marks *marks, string_t *lines);
+/** Say for each mark that has been carried out whether its message is gone or
+    kept, and forget those marks. */
+void rst_marks_answer(struct rst_marks *marks, struct rst_hold_server *server);
 
 #endif

@@ -3,11 +3,10 @@
 #include "array.h"
 #include "mail-storage-service.h"
 #include "mail-user.h"
-#include "str.h"
-#include "strescape.h"
 #include "common/user.h"
 #include "hold/hold.h"
 #include "hold/look.h"
+#include "restante/hold-server.h"
 #include "scan.h"
 
 #include <time.h>
@@ -64,22 +63,16 @@ void rst_scan_free(struct rst_scan **scan)
 	pool_unref(&pool);
 }
 
-static void append_line(string_t *lines, const char *name,
-			const struct rst_hold_status *status)
-{
-	str_append(lines, "HOLDS\t");
-	str_append_tabescaped(lines, name);
-	str_printfa(lines, "\t%u\t%" PRIuUOFF_T "\t%s\n", status->messages,
-		    status->octets, dec2str(status->due));
-}
-
-/* A user who is not enrolled any more may still have mail in the hold. */
-static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
+/* A user who is not enrolled any more may still have mail in the hold.
+   @return whether a line was said */
+static bool look_at(struct rst_scan *scan, const char *name,
+		    struct rst_hold_server *server)
 {
 	struct rst_hold_status status;
 	struct rst_hold hold;
 	struct rst_user user;
 	const char *error;
+	bool holds = FALSE;
 	int ret;
 
 	ret = rst_user_open(scan->storage, name, &user, &error);
@@ -88,7 +81,7 @@ static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
 		scan->failed++;
 	}
 	if (ret <= 0)
-		return;
+		return FALSE;
 	i_zero(&hold);
 	hold.user = user.user;
 	hold.settings = &user.settings;
@@ -96,22 +89,22 @@ static void look_at(struct rst_scan *scan, const char *name, string_t *lines)
 		e_error(user.user->event, "The hold cannot be read: %s", error);
 		scan->failed++;
 	} else if (status.messages > 0) {
-		append_line(lines, name, &status);
+		rst_hold_server_holds(server, rst_str(name), status.messages,
+				      status.octets, status.due);
+		holds = TRUE;
 	}
 	rst_user_close(&user);
+	return holds;
 }
 
-static void look_at_next(struct rst_scan *scan, string_t *lines)
+static void look_at_next(struct rst_scan *scan, struct rst_hold_server *server)
 {
-	static const struct rst_hold_status nothing;
 	const char *const *name = array_idx(&scan->users, scan->next++);
-	size_t before = str_len(lines);
 
-	look_at(scan, *name, lines);
-	if (str_len(lines) > before) {
+	if (look_at(scan, *name, server)) {
 		scan->silent = 0;
 	} else if (++scan->silent == SILENT_MAX) {
-		append_line(lines, *name, &nothing);
+		rst_hold_server_holds(server, rst_str(*name), 0, 0, 0);
 		scan->silent = 0;
 	}
 }
@@ -124,20 +117,20 @@ static uint64_t now_usecs(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-bool rst_scan_some(struct rst_scan *scan, string_t *lines,
+bool rst_scan_some(struct rst_scan *scan, struct rst_hold_server *server,
 		   unsigned int *rest_msecs_r)
 {
 	uint64_t start = now_usecs(), took;
 
 	do {
 		if (scan->next == array_count(&scan->users)) {
-			str_printfa(lines, "END\t%u\t%u\n", scan->next,
-				    scan->failed);
+			rst_hold_server_scanned(server, scan->next,
+						scan->failed);
 			return FALSE;
 		}
 		T_BEGIN
 		{
-			look_at_next(scan, lines);
+			look_at_next(scan, server);
 		}
 		T_END;
 		took = now_usecs() - start;

@@ -1,42 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- *   VERSION  until the dialler has said which protocol it speaks
- *   SCAN     until it has asked
- *   LISTING  some users at a time: Postfix is answered in between
- *   CLOSING  the output is written, then it ends
+ * Each dialler has a rst_hold_server, which has the states and the rules. From
+ * SCAN on nothing is read any more, and some users at a time are listed:
+ * Postfix is answered in between. When the last line is written the connection
+ * ends.
  */
 #include "index-service.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
 #include "common/acceptor.h"
-#include "restante/hold.h"
+#include "restante/hold-server.h"
 #include "restante/timetable.h"
 
-#define MAX_CLIENTS 8
+#define MAX_DIALLERS 8
 #define TIMEOUT_SECS 30
 /** users at a stretch */
 #define USERS_AT_ONCE 64
 
-enum state {
-	STATE_VERSION,
-	STATE_SCAN,
-	STATE_LISTING,
-	STATE_CLOSING,
-};
-
-struct client {
-	LIST_ENTRY(client) entry;
+struct dialler {
+	LIST_ENTRY(dialler) entry;
 	struct index_service *service;
 	struct bufferevent *bev;
-	enum state state;
-	struct rst_timetable_reader *reader;
-	unsigned int users;
+	struct rst_hold_server *server;
+	struct rst_timetable_reader *reader; /* NULL: no SCAN yet */
+	uint64_t users;                      /* listed */
 	uint64_t unread;
 };
 
@@ -45,181 +37,141 @@ struct index_service {
 	struct fallback *fallback;
 	int listen_fd;
 	struct acceptor *acceptor;
-	LIST_HEAD(, client) clients;
+	LIST_HEAD(, dialler) diallers;
 	unsigned int count;
 };
 
-static void client_free(struct client *client)
+static void dialler_free(struct dialler *dialler)
 {
-	LIST_REMOVE(client, entry);
-	client->service->count--;
-	rst_timetable_reader_free(&client->reader);
-	bufferevent_free(client->bev);
-	free(client);
+	LIST_REMOVE(dialler, entry);
+	dialler->service->count--;
+	rst_timetable_reader_free(&dialler->reader);
+	rst_hold_server_free(&dialler->server);
+	bufferevent_free(dialler->bev);
+	free(dialler);
 }
 
-static void say(struct client *client, const struct rst_str *fields,
-		size_t count)
+static void flush_lines(struct dialler *dialler)
 {
-	/* whatever a user is called, it came in one line */
-	char line[2 * RST_HOLD_LINE_MAX + 64];
+	size_t len;
+	const char *lines = rst_hold_server_output(dialler->server, &len);
 
-	if (bufferevent_write(client->bev, line,
-			      rst_hold_join(fields, count, line)) < 0)
+	if (bufferevent_write(dialler->bev, lines, len) < 0)
 		abort(); /* out of memory */
-}
-
-static void say_no(struct client *client, const char *code, const char *text)
-{
-	const struct rst_str fields[] = {RST_STR("NO"), rst_str(code),
-					 rst_str(text)};
-
-	client->state = STATE_CLOSING;
-	say(client, fields, 3);
+	rst_hold_server_sent(dialler->server, len);
 }
 
 /* ---- the listing */
 
-static void say_user(struct client *client, struct rst_str user, int64_t due)
-{
-	const struct rst_str none = RST_STR("0");
-	char number[24];
-
-	(void)snprintf(number, sizeof(number), "%lld", (long long)due);
-	/* how much it is, the hold knows */
-	say(client,
-	    (struct rst_str[]){RST_STR("HOLDS"), user, none, none,
-			       rst_str(number)},
-	    5);
-	client->users++;
-}
-
-static void say_end(struct client *client)
-{
-	char users[24], unread[24];
-
-	(void)snprintf(users, sizeof(users), "%u", client->users);
-	(void)snprintf(unread, sizeof(unread), "%llu",
-		       (unsigned long long)client->unread);
-	client->state = STATE_CLOSING;
-	say(client,
-	    (struct rst_str[]){RST_STR("END"), rst_str(users), rst_str(unread)},
-	    3);
-}
-
-static void list_some(struct client *client)
+static void list_some(struct dialler *dialler)
 {
 	unsigned int left = USERS_AT_ONCE;
 	struct rst_str user;
 	int64_t due;
 
 	while (left-- > 0) {
-		if (!rst_timetable_reader_next(client->reader, &user, &due)) {
-			say_end(client);
+		if (!rst_timetable_reader_next(dialler->reader, &user, &due)) {
+			rst_hold_server_scanned(dialler->server, dialler->users,
+						dialler->unread);
 			return;
 		}
-		say_user(client, user, due);
+		/* only the hold knows how much it is */
+		rst_hold_server_holds(dialler->server, user, 0, 0, due);
+		dialler->users++;
 	}
 }
 
-/* ---- what is asked */
-
-static void begin_listing(struct client *client)
+static void begin_listing(struct dialler *dialler)
 {
-	client->reader =
-		fallback_read(client->service->fallback, &client->unread);
-	if (client->reader == NULL) {
-		say_no(client, RST_HOLD_NO_TEMP,
-		       "not all users have been looked at yet");
-		return;
-	}
-	client->state = STATE_LISTING;
-	list_some(client);
+	dialler->reader =
+		fallback_read(dialler->service->fallback, &dialler->unread);
+	if (dialler->reader == NULL)
+		rst_hold_server_no(dialler->server, RST_HOLD_NO_TEMP,
+				   "not all users have been looked at yet");
+	else
+		list_some(dialler);
 }
 
-static void on_line(struct client *client, char *line, size_t len)
-{
-	struct rst_str fields[RST_HOLD_FIELDS_MAX];
-	ssize_t count = rst_hold_split(line, len, fields);
+/* ---- commands */
 
-	if (client->state == STATE_VERSION && count >= 4 &&
-	    rst_str_eq(fields[0], RST_STR("VERSION")) &&
-	    rst_str_eq(fields[1], RST_STR("restante-hold")) &&
-	    rst_str_eq(fields[2], RST_STR("1"))) {
-		fields[3] = RST_STR("0");
-		say(client, fields, 4);
-		client->state = STATE_SCAN;
-	} else if (client->state == STATE_SCAN && count >= 1 &&
-		   rst_str_eq(fields[0], RST_STR("SCAN"))) {
-		begin_listing(client);
-	} else {
-		say_no(client, RST_HOLD_NO_PROTO, "not now, or not at all");
-	}
+static void handle_events(struct dialler *dialler)
+{
+	struct rst_hold_server_event ev;
+
+	/* a protocol error needs nothing but the end */
+	while (rst_hold_server_next(dialler->server, &ev))
+		if (ev.type == RST_HOLD_SERVER_SCAN)
+			begin_listing(dialler);
 }
 
 static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct evbuffer *input = bufferevent_get_input(bev);
-	struct client *client = arg;
-	char *line;
-	size_t len;
+	struct dialler *dialler = arg;
+	size_t taken;
 
-	while (client->state < STATE_LISTING &&
-	       (line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
-		on_line(client, line, len);
-		free(line);
-	}
-	if (client->state < STATE_LISTING &&
-	    evbuffer_get_length(input) >= RST_HOLD_LINE_MAX)
-		say_no(client, RST_HOLD_NO_PROTO, "line too long");
-	if (client->state >= STATE_LISTING)
+	do {
+		const unsigned char *data = evbuffer_pullup(input, -1);
+
+		taken = rst_hold_server_recv(dialler->server,
+					     (const char *)data,
+					     evbuffer_get_length(input));
+		(void)evbuffer_drain(input, taken);
+		handle_events(dialler);
+	} while (taken > 0);
+	flush_lines(dialler);
+	if (dialler->reader != NULL || rst_hold_server_ended(dialler->server))
 		(void)bufferevent_disable(bev, EV_READ);
 }
 
 /* All that was said has been written. */
 static void on_written(struct bufferevent *bev, void *arg)
 {
-	struct client *client = arg;
+	struct dialler *dialler = arg;
 
 	(void)bev;
-	if (client->state == STATE_LISTING)
-		list_some(client);
-	else if (client->state == STATE_CLOSING)
-		client_free(client);
+	if (rst_hold_server_ended(dialler->server)) {
+		dialler_free(dialler);
+	} else if (dialler->reader != NULL) {
+		list_some(dialler);
+		flush_lines(dialler);
+	}
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	(void)bev;
 	(void)what;
-	client_free(arg);
+	dialler_free(arg);
 }
 
-/* ---- who comes */
+/* ---- connections */
 
 static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 {
+	static const struct rst_hold_server_limits limits = {.scan_only = true};
 	static const struct timeval timeout = {.tv_sec = TIMEOUT_SECS};
 	struct index_service *service = ctx;
-	struct client *client;
+	struct dialler *dialler;
 
 	(void)peer;
-	if (service->count == MAX_CLIENTS) {
+	if (service->count == MAX_DIALLERS) {
 		(void)close(fd);
 		return;
 	}
-	client = rst_calloc(1, sizeof(*client));
-	client->service = service;
-	client->bev = bufferevent_socket_new(service->base, fd,
-					     BEV_OPT_CLOSE_ON_FREE);
-	if (client->bev == NULL)
+	dialler = rst_calloc(1, sizeof(*dialler));
+	dialler->service = service;
+	dialler->server = rst_hold_server_new(&limits);
+	dialler->bev = bufferevent_socket_new(service->base, fd,
+					      BEV_OPT_CLOSE_ON_FREE);
+	if (dialler->bev == NULL)
 		abort();
-	LIST_INSERT_HEAD(&service->clients, client, entry);
+	LIST_INSERT_HEAD(&service->diallers, dialler, entry);
 	service->count++;
-	bufferevent_setcb(client->bev, on_read, on_written, on_event, client);
-	bufferevent_set_timeouts(client->bev, &timeout, &timeout);
-	bufferevent_setwatermark(client->bev, EV_READ, 0, RST_HOLD_LINE_MAX);
-	(void)bufferevent_enable(client->bev, EV_READ | EV_WRITE);
+	bufferevent_setcb(dialler->bev, on_read, on_written, on_event, dialler);
+	bufferevent_set_timeouts(dialler->bev, &timeout, &timeout);
+	bufferevent_setwatermark(dialler->bev, EV_READ, 0, RST_HOLD_LINE_MAX);
+	(void)bufferevent_enable(dialler->bev, EV_READ | EV_WRITE);
 }
 
 struct index_service *index_service_new(struct event_base *base, int listen_fd,
@@ -230,7 +182,7 @@ struct index_service *index_service_new(struct event_base *base, int listen_fd,
 	service->base = base;
 	service->fallback = fallback;
 	service->listen_fd = listen_fd;
-	LIST_INIT(&service->clients);
+	LIST_INIT(&service->diallers);
 	service->acceptor =
 		acceptor_new(base, &listen_fd, 1, NULL, on_accepted, service);
 	acceptor_start(service->acceptor);
@@ -240,13 +192,13 @@ struct index_service *index_service_new(struct event_base *base, int listen_fd,
 void index_service_free(struct index_service **_service)
 {
 	struct index_service *service = *_service;
-	struct client *client;
+	struct dialler *dialler;
 
 	*_service = NULL;
 	if (service == NULL)
 		return;
-	while ((client = LIST_FIRST(&service->clients)) != NULL)
-		client_free(client);
+	while ((dialler = LIST_FIRST(&service->diallers)) != NULL)
+		dialler_free(dialler);
 	acceptor_free(&service->acceptor);
 	(void)close(service->listen_fd);
 	free(service);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Who holds anything, told from memory to whoever may open the socket: SCAN of
- * the hold protocol (doc/protocol-hold.md, 1.7), answered by the due index.
+ * Says which users hold anything, from memory, to whoever may open the socket:
+ * answers SCAN of the hold protocol (doc/protocol-hold.md, 1.7) from the due
+ * index.
  */
 #ifndef POLICYD_CORE_INDEX_SERVICE_H
 #define POLICYD_CORE_INDEX_SERVICE_H

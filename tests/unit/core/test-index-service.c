@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A dialler on a real socket; the due index is a timetable of the test's. */
+/* Diallers on a real socket; a timetable of the test plays the due index. */
 #include "core/index-service.h"
 
 #include <errno.h>
@@ -32,7 +32,7 @@ static struct {
 	size_t used;
 } t;
 
-/* ---- played */
+/* ---- played neighbours */
 
 struct rst_timetable_reader *fallback_read(struct fallback *fallback,
 					   uint64_t *unread_r)
@@ -50,7 +50,7 @@ void log_line(int level, const struct rst_logline *line)
 
 /* ---- */
 
-/* One, in which each event has its turn. */
+/* One turn of the loop, in which each event is handled once. */
 static void turn(void)
 {
 	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_ONCE | EVLOOP_NONBLOCK),
@@ -66,7 +66,7 @@ static void setup(void)
 	t.base = event_base_new();
 	t.timetable = rst_timetable_new();
 	t.addr.sun_family = AF_UNIX;
-	/* abstract: it leaves nothing behind */
+	/* an abstract name leaves no file behind */
 	(void)snprintf(t.addr.sun_path + 1, sizeof(t.addr.sun_path) - 1,
 		       "restante-test-index-%d", (int)getpid());
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&t.addr, sizeof(t.addr)),
@@ -124,7 +124,7 @@ static void hear_all(int fd)
 
 static void say(int fd, const char *text, size_t len)
 {
-	/* one that is refused in the middle has closed */
+	/* the service may have refused and closed before the rest */
 	(void)send(fd, text, len, MSG_NOSIGNAL);
 	turn();
 }
@@ -201,7 +201,8 @@ START_TEST(test_line_too_long)
 	memset(line, 'x', sizeof(line));
 	say(fd, line, sizeof(line));
 	hear_all(fd);
-	/* what nobody read may have reset it before it was heard */
+	/* octets that the service did not read may have reset the connection
+	   before the answer came */
 	ck_assert(t.used == 0 ||
 		  strcmp(t.heard, "NO\tPROTOCOL\tline too long\n") == 0);
 	turn();
@@ -220,8 +221,8 @@ static void count_users(const char *at, bool *seen, unsigned int *count)
 	}
 }
 
-/* All who are there all the while, in many turns of the loop; those who leave
-   in the middle do no harm. */
+/* A SCAN lists each user who is there all the while, in many turns of the loop;
+   users who leave in the middle do no harm. */
 START_TEST(test_crowd)
 {
 	static bool seen[CROWD];
@@ -240,8 +241,7 @@ START_TEST(test_crowd)
 		ck_assert_uint_lt(turns++, PATIENCE);
 		turn();
 		t.used = 0;
-		/* whole lines only are looked at: say where the last one ends
-		 */
+		/* count only whole lines: read to the end of the last one */
 		while ((open = hear(fd)) && t.used > 0 &&
 		       t.heard[t.used - 1] != '\n')
 			turn();
@@ -270,7 +270,7 @@ START_TEST(test_leaves_in_the_middle)
 		(void)snprintf(name, sizeof(name), "u%u", i);
 		note(name, 1000 + i);
 	}
-	/* more of them than have a place at once */
+	/* more diallers than the service has places for at once */
 	for (k = 0; k < 2 * DIALLERS; k++) {
 		fd = dial();
 		say(fd, HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
@@ -287,7 +287,7 @@ START_TEST(test_leaves_in_the_middle)
 		(void)snprintf(name, sizeof(name), "u%u", i);
 		rst_timetable_set(t.timetable, rst_str(name), -1);
 	}
-	/* and one that is there when the service ends */
+	/* and one dialler that is there when the service ends */
 	fd = dial();
 	say(fd, HELLO "SCAN\n", strlen(HELLO "SCAN\n"));
 	index_service_free(&t.service);
@@ -295,7 +295,7 @@ START_TEST(test_leaves_in_the_middle)
 }
 END_TEST
 
-/* Those that are silent do not keep more than their places. */
+/* Silent diallers take up their places and no more. */
 START_TEST(test_many)
 {
 	int fds[DIALLERS], i;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "restante/hold.h"
-
+#include "hold-private.h"
 #include "test-util.h"
 
 #include <inttypes.h>
@@ -13,7 +12,7 @@
 
 /* ---- lines */
 
-/* A literal that may hold NUL. */
+/* A view of a literal that may contain NUL. */
 #define L(literal)                           \
 	{                                    \
 		literal, sizeof(literal) - 1 \
@@ -58,7 +57,7 @@ START_TEST(split)
 }
 END_TEST
 
-/* What is split and joined is the same line again. */
+/* A line that is split and joined is the same again. */
 START_TEST(join)
 {
 	struct rst_str fields[RST_HOLD_FIELDS_MAX];
@@ -166,13 +165,13 @@ START_TEST(note_too_long)
 }
 END_TEST
 
-/* ---- the machine: what was said, what was answered, what came out */
+/* ---- the machine: commands, the service's answers, and the events */
 
 static const struct {
-	const char *says; /* d m a f c r b: the commands, before all input */
+	const char *says; /* commands before all input: see say_all() */
 	const char *input;
 	const char *events;
-	ssize_t ret; /* of the last call that was not 0 for "more" */
+	ssize_t ret; /* 0, or the error at the end */
 } talks[] = {
 	{"", "", "", 0},
 	{"", OPEN, OPENED, 0},
@@ -219,7 +218,7 @@ static const struct {
 	/* escapes */
 	{"ac", OPEN "KEPT\ta1\ta\001nb\001tc\n", OPENED "kept a1 a\nb\tc;", 0},
 
-	/* not asked for */
+	/* answers that no command asked for */
 	{"", OPEN "END\t0\n", OPENED, RST_EPROTO},
 	{"d", OPEN "END\t0\nEND\t0\n", OPENED "drained 0;", RST_EPROTO},
 	{"", OPEN "MSG\t1\ta\t1\t1\t\ty\n", OPENED, RST_EPROTO},
@@ -266,7 +265,7 @@ static const struct {
 	{"S", "HOLDS\tu\t2\t30\t9\n", "", RST_EPROTO},
 };
 
-/* What the caller saw, as text; octets of one message run together. */
+/* The events as text; octets of one message run together. */
 struct seen {
 	char text[4096];
 	bool in_octets;
@@ -382,8 +381,8 @@ static struct rst_hold_dialler *say_all(const char *says)
 	return h;
 }
 
-/* Offer what is there, from an allocation of its own: ASan then sees a read
-   behind its end, and a view that outlives the call. */
+/* Offers the input in an allocation of its own: ASan then sees a read behind
+   its end, and a view that outlives the call. */
 static ssize_t offer(struct rst_hold_dialler *h, const char *buf, size_t len,
 		     struct seen *seen)
 {
@@ -501,7 +500,7 @@ START_TEST(one_event_at_a_time)
 			 strlen(VERSION));
 	in += strlen(VERSION);
 	ck_assert_int_gt(rst_hold_dialler_recv(h, in, strlen(in), 0), 0);
-	/* OPENED waits */
+	/* OPENED has not been pulled */
 	ck_assert_int_eq(rst_hold_dialler_recv(h, "END\t1\n", 6, 0), 0);
 	ck_assert(rst_hold_dialler_next(h, &ev));
 	ck_assert(!rst_hold_dialler_next(h, &ev));
@@ -516,7 +515,7 @@ START_TEST(one_event_at_a_time)
 	ck_assert_int_eq(rst_hold_dialler_recv(h, "c", 1, 0), 0);
 	ck_assert(rst_hold_dialler_next(h, &ev));
 	ck_assert_rst_str_eq(ev.octets_view, "ab");
-	/* no more than the message has, and its end before the next line */
+	/* no octet behind the message is taken before its end is pulled */
 	ck_assert_int_eq(rst_hold_dialler_recv(h, "cEND\t1\n", 7, 0), 1);
 	ck_assert(rst_hold_dialler_next(h, &ev));
 	ck_assert_int_eq(rst_hold_dialler_recv(h, "END\t1\n", 6, 0), 0);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "hold-fixture.h"
 
-#include "str.h"
-
 #include "fallback/overflow.h"
+#include "restante/hold-server.h"
 #include "service/marks.h"
 
 #define MESSAGES 3
@@ -49,18 +48,60 @@ static void lease(unsigned int count)
 	}
 }
 
+static void add(struct rst_marks *to, struct rst_str id,
+		const struct rst_str *refused)
+{
+	unsigned int pending = rst_marks_pending(to);
+
+	rst_marks_add(to, id, refused);
+	ck_assert_uint_eq(rst_marks_pending(to), pending + 1);
+}
+
 static void ack(const char *id)
 {
-	ck_assert(rst_marks_add(marks, rst_str(id), NULL));
+	add(marks, rst_str(id), NULL);
+}
+
+/* A machine that has read a COMMIT, and has said nothing since. */
+static struct rst_hold_server *asked(void)
+{
+	static const char *const said[] = {"VERSION\trestante-hold\t1\t0\n",
+					   "USER\tu\n", "DRAIN\n", "COMMIT\n"};
+	const struct rst_hold_server_limits limits = {.max_marks = 0};
+	struct rst_hold_server *server = rst_hold_server_new(&limits);
+	struct rst_hold_server_event ev;
+	unsigned int i;
+	size_t len;
+
+	for (i = 0; i < N_ELEMENTS(said); i++) {
+		ck_assert_uint_gt(
+			rst_hold_server_recv(server, said[i], strlen(said[i])),
+			0);
+		while (rst_hold_server_next(server, &ev))
+			rst_hold_server_ok(server, 0, 0, 0);
+	}
+	(void)rst_hold_server_output(server, &len);
+	rst_hold_server_sent(server, len);
+	return server;
+}
+
+static const char *answer_of(struct rst_marks *of)
+{
+	struct rst_hold_server *server = asked();
+	const char *lines;
+	size_t len;
+
+	rst_marks_carry_out(of);
+	rst_marks_answer(of, server);
+	lines = rst_hold_server_output(server, &len);
+	lines = t_strndup(lines, len);
+	rst_hold_server_free(&server);
+	return lines;
 }
 
 static const char *answer(void)
 {
-	string_t *lines = t_str_new(256);
-
-	rst_marks_carry_out(marks);
-	rst_marks_answer(marks, lines);
-	return str_c(lines);
+	return answer_of(marks);
 }
 
 static unsigned int left(void)
@@ -135,8 +176,8 @@ START_TEST(test_fallback)
 
 	lease(MESSAGES);
 	ack(ids[0]);
-	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
-	ck_assert(rst_marks_add(marks, RST_STR("nosuch"), &refused));
+	add(marks, rst_str(ids[1]), &refused);
+	add(marks, RST_STR("nosuch"), &refused);
 	lines = answer();
 	ck_assert_ptr_nonnull(
 		strstr(lines, t_strdup_printf("GONE\t%s\n", ids[0])));
@@ -164,8 +205,8 @@ START_TEST(test_overflow)
 	ck_assert_int_eq(
 		rst_overflow_save(rst_locked_hold(locked), message, &error), 0);
 	lease(1);
-	ck_assert(rst_marks_add(marks, rst_str(ids[0]), &refused));
-	ck_assert(rst_marks_add(marks, rst_str(ids[1]), &refused));
+	add(marks, rst_str(ids[0]), &refused);
+	add(marks, rst_str(ids[1]), &refused);
 	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
 						   ids[0], ids[1]));
 	ck_assert_int_eq(left(), 1);
@@ -178,12 +219,10 @@ END_TEST
 START_TEST(test_no_hold)
 {
 	struct rst_marks *none = rst_marks_new(rst_locked_hold(locked), NULL);
-	string_t *lines = t_str_new(64);
 
-	ck_assert(rst_marks_add(none, rst_str(ids[0]), NULL));
-	rst_marks_carry_out(none);
-	rst_marks_answer(none, lines);
-	ck_assert_str_eq(str_c(lines), t_strdup_printf("GONE\t%s\n", ids[0]));
+	add(none, rst_str(ids[0]), NULL);
+	ck_assert_str_eq(answer_of(none),
+			 t_strdup_printf("GONE\t%s\n", ids[0]));
 	rst_marks_free(&none);
 	ck_assert_int_eq(left(), MESSAGES);
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The hold protocol and the note. The first line of the input names what is
- * said (d drain, m more, a ack, c commit, r release, b bye; S at its start: a
- * scan); the rest is what the peer answers. However that is cut, the same
- * events come out.
+ * What a service says to the dialling side of the hold protocol, and the note.
+ * The first line of the input names the dialler's commands (d drain, m more,
+ * a ack, c commit, r release, b bye; S at its start: a scan); the rest is what
+ * the service answers. However that is cut, the same events come out.
+ *
+ * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
+ *	tests/fuzz/fuzz-hold-dialler.c lib/hold-dialler.c lib/hold-line.c
+ *	lib/envelope.c lib/smtp.c lib/buf.c lib/str.c
  */
-#include "restante/hold.h"
-
-#include "buf.h"
+#include "hold-private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +52,8 @@ static void put_str(struct rst_buf *seen, struct rst_str s)
 	rst_buf_str(seen, s);
 }
 
-/* Octets of one message run together, however they came. */
+/* Writes an event down. Octets of one message run together, however they are
+   cut. */
 static void saw(struct rst_buf *seen, const struct rst_hold_event *ev)
 {
 	if (ev->type == RST_HOLD_OCTETS) {
@@ -128,7 +131,7 @@ static void check_cuts(struct rst_str says, struct rst_str in)
 	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		struct rst_buf cut = {0};
 
-		/* each octet costs a look for the end of the line */
+		/* each step searches the whole line for its end */
 		if (steps[i] >= in.n / 1024)
 			run(says, in, steps[i], &cut);
 		check(cut.used == 0 ||
@@ -161,7 +164,7 @@ static void check_note(struct rst_str in)
 	if (rst_note_parse(copy, in.n, &note) == 0) {
 		ssize_t n = rst_note_format(&note, out);
 
-		/* too long: the octets of user may all be escapes */
+		/* too long where all octets of user are escaped */
 		check(n > 0 || n == RST_ELIMIT);
 		if (n > 0) {
 			check(rst_note_parse(out, (size_t)n, &back) == 0);
