@@ -36,7 +36,7 @@ paths_in() {
 for path in $(paths_in $page); do
 	[ -e "$path" ] || complain "$page names $path"
 done
-for other in README.md doc/*.md; do
+for other in README.md CONTRIBUTING.md NEWS doc/*.md; do
 	for path in $(paths_in "$other" | grep -E '\.(c|h|md|py|sh|conf|[1578])$'); do
 		[ -e "$path" ] || complain "$other names $path"
 	done
