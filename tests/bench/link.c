@@ -17,8 +17,8 @@
  * DELAY is that of one direction in microseconds; RATE is in bits a second,
  * counted in IP packets (0: as fast as possible); QUEUE is the number of
  * packets that may wait for the rate before the next is dropped; LOSS is the
- * number of packets of a million that are lost, drawn from SEED. The answer is a
- * line with the packets since the last answer, for each direction: carried,
+ * number of packets of a million that are lost, drawn from SEED. The answer is
+ * a line with the packets since the last answer, for each direction: carried,
  * lost, dropped. The program ends when its input ends.
  */
 #include <arpa/inet.h>
