@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The main job, step by step, on a sandbox that packaging/try has started.
 
-Says what was seen at each step, and ends with "main job: ok" only if all of
-it was as it should be.
+Prints what was seen at each step, and "main job: ok" at the end only if every
+step had the expected result.
 """
 import imaplib
 import mailbox
@@ -19,7 +19,7 @@ SIEVE = 'require ["editheader"];\naddheader "X-Sieve-Was-Here" "yes";\n'
 
 
 class Seen(Exception):
-    """Something was not as it should be."""
+    """A step did not have the expected result."""
 
 
 class Job:
@@ -50,7 +50,7 @@ class Job:
         return result
 
     def send(self, name):
-        """Hand a message to Postfix; give the octets of it."""
+        """Send a message to Postfix. @return its octets"""
         text = (f"From: sender@remote.test\r\nTo: {USER}\r\n"
                 f"Subject: {name}\r\nMessage-ID: <{name}@remote.test>\r\n\r\n"
                 + f"This is {name}.\r\n" * 20)
@@ -69,7 +69,8 @@ class Job:
         return [dict(zip(names, line.split("\t"))) for line in output[1:]]
 
     def laptop(self):
-        # made one by one: before the last there can be no message
+        # The client makes them one by one: before the last one exists there can
+        # be no message.
         if not all((self.maildir / part).is_dir()
                    for part in ("tmp", "new", "cur")):
             return []

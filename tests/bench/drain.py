@@ -1,20 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Drains over emulated links, ours beside what users would take instead.
+"""Drains over emulated links: Restante beside what users would take instead.
 
-Mail waits at a Postfix and Dovecot at one end of a link (see link.c), and is
-fetched by one peer after the other to the other end. A peer has finished
+A Postfix and a Dovecot at one end of a link (see link.c) hold mail, and one
+program after the other fetches it to the other end. A program has finished
 when every message is durable there; raw TCP only carries the same octets.
 
-On loopback, where the disk is what takes time, rsync is the measure of the
-others, and each is run some times; the middle one counts.
+On loopback the disk takes most of the time: there all are compared with rsync,
+and each runs several times; the median counts.
 
 usage: drain.py BUILD [--quick] [--messages N] [--peers NAME,...]
                 [--links NAME,...] [--json FILE]
 
 A link is named after its round trip and loss, like "250ms" or "600ms-1%", or
-"loopback". A peer that would take very long gets fewer messages, and its
-seconds are scaled: these have a ~. Names of peers may be shortened.
+"loopback". A program that would take very long gets fewer messages, and its
+seconds are scaled: they are shown with a ~. The NAMEs of --peers may be
+shortened.
 """
 import collections
 import os

@@ -1,19 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Many users hold mail: what that costs the one who drains, and the rest.
+"""Many users with held mail: the cost for one who drains, and for the machine.
 
-First 1,000, then 100,000 users have mail waiting as far as policyd knows: it
-is told so by notes, as the plugin sends them. With both, in turns: a drain of
-200 real messages for one user more, from the client's start to its end; the CPU
-of all policyd processes while nothing is due; and what each user costs the core
-in memory.
+First policyd is told by notes, as the plugin sends them, that 1,000, then
+100,000 users have held mail. With both, in turns, this script measures: a drain
+of 200 real messages for one more user, from the client's start to its end; the
+CPU of all policyd processes while nothing is due; and the core's memory for each
+user.
 
 Then 1,000, and 10,000 users have a real hold with one message in it (copies of
-one that was delivered): how long policyd's walk over all of them takes at its
+one that was delivered): the duration of policyd's walk over all of them at its
 start, with the CPU of each part.
 
-And "doveadm restante status -A" where 20 of 1,000, and of 10,000, hold something;
-beside it the same for all users (-u '*'), as it would be without policyd's index.
+Last, "doveadm restante status -A" where 20 of 1,000, and of 10,000, users have
+held mail; beside it the same command for all users (-u '*'), which does without
+policyd's index.
 
 usage: due.py BUILD [--quick] [--json FILE]
 """
@@ -42,7 +43,7 @@ def cpu(pids):
 
 
 def dovecot(sandbox):
-    """CPU of Dovecot's processes, by name and pid"""
+    """CPU of Dovecot's processes, by name and pid."""
     master = int((sandbox.dir / "run/dovecot/master.pid").read_text())
     return {(pathlib.Path(f"/proc/{pid}/comm").read_text().strip(), pid):
             cpu([pid]) for pid in children(master)}

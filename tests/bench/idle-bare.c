@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The floor for idle clients: libevent and OpenSSL, and nothing above them.
- * usage: idle-bare CERTIFICATE KEY; prints its port; ends with its input.
+ * The floor for the cost of idle clients: a TLS server of libevent and OpenSSL,
+ * with nothing above them.
+ * usage: idle-bare CERTIFICATE KEY
+ * It prints its port, and ends when its input ends.
  */
 #include <event2/bufferevent_ssl.h>
 #include <event2/event.h>

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many clients in one process, for the idle and the storm bench: each signs in
- * as a user of its own with the machines of the real client, stays, takes what
- * is pushed (and throws it away), and comes back after a loss when the real
- * client would (client/registration.c, client/backoff.c).
+ * Many clients in one process, for the idle and the storm bench. Each client
+ * signs in as a user of its own with the machines of the real client, stays,
+ * takes the messages that are pushed (and throws them away), and after a loss
+ * dials again when the real client would (client/registration.c,
+ * client/backoff.c).
  *
  * usage: idle-client [-b | -i] PORT FIRST COUNT RATE PASSWORD-FILE
  *
- * The users are uFIRST@example.test and the COUNT that follow; RATE of them
- * come a second, 0: all at once. -b: a bare TLS server is there, which says
- * nothing; a client is "up" after its handshake. -i: an IMAP server is there;
- *it is up after LOGIN.
+ * The users are COUNT of them from uFIRST@example.test on; RATE of them sign in
+ * each second, 0: all at once. -b: the server is a bare TLS server, which says
+ * nothing; a client is "up" after its handshake. -i: the server speaks IMAP; a
+ * client is up after LOGIN.
  *
  * Input, line by line: "stat" is answered with
  *	stat UP WAITING REFUSED DIALLED
- * (REFUSED: would need a person), and each message with
+ * (REFUSED: a person would have to act). At the end of each message the program
+ * prints
  *	message USER MICROSECONDS
- * on the monotonic clock, at its end. The program ends with its input.
+ * on the monotonic clock. The program ends when its input ends.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Idle clients: what each costs policyd, and what it costs the others.
+"""Idle clients: the cost of each for policyd, and for the other clients.
 
-COUNT clients (1,000, then 10,000) sign in as users of their own, TLS 1.3 and
-the whole dialogue up to XRESTANTE, and stay. Measured are the memory of all
-policyd processes (PSS, less what they had before), their CPU over half a
+COUNT clients (1,000, then 10,000) sign in as users of their own, with TLS 1.3
+and the whole dialogue up to XRESTANTE, and stay. This script measures the memory
+of all policyd processes (PSS, less their PSS before), their CPU over half a
 minute without keep-alives, and how soon a new message is at one of the clients,
-beside the same with that client alone; and how soon each of many has the first
-message of its life, for which its hold is made. Peers in the same run: a bare
-libevent/OpenSSL TLS server, and IMAP IDLE at the same Dovecot.
+beside the same with that client alone. It also measures how soon each of many
+clients has its user's first message ever, for which the hold is made. The same
+run measures a bare libevent/OpenSSL TLS server, and IMAP IDLE at the same
+Dovecot.
 
 usage: idle.py BUILD [--quick] [--json FILE]
 """
@@ -37,7 +38,7 @@ def children(pid):
 
 
 def pss(pids):
-    """KiB, also of what was swapped out"""
+    """In KiB, with memory that was swapped out."""
     total = 0
     for pid in pids:
         text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A link between two machines, on one: two network namespaces with a TUN
- * device in each, and this program, which carries packets from one device to
- * the other. Real TCP is at both ends; the delay, the rate, the queue and the
- * loss are ours.
+ * A link between two machines, emulated on one machine: two network namespaces
+ * with a TUN device in each, and this program, which carries packets from one
+ * device to the other. Both ends have real TCP; this program makes the delay,
+ * the rate, the queue and the loss.
  *
  * usage: link SERVER-ADDRESS CLIENT-ADDRESS
  *
  * The first line of output is "ready S C": /proc/PID/fd/S and /proc/PID/fd/C
- * are the namespaces, for setns(2) or nsenter(1). They have no names, and are
- * gone when this program and all that was started in them has ended.
+ * are the namespaces, for setns(2) or nsenter(1). They have no names, and
+ * vanish when this program and all processes that were started in them have
+ * ended.
  *
  * Each line of input sets both directions anew:
  *	DELAY RATE QUEUE LOSS SEED
- * the delay of one direction in microseconds; bits a second, counted in IP
- * packets (0: as fast as can be); how many packets may wait for the rate
- * before the next is dropped; how many of a million packets are lost, drawn
- * from SEED. The answer is a line with what has been since the last one, for
- * each direction: carried, lost, dropped. The program ends with its input.
+ * DELAY is that of one direction in microseconds; RATE is in bits a second,
+ * counted in IP packets (0: as fast as possible); QUEUE is the number of
+ * packets that may wait for the rate before the next is dropped; LOSS is the
+ * number of packets of a million that are lost, drawn from SEED. The answer is
+ * a line with the packets since the last answer, for each direction: carried,
+ * lost, dropped. The program ends when its input ends.
  */
 #include <arpa/inet.h>
 #include <errno.h>

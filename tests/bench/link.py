@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The link of link.c, and a test that it does what it says.
+"""The link of link.c, and a test that its delay, rate and loss are as set.
 
 usage: link.py BUILD
 """
@@ -28,14 +28,14 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _setns(fd):
-    """For this thread, and for what it starts."""
+    """For this thread, and for the processes that it starts."""
     if LIBC.setns(fd, CLONE_NEWNET) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "setns")
 
 
 class Link:
-    """Two namespaces and what is between them; use it with `with`."""
+    """Two namespaces and the link between them; use it with `with`."""
 
     def __init__(self, build):
         program = pathlib.Path(build) / "tests" / "bench" / "link"

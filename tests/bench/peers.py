@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Who drains: ours, and what users would take instead.
+"""The programs that drain: Restante, and those that users would take instead.
 
-A peer has a name, a way to make things ready at the server (load), and a
-drain, which is timed: from the start of the program at the client's end
-until all of the mail is durable there.
+Each class here has a name, a way to prepare the mail at the server (load), and
+a drain, which is timed: from the start of the program at the client's end until
+all of the mail is durable there.
 """
 import contextlib
 import itertools

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""CPU that one policy request costs: policyd's core, beside a server that does
-nothing but read, parse and answer (policy-floor.c), and postgrey.
+"""The CPU of one policy request at policyd's core, and at other servers.
 
-All are asked by the same program (policy-load.c) what Postfix 3.7 asks: 29
-attributes, three times at RCPT and once at END-OF-MESSAGE. They take turns in
-several rounds, and the median counts. Where there are two processors, the
-server has one and who asks has the other. User and system time, as the kernel
-counts it for the server's process.
+The others are a server that does nothing but read, parse and answer
+(policy-floor.c), and postgrey. One program (policy-load.c) asks all of them as Postfix 3.7 does: 29 attributes,
+three times at RCPT and once at END-OF-MESSAGE. The servers take turns in several
+rounds, and the median counts. With two processors the server has one, and the
+program that asks has the other. The figures are user and system time, as the
+kernel counts it for the server's process.
 
 usage: policy-cpu.py BUILD [--quick] [--json FILE]
 """

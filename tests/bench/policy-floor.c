@@ -2,8 +2,9 @@
 /*
  * The least that a policy server has to do, for the bench to compare with: one
  * process, epoll, one read, every attribute found where it lies, one write.
- * It trusts its peer to ask one question at a time and to read the answer, has
- * no time-out and no limit but its buffer, and logs nothing. Not for use.
+ * The program trusts its peer to ask one question at a time and to read the
+ * answer, has no time-out and no limit but its buffer, and logs nothing. It is
+ * not for production.
  *
  * usage: policy-floor SOCKET
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asks a policy server as Postfix 3.7 does: on each of a number of connections
- * one question after the other, each when the one before is answered; three
- * at RCPT, then one at END-OF-MESSAGE with the size. Prints for how long, in
- * microseconds, and how many answers were not DUNNO.
+ * Asks a policy server as Postfix 3.7 does: on each of several connections one
+ * question after the other, each when the one before is answered; three at
+ * RCPT, then one at END-OF-MESSAGE with the size. The program prints the time
+ * that all took, in microseconds, and the number of answers that were not
+ * DUNNO.
  *
  * usage: policy-load SOCKET CONNECTIONS REQUESTS RECIPIENT
  */

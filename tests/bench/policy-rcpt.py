@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""What our policy service adds to a RCPT of a whole Postfix, and how long the
-slowest RCPT takes while something else is in trouble.
+"""The time that policyd adds to a RCPT of a whole Postfix, and the slowest RCPT.
 
-One Postfix has one SMTP port with our policy service, one with none, one with
-the least that a policy server can be (policy-floor.c) and one with postgrey.
-RCPTs go to them in turn, one after the other, in sessions of their own. The
-port without one tells what Postfix and this machine take by themselves.
+One Postfix has an SMTP port with policyd as its policy service, one with none,
+one with the least that a policy server can be (policy-floor.c) and one with
+postgrey. RCPTs go to the ports in turn, in sessions of their own. The port
+without a policy service shows the time that Postfix and this machine take by
+themselves.
 
 usage: policy-rcpt.py BUILD [--quick] [--situations NAME,...] [--json FILE]
 

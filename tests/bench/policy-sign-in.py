@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Many clients at once: TLS, EHLO, AUTH PLAIN, ATRN, and they stay until told.
+"""Many clients at once: each says TLS, EHLO, AUTH PLAIN and ATRN, and stays.
 
-Prints one JSON line when every one of them is signed in or has failed, and
-ends when its standard input does.
+The script prints one JSON line when every client is signed in or has failed,
+and ends when its standard input ends.
 
 usage: policy-sign-in.py PORT CA-FILE PASSWORD-FILE PREFIX FIRST COUNT SECONDS
        as PREFIX<n>@example.test, for COUNT from FIRST on

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the benches of the policy path share: the sandbox with more SMTP
-ports, policy servers to compare with, and the time that a RCPT takes."""
+"""Shared by the benches of the policy path: a sandbox with more SMTP ports,
+policy servers to compare with, and the timing of a RCPT."""
 import contextlib
 import os
 import pathlib

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""New message: from Dovecot's 250 to durable at the client.
+"""A new message: the time from Dovecot's 250 until it is durable at the client.
 
-Beside it, in the same run on the same Dovecot, IMAP IDLE: the message goes to
-a user who is not enrolled, a client in IDLE is told, fetches it, and writes it
-to disk with fsync. The two take turns, message by message; on loopback, and
+Beside it, in the same run on the same Dovecot, IMAP IDLE: the message goes to a
+user who is not enrolled; a client in IDLE is told of it, fetches it, and writes
+it to disk with fsync. The two take turns, message by message; on loopback, and
 over emulated links (see link.c).
 
 usage: push-latency.py BUILD [--quick] [--messages N] [--json FILE]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The sandbox at the server's end of a link, and what the peers need there.
+"""The sandbox at the server's end of a link, and the mail that peers fetch there.
 
-Beside the travellers there are people who are not enrolled, for the peers
-that fetch by IMAP, and mail for client.test waits in the queue for ETRN.
+Beside the travellers the sandbox has users who are not enrolled, for the peers
+that fetch by IMAP, and mail for client.test that waits in the queue for ETRN.
 """
 import argparse
 import concurrent.futures
@@ -35,7 +35,8 @@ SENDER = "sender@remote.test"
 
 @contextlib.contextmanager
 def directory():
-    """Short, as Dovecot's socket paths end at 108 octets; others may pass."""
+    """A temporary directory that other users may search, with a short path, as
+    Dovecot's socket paths end at 108 octets."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="rst", dir="/tmp"))
     path.chmod(0o755)
     try:

@@ -2,24 +2,26 @@
 # SPDX-License-Identifier: MIT
 """Reconnect storm: policyd is restarted under COUNT clients that are signed in.
 
-They wait and come back as the real client does (its own code, idle-client.c).
-Measured are how long it takes until all are signed in again, since policyd was
-told to stop, how often they had to dial, and the CPU of each part for one
-sign-in: TLS is what the same handshakes cost a bare TLS server.
+The clients wait and come back as the real client does (its own code, in
+idle-client.c). This script measures the time from policyd's stop until all
+clients are signed in again, how often they had to dial, and the CPU of each part
+for one sign-in; the part of TLS is the CPU of the same handshakes at a bare TLS
+server.
 
-And how many can sign in a second, all coming at once, with passwords that cost
-nothing to compare: beside LOGIN at the IMAP port with TLS of the same Dovecot, and
-TLS handshakes with a bare server, by the same program.
+It also measures how many clients can sign in each second, all coming at once,
+with passwords that cost nothing to compare: beside LOGIN at the IMAP port with
+TLS of the same Dovecot, and TLS handshakes with a bare server, by the same
+program.
 
-With --quick there is no storm: clients wait for up to half a minute before they
-come back.
+With --quick there is no storm, because clients wait for up to half a minute
+before they come back.
 
 usage: storm.py BUILD [--quick] [--json FILE] [--count N] [--scheme SCHEME]
 
 The accounts have ARGON2ID passwords, which take 100 ms of CPU and more for
 each sign-in, one after the other. The clients have device passwords, as
-packaging/dovecot/90-restante.conf advises. With SCHEME they sign in with those
-of the accounts, which then have that scheme.
+packaging/dovecot/90-restante.conf advises. With --scheme the clients use the
+passwords of the accounts, which then have that scheme.
 """
 import os
 import pathlib

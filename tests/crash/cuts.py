@@ -6,13 +6,13 @@ usage: cuts.py [--quick] [--seed N] [--minutes M] [--workers W]
                [--first N] [--build BUILD] [--keep]
 
 A relay passes exactly N octets in one direction, and then ends both
-connections: for every N of the whole TLS connection, both directions, over the
-push of a message of 2 KiB and of one of 70 KiB. After each cut the message is
-at the client, or in the hold, or both; then the client comes again, and it must
-have it once.
+connections: for every N of the whole TLS connection, in both directions, over
+the push of a message of 2 KiB and of one of 70 KiB. After each cut the message
+must be at the client, or in the hold, or both. Then the client signs in again,
+after which it must have the message once.
 
---quick    of the offsets, a sample with a seeded start
---first N  leave out the offsets below, which an earlier run has had
+--quick    a sample of the offsets, with a seeded start
+--first N  leave out the offsets below N, which an earlier run has tried
 """
 import argparse
 import contextlib

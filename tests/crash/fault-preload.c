@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LD_PRELOAD object for steps.py: counts the calls that put something on disk
- * below a directory, in programs of given names, and lets one of them fail.
+ * LD_PRELOAD object for steps.py: counts the calls that change a disk below a
+ * directory, in programs of given names, and makes one of these calls fail.
  *
- * The orders are a file that is mapped by every program, named by
- * RESTANTE_FAULT, so that they can be changed while Dovecot runs. They stand
- * in `struct orders`, which steps.py writes with Python's struct module.
- * Calls that stdio makes by itself (fflush) are not seen.
+ * The orders are in a file that RESTANTE_FAULT names and every program maps, so
+ * that they can be changed while Dovecot runs. They have the form of `struct
+ * orders`, which steps.py writes with Python's struct module. Calls that stdio
+ * makes by itself (fflush) are not seen.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What was sent, and where it is now: the one judge of all crash tests.
+"""The letters that were sent, and their copies: the judge of all crash tests.
 
-A letter carries a unique token in its first header field. Whatever is found
-anywhere is told by that token, and its octets from that field on are compared
-by SHA-256 with what was sent (with LF for CRLF); above it stand the trace
-fields, which differ from place to place by design.
+A letter has a unique token in its first header field. A copy that is found
+anywhere is recognised by this token, and its octets from that field on are
+compared by SHA-256 with those that were sent (with LF for CRLF). The trace fields
+above it differ from place to place by design.
 
     ledger = Ledger(seed)
     letter = ledger.letter("traveller0@example.test", size=2048)
@@ -37,7 +37,7 @@ def digest(octets):
 
 
 class Letter:
-    """One message; octets are what the sender hands over, with CRLF."""
+    """One message; octets are those that the sender sends, with CRLF."""
 
     def __init__(self, token, recipients, octets, expected=None):
         self.token = token
@@ -57,7 +57,7 @@ class Ledger:
         self.letters = {}
 
     def _body(self, size):
-        """Lines that delivery might spoil: dots, 8 bit, blanks, long ones."""
+        """Lines that a delivery might spoil: dots, 8 bit, blanks, long ones."""
         heads = (b"", b".", b"..", b"From ", b"\t", b">", b"\xc3\xa4 ")
         body = b""
         while len(body) < size:

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: MIT
 """Random kills under load: nothing lost, twice, altered or at somebody else.
 
-Mail comes in by SMTP for several users: some are signed in, some come and go
-with the kills, some never call, one is not enrolled. Meanwhile SIGKILL goes to
-a random one of Dovecot's lmtp, lmtp-release and restante-hold, policyd's core
-and workers, the clients, Postfix's lmtp and its queue manager. At the end all
-is started again, drained, and judged.
+Mail comes in by SMTP for several users: some are signed in, some sign in and
+out with the kills, some never sign in, one is not enrolled. Meanwhile SIGKILL
+goes to a random one of Dovecot's lmtp, lmtp-release and restante-hold, policyd's
+core and workers, the clients, Postfix's lmtp and its queue manager. At the end
+all programs are started again, the hold is drained, and all copies are judged.
 
-What happens to mail of users who are not enrolled is Dovecot's own: it is
-judged as well, but that it is shown twice is only counted. With --plain nobody
-is enrolled: the same kills on Postfix and Dovecot without us, for comparison.
+Mail of users who are not enrolled is Dovecot's alone: it is judged as well, but
+second copies of it are only counted. With --plain nobody is enrolled: the same
+kills hit Postfix and Dovecot without Restante, for comparison.
 
 usage: tests/crash/kills.py [--kills N | --minutes M] [--rate KILLS_A_SECOND]
            [--seed N] [--plain] [--control] [--quick] [--keep]
@@ -55,7 +55,7 @@ queue_run_delay = 1s
 
 
 class Sender(threading.Thread):
-    """An MTA: tries again what it has no 250 for."""
+    """An MTA: sends a letter again until it has a 250 for it."""
 
     def __init__(self, run, seed):
         super().__init__(daemon=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What stands around the hold: Postfix's LMTP client, a dialler, a client."""
+"""The peers of the hold: Postfix's LMTP client, a dialler, a client."""
 import contextlib
 import smtplib
 import socket
@@ -50,7 +50,7 @@ def say(lmtp, message):
 
 
 def hold_talk(box, user, commands, last, seconds=30):
-    """Say something in the hold protocol. @return the answers' words"""
+    """Send commands of the hold protocol. @return the answers' words"""
     lines = []
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(seconds)
@@ -65,7 +65,7 @@ def hold_talk(box, user, commands, last, seconds=30):
 
 
 def held(box, user):
-    """How many; -1: it could not be asked."""
+    """The number of held messages; -1: restante-hold did not answer."""
     answer = hold_talk(box, user, b"", b"OK")
     if answer and answer[-1][0] == b"OK":
         return int(answer[-1][1])

@@ -1,16 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Power cuts: what was answered 250 is there afterwards, once.
+"""Power cuts: a message that was answered 250 is there afterwards, once.
 
 The hold, and all mail storage with it, is on a small disk of its own. Under
-load the disk is copied at random instants, with everybody who writes to it
-stopped, and nothing synced for it: what was not fsynced is missing in the
-copy. Then each copy is booted: its journal is replayed, a fresh Dovecot and
-policyd are started on it, senders try again what they do not know to be
-delivered, clients drain, the rest is released, and everything is judged. The
-clients were not cut: they go on with their disks as they were.
+load the disk is copied at random instants. For a copy all programs that write to
+the disk are stopped, and nothing is synced: data that was not fsynced is missing
+in the copy. Then each copy is booted: its journal is replayed, a fresh Dovecot
+and policyd are started on it, senders send again the letters without a 250,
+clients drain, the rest is released, and all copies are judged. The clients had
+no power cut: they go on with their disks as they were.
 
-With --format client it is the client's disk, and the server is played here.
+With --format client the disk is the client's, and this script plays the server.
 
 usage: tests/crash/power.py [--format maildir|sdbox|mdbox|client|all]
            [--images N] [--seed N] [--control] [--quick] [--keep]

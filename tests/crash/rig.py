@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the crash tests that run for long stand on.
+"""The base of the crash tests that run for long.
 
-Sandboxes that are gone afterwards in all cases, the processes of one, and a
-small disk whose power can be cut.
+It has sandboxes that are always removed afterwards, the processes of a sandbox,
+and a small disk whose power can be cut.
 """
 import collections
 import contextlib
@@ -32,9 +32,9 @@ def say(*words):
 
 
 def end_on_signals():
-    """An exception like any other: what is up is taken down.
+    """Make an exception of a signal, so that all that runs is taken down.
 
-    Only once: timeout(1) and a terminal send a signal several times.
+    Only of the first: timeout(1) and a terminal send a signal several times.
     """
     numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
@@ -50,7 +50,8 @@ def end_on_signals():
 
 @contextlib.contextmanager
 def directory(keep=False, dir=None):
-    """Short, as Dovecot's socket paths end at 108 octets; others may pass."""
+    """A temporary directory that other users may search, with a short path, as
+    Dovecot's socket paths end at 108 octets."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="rst", dir=dir or "/tmp"))
     path.chmod(0o755)
     try:

@@ -7,15 +7,16 @@ usage: steps.py [--quick] [--seed N] [--minutes M] [--format F|all]
                 [--control] [--keep] [--verbose]
 
 An operation (an arrival, a push with its acknowledgement, a fallback, a store
-at the client) is run with a fault at its 1st, 2nd, ... call that puts something
-on disk, until it ends without having met the fault. After each, whoever died is
-there again, everything drains, and each message must be seen exactly once.
+at the client) is run with a fault at its 1st, 2nd, ... call that changes the
+disk, until it ends without having met the fault. After each run the program that
+died is started again, all mail is drained, and each message must be seen exactly
+once.
 
 The faults: kill (before the call), torn (killed when half of a write is done),
 EIO, ENOSPC (once, in the middle of a write), full (ENOSPC from then on).
 
---quick    a sample, drawn by the seed, that runs in about a minute
---control  a delivery that knows no duplicates must be found out
+--quick    a sample, drawn by the seed, that takes about a minute
+--control  without duplicate detection, which must show as a violation
 """
 import argparse
 import imaplib

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Two machines of one user in a tug of war during one drain.
 
-Each has its own Maildir, and a slow line, so that a session moves a few
-messages before the other machine takes over. Most often a machine dials when it
-was sent away, and sometimes at once, dropping what it has of its old session. At
-the end every message must be in at least one Maildir, and none twice in the
-same one. How many are in both is printed: no more than the acknowledgements
-that policyd missed when the sessions ended.
+Each machine has its own Maildir, and a slow line, so that a session moves a few
+messages before the other machine takes over. A machine mostly dials when it was
+sent away, and sometimes at once, dropping its old session. At the end every
+message must be in at least one Maildir, and none twice in the same one. The
+number of messages in both Maildirs is printed: it must not exceed the number of
+acknowledgements that policyd missed when the sessions ended.
 
 usage: tests/crash/tug.py [--letters N] [--takeovers N] [--seed N] [--quick]
            [--keep]
@@ -33,7 +33,7 @@ SMALL = 16384       # of what a line may hold that is not at its end yet
 
 
 class SlowLine(threading.Thread):
-    """Passes connections on, from the server only so fast."""
+    """Passes connections on, and limits the speed from the server."""
 
     def __init__(self, port):
         super().__init__(daemon=True)

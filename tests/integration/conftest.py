@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The sandbox as the tests see it: a real Postfix, Dovecot, policyd, client.
+"""The sandbox of the tests: a real Postfix, Dovecot, policyd and client.
 
-Everything is driven from outside, with Python's own smtplib, imaplib and
-mailbox as independent peers.
+The tests drive all of them from outside, with Python's own smtplib, imaplib
+and mailbox as independent peers.
 """
 import hashlib
 import imaplib
@@ -31,7 +31,7 @@ MISSING = [
 
 
 def pytest_configure():
-    """Ended by packaging/check: what is up is taken down."""
+    """On TERM from packaging/check, take down the sandboxes that are up."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -124,7 +124,7 @@ class Sandbox:
 
     def send(self, recipients, message, sender=f"sender@remote.test",
              mail_options=()):
-        """Hand one message to Postfix, octets as they are."""
+        """Send one message to Postfix, octets as they are."""
         if isinstance(recipients, str):
             recipients = [recipients]
         if isinstance(message, str):
@@ -159,7 +159,7 @@ class Sandbox:
         return client
 
     def collect(self, user, maildir=None):
-        """register --once; it must drain."""
+        """Run register --once, which must drain the hold."""
         client = self.client(user, maildir, "--once")
         status = client.wait(60)
         assert status == 0, (status, client.log_path.read_text()[-3000:])
@@ -175,7 +175,7 @@ class Sandbox:
         return result
 
     def held(self, user):
-        """Ids of what is held for user, oldest first."""
+        """Ids of the messages held for user, oldest first."""
         output = self.doveadm("-f", "tab", "restante", "list", "-u",
                               f"{user}@{DOMAIN}").stdout.splitlines()
         if not output:
@@ -217,7 +217,7 @@ class Sandbox:
 
 
 def maildir_messages(path):
-    """What a client has stored: octets of each message, in any order."""
+    """The messages that a client has stored: octets of each, in any order."""
     path = pathlib.Path(path)
     # made one by one: before the last there can be no message
     if not all((path / part).is_dir() for part in ("tmp", "new", "cur")):
@@ -232,8 +232,8 @@ TRACE = (b"return-path:", b"delivered-to:", b"received:")
 def without_trace(message, marker=b"with ESMTP"):
     """Cut the trace fields on top, through Postfix's own Received field.
 
-    What is above it differs by design from place to place; what follows is
-    what the sender's side handed to Dovecot, and must be the same octets.
+    The fields above it differ by design from place to place. The octets after it
+    are those that Dovecot got, and must be the same everywhere.
     """
     lines = message.split(b"\n")
     end = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A client of policyd's that says what the test wants it to say."""
+"""A client of policyd that says exactly the lines that a test gives it."""
 import base64
 import re
 from contextlib import suppress
@@ -12,7 +12,7 @@ PLAIN = (b"8BITMIME",)
 
 
 class Message:
-    """What came between MAIL and the end of the octets."""
+    """The lines and octets from MAIL to the end of the message."""
 
     def __init__(self, mail):
         self.mail = mail
@@ -99,7 +99,7 @@ class Peer:
         return [self.message() for _ in range(count)]
 
     def answer(self, decide=lambda message: b"250 2.0.0 Stored", count=None):
-        """Reply to what was taken, or to the first `count` messages of it.
+        """Reply to the commands that were taken, or to the first `count` messages.
 
         decide() gives the reply to BDAT, or a tuple of all three.
         """

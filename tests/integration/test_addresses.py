@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each lands where it should, once."""
+"""Each message lands where it should, once."""
 import os
 import smtplib
 
@@ -62,7 +62,7 @@ def test_utf8_sender(sandbox):
 
 
 def test_five_recipients_two_enrolled(sandbox):
-    """Postfix hands all of them over in one LMTP transaction."""
+    """Postfix delivers to all recipients in one LMTP transaction."""
     for name in ("local1", "local2"):
         add_user(sandbox, name)
     everybody = ["local1", "traveller5", "resident", "traveller6", "local2"]
@@ -105,8 +105,9 @@ def add_user(sandbox, name, extra=""):
 
 
 def test_utf8_recipient_is_refused_by_dovecot_itself(sandbox):
-    """Dovecot 2.3's LMTP takes no UTF-8 recipient, with us or without: the
-    sender gets Postfix's notice. Should a later one take it, this tells."""
+    """Dovecot 2.3's LMTP does not accept a UTF-8 recipient, with the plugin or
+    without: the sender gets Postfix's notice. This test fails when a later
+    Dovecot accepts one."""
     for name, extra in (("jürgen", "userdb_restante=yes"), ("jörg", "")):
         add_user(sandbox, name, extra)
         lmtp = smtplib.LMTP(str(sandbox.dir / "run" / "lmtp.sock"))

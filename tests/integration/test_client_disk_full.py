@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The client's disk is full: nothing lost, nothing twice, and on by itself."""
+"""The client's disk is full: nothing lost, nothing twice, and the client goes on
+by itself."""
 import os
 import pathlib
 import re
@@ -47,7 +48,7 @@ class Disk:
         subprocess.run(["umount", self.dir], check=check, capture_output=True)
 
     def fill(self, leave):
-        """All but `leave` octets."""
+        """Fill the disk but for `leave` octets."""
         with open(self.dir / "filler", "wb") as filler:
             free = os.statvfs(self.dir)
             n = free.f_bavail * free.f_frsize - leave
@@ -125,7 +126,7 @@ def test_full_during_a_drain(sandbox, make_disk, kind, user):
 
 
 def test_unmounted_while_full(sandbox, make_disk):
-    """Its disk can be taken away, and nothing is put where it was."""
+    """The disk can be unmounted; the client stores nothing where it was."""
     user = "traveller2"
     send_numbered(sandbox, user, [20000] * 100)
     sandbox.wait_held(user, 100, 60)
@@ -143,7 +144,8 @@ def test_unmounted_while_full(sandbox, make_disk):
 
 
 def test_read_only_after_an_error(sandbox, make_disk):
-    """As ext4 does it by itself; mended by hand, and on it goes."""
+    """The disk becomes read-only, as ext4 does after an error. When it is
+    mended by hand, the client goes on."""
     user = "traveller3"
     disk = make_disk("ext4", options="loop,errors=remount-ro")
     client = sandbox.client(user, disk.dir)
@@ -166,7 +168,8 @@ def test_read_only_after_an_error(sandbox, make_disk):
 
 
 def test_state_directory_full(sandbox, make_disk):
-    """Room for mail, but not for what is known of it: none is taken."""
+    """The disk of the Maildir has room, that of the seen-log has none: the
+    client stores nothing."""
     user = "traveller6"
     send_numbered(sandbox, user, [1000] * 5)
     sandbox.wait_held(user, 5)
@@ -190,7 +193,8 @@ def test_state_directory_full(sandbox, make_disk):
 
 
 def test_one_is_too_large(sandbox, make_disk):
-    """It waits for room, and the others do not wait for it."""
+    """A message that is too large waits for room; the others do not wait for
+    it."""
     user = "traveller4"
     send_numbered(sandbox, user, [4 * MIB, 1000, 1000])
     sandbox.wait_held(user, 3, 60)
@@ -212,7 +216,7 @@ def test_one_is_too_large(sandbox, make_disk):
 
 
 def test_full_from_the_start(sandbox, make_disk):
-    """--once ends with 75, and says what it left."""
+    """--once ends with 75, and says how many messages it left."""
     user = "traveller5"
     send_numbered(sandbox, user, [1000] * 3)
     sandbox.wait_held(user, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whom the client believes: it says nothing to anybody else."""
+"""The servers that the client believes: to others it says nothing."""
 import base64
 import os
 import socket
@@ -53,7 +53,8 @@ def certificates(tmp_path_factory):
 
 
 class Server:
-    """Shows a certificate, and notes what is said under it."""
+    """Shows a certificate, and records the lines that the client says under
+    it."""
 
     def __init__(self, certificates, chain, protocols=("restante",)):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -130,7 +131,8 @@ def dial(certificates, tmp_path, host, server):
 
 
 def test_server_of_another_make(certificates, tmp_path):
-    """One that does not know our ALPN protocol is told one thing at a time."""
+    """To a server without our ALPN protocol the client says one command at a
+    time."""
     leaf = certificates.make("leaf", "CN=leaf", "subjectAltName=DNS:localhost",
                              "ca", 10)
     server = Server(certificates, leaf, protocols=())

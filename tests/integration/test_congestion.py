@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The control of congestion that policyd asks for, towards its clients."""
+"""The congestion control that policyd asks for, towards its clients."""
 import pathlib
 import re
 import subprocess
@@ -16,7 +16,7 @@ AVAILABLE = (SYSCTL / "tcp_available_congestion_control").read_text().split()
 
 
 def restart(sandbox, setting):
-    """@return what policyd logged about it"""
+    """@return the lines of policyd's log about congestion control"""
     path = pathlib.Path(sandbox.env["POLICYD_CONF"])
     text = re.sub(r"^congestion = .*\n", "", path.read_text(), flags=re.M)
     sandbox.stop("policyd")
@@ -28,7 +28,8 @@ def restart(sandbox, setting):
 
 
 def of_port(sandbox, port):
-    """What the server's socket of a connection from there has."""
+    """The congestion control of the server's socket of a connection from that
+    port."""
     out = subprocess.run(
         ["ss", "-tinH", "sport", "=", f":{sandbox.env['TLS_PORT']}",
          "and", "dport", "=", f":{port}"],
@@ -45,7 +46,7 @@ def of_accepted(sandbox):
 
 
 def of_client(sandbox, client):
-    """What it has once nothing is held any more."""
+    """The congestion control of a client's connection once nothing is held."""
     sandbox.wait_held("traveller0", 0)
     out = subprocess.run(
         ["ss", "-tnpH", "dport", "=", f":{sandbox.env['TLS_PORT']}"],
@@ -56,13 +57,14 @@ def of_client(sandbox, client):
 
 
 def others(allowed):
-    """Those that are not the system's default."""
+    """The congestion controls that are not the system's default."""
     return [name for name in AVAILABLE
             if name != SYSTEM and (name in ALLOWED) == allowed]
 
 
 def test_backlog(sandbox):
-    """Where users may choose it: who has little to get begins as ever."""
+    """Where users may choose the control, a client with little mail begins
+    with the system's default."""
     if not others(True):
         pytest.skip("the kernel has one only")
     name = others(True)[0]
@@ -84,8 +86,9 @@ def test_backlog(sandbox):
 
 
 def test_only_for_root(sandbox):
-    """Who is not root any more may not choose it: then all have it. (There
-    is such a one where tcp_allowed_congestion_control was written to.)"""
+    """A process that is not root any more may not choose the control: then all
+    connections have it. (Such a control exists where
+    tcp_allowed_congestion_control was written to.)"""
     for name in others(False):
         assert restart(sandbox, f"congestion = {name}") == []
         assert {of_accepted(sandbox) for _ in range(4)} == {name}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How many clients there may be."""
+"""The number of clients that policyd takes."""
 import os
 import pathlib
 import re
@@ -35,7 +35,7 @@ def client(sandbox):
 
 
 def test_one_worker_has_them_all(sandbox):
-    """The kernel gives connections to whoever is quick."""
+    """The kernel gives connections to the worker that is quickest."""
     stopped = workers_of(sandbox)[0]
     os.kill(stopped, signal.SIGSTOP)
     try:
@@ -50,7 +50,7 @@ def test_one_worker_has_them_all(sandbox):
 
 
 def restart_with(sandbox, descriptors, connections):
-    """@return what it then says of its descriptors"""
+    """@return policyd's log lines about its descriptors"""
     before = len(sandbox.log("policyd"))
     sandbox.stop("policyd")
     path = pathlib.Path(sandbox.env["POLICYD_CONF"])
@@ -67,7 +67,8 @@ def restart_with(sandbox, descriptors, connections):
 
 
 def test_descriptors(sandbox):
-    """As many as may be had; the lack is told."""
+    """policyd raises the limit as far as it can; when there are too few, it
+    says so."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert restart_with(sandbox, 256, 10) == \
         f"descriptor limit: descriptors={hard}"

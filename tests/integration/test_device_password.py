@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A password for one device: what packaging/dovecot/90-restante.conf advises."""
+"""A password for one device, as packaging/dovecot/90-restante.conf advises."""
 import imaplib
 import os
 import pathlib

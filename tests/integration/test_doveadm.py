@@ -60,7 +60,8 @@ def test_release_expired_leaves_the_rest(sandbox):
 
 
 def test_push_after_a_lost_note(sandbox):
-    """The note is a datagram and may get lost; push looks again."""
+    """The note is a datagram and may get lost; push makes policyd look
+    again."""
     notify = sandbox.dir / "run" / "notify"
     client = sandbox.client("traveller4")
     wait_for("sign-in", lambda: client.said("held: messages=0"))
@@ -124,7 +125,8 @@ def raw_text(sandbox, user, mailbox):
 
 
 def put_part(sandbox, user, text):
-    """What a crash in the middle of a save leaves, in some formats."""
+    """Put the part of a message that a crash in the middle of a save leaves in
+    some formats."""
     part = sandbox.dir / "part"
     part.write_text(text)
     sandbox.doveadm("save", "-u", f"{user}@{DOMAIN}", "-m", "Restante/Held",
@@ -132,7 +134,8 @@ def put_part(sandbox, user, text):
 
 
 def test_incomplete(sandbox):
-    """It goes nowhere by itself, and makes no message known."""
+    """An incomplete message goes nowhere by itself, and makes no message
+    known."""
     user = f"traveller8@{DOMAIN}"
     sandbox.send_simple("traveller8", "whole")
     sandbox.wait_held("traveller8", 1)

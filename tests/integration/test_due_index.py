@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""policyd's due index: who holds anything, and doveadm asking for it."""
+"""policyd's due index: which users have held mail, and doveadm asking for
+it."""
 import contextlib
 import datetime
 import json
@@ -35,7 +36,8 @@ def ask_once(sandbox):
 
 
 def ask(sandbox):
-    """Once its first walk has ended. @return {user: due}"""
+    """As ask_once(), once policyd's first walk has ended. @return {user:
+    due}"""
     answers = []
 
     def answered():
@@ -46,14 +48,14 @@ def ask(sandbox):
 
 
 def status(sandbox, *arguments):
-    """@return names, in order, and what is said on standard error"""
+    """@return names, in order, and the output on standard error"""
     result = sandbox.doveadm("-f", "json", *arguments)
     rows = json.loads(result.stdout or "[]")
     return sorted(row["username"].split("@")[0] for row in rows), result.stderr
 
 
 def hold(sandbox, user, subject):
-    """Until policyd has heard of it, too."""
+    """Hold a message, and wait until policyd has heard of it."""
     sandbox.send_simple(user, subject)
     sandbox.wait_held(user, 1)
     wait_for("the note", lambda: f"{user}@{DOMAIN}" in ask(sandbox))
@@ -81,7 +83,8 @@ def test_index_follows_the_holds(sandbox):
 
 
 def test_what_is_left_stays(sandbox):
-    """The one that the client has put off is known to wait, from its date."""
+    """A message that the client has put off stays in the index, with its
+    date."""
     user = f"traveller1@{DOMAIN}"
     hold(sandbox, "traveller1", "taken")
     first = ask(sandbox)[user]
@@ -105,7 +108,7 @@ def test_what_is_left_stays(sandbox):
 
 
 def test_bye_says_what_is_left(sandbox):
-    """But only after a whole listing."""
+    """BYE says the due date only after a whole listing."""
     user = f"traveller6@{DOMAIN}"
     for n in range(50):
         sandbox.send_simple("traveller6", f"unheard-{n}")
@@ -139,7 +142,7 @@ def test_status_of_all(sandbox):
 
 
 class Played:
-    """In the place of policyd; what it hears is kept."""
+    """A server in the place of policyd; it keeps the lines that it hears."""
 
     def __init__(self, path, answer):
         self.path, self.answer, self.heard = path, answer, b""
@@ -167,7 +170,7 @@ class Played:
 
 
 def played(sandbox, answer):
-    """@return what status -A makes of it"""
+    """@return the output of status -A for these answers"""
     path = sandbox.dir / "run" / "played"
     peer = Played(path, answer)
     try:
@@ -192,7 +195,7 @@ def test_only_who_is_named_is_looked_at(sandbox):
 
 
 def test_strange_names(sandbox):
-    """Whoever can send a note can name anybody."""
+    """Whoever can send a note can name any user."""
     hold(sandbox, "traveller6", "in good company")
     names, errors = played(
         sandbox, HELLO + line("nobody@example.test") + line("a\001nb\001tc")
@@ -225,7 +228,7 @@ NO_INDEX = {
 
 @pytest.mark.parametrize("what", NO_INDEX)
 def test_no_index(sandbox, what):
-    """Then all are looked at, and it is said why."""
+    """Without the index doveadm looks at all users, and says why."""
     if not sandbox.held("traveller7"):
         hold(sandbox, "traveller7", "found all the same")
     names, errors = played(sandbox, NO_INDEX[what])
@@ -234,7 +237,7 @@ def test_no_index(sandbox, what):
 
 
 def test_no_socket(sandbox):
-    """It cannot be made: that is said, and mail flows on."""
+    """When the socket cannot be made, policyd says so, and mail flows on."""
     path = sandbox.dir / "policyd.conf"
     text = path.read_text()
     sandbox.stop("policyd")
@@ -265,8 +268,9 @@ def test_policyd_is_away(sandbox):
 
 
 def test_walk_cannot_read_a_hold(sandbox):
-    """One is broken, here by a directory where a file should be: status of
-    all says that it does not know, and of each that it cannot read it."""
+    """One hold is broken, here by a directory where a file should be: status
+    of all users says that the hold is not known, status of each that it cannot
+    be read."""
     hold(sandbox, "traveller9", "unreadable")
     mails, = (sandbox.dir / "mail" / f"traveller9@{DOMAIN}").rglob(
         "Held/dbox-Mails")

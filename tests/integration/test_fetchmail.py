@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """fetchmail as ODMR customer: an old client gets plain ODMR.
 
-fetchmail passes what it gets to an SMTP server of its own host; here that is a
-small sink, so that we see what octets come through.
+fetchmail passes the mail to an SMTP server of its own host. Here that is a
+small sink, so that the test sees the octets that come through.
 """
 import os
 import socketserver

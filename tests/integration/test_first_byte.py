@@ -20,7 +20,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def flight(sock):
-    """All that a peer says until it waits."""
+    """All octets that a peer says until it waits."""
     sock.settimeout(20)
     octets = sock.recv(65536)
     sock.settimeout(QUIET)
@@ -33,7 +33,7 @@ def flight(sock):
 
 
 class Relay:
-    """Lets so many flights of the client through, and no more."""
+    """Lets a given number of the client's flights through, and no more."""
 
     def __init__(self, port, flights):
         self.to, self.flights = port, flights
@@ -63,7 +63,8 @@ class Relay:
 
 
 def test_round_trips(sandbox):
-    """After TCP's own there are two: TLS, and the sign-in with the mail."""
+    """After TCP's own round trip there are two: TLS, and the sign-in with the
+    mail."""
     user = "traveller0"
     sandbox.send_simple(user, "first")
     sandbox.send_simple(user, "second")
@@ -83,7 +84,7 @@ def test_round_trips(sandbox):
 
 
 def connected(client):
-    """@return for each connection, was its TLS session resumed?"""
+    """@return for each connection, whether its TLS session was resumed"""
     return ["resumed" in line
             for line in client.log_path.read_text().splitlines()
             if " connected: " in line]
@@ -96,8 +97,9 @@ def dial_again(client, count):
 
 
 def test_resumed(sandbox):
-    """With a ticket, also of a connection that broke off; without one, or
-    with one of another time of policyd's, the whole handshake."""
+    """The client resumes with a ticket, also of a connection that broke off.
+    Without a ticket, or with one from before a restart of policyd, it does the
+    whole handshake."""
     client = sandbox.client("traveller1", None, "--verbose")
     wait_for("sign-in", lambda: client.said("signed in"))
     assert connected(client) == [False]
@@ -114,7 +116,7 @@ def test_resumed(sandbox):
 
 
 def counters():
-    """Of TCP, in this thread's network."""
+    """The counters of TCP in this thread's network."""
     lines = pathlib.Path("/proc/thread-self/net/netstat").read_text() \
         .splitlines()
     return dict(zip(lines[0].split()[1:], map(int, lines[1].split()[1:])))
@@ -137,7 +139,8 @@ def fast_network():
 
 
 def test_fast_open(fast_network, make_sandbox):
-    """The second time the handshake begins in the first packet."""
+    """From the second connection on the handshake begins in the first
+    packet."""
     sandbox = make_sandbox()
     client = sandbox.client("traveller0", None, "--verbose")
     wait_for("sign-in", lambda: client.said("signed in"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The processes of service restante-hold: as many as are needed."""
+"""The processes of the service restante-hold: as many stay as are needed."""
 import contextlib
 import pathlib
 import socket
@@ -42,8 +42,8 @@ def connection(sandbox, user):
 
 
 def test_who_is_not_needed_leaves(make_sandbox):
-    """Each connection wakes all that are idle: after many at once, as when
-    all clients come back, most of these have to go."""
+    """Each connection wakes all idle processes: after many at once, as when
+    all clients come back, most of the processes have to leave."""
     sandbox = make_sandbox()
     for sock in [connection(sandbox, "traveller0") for _ in range(MANY)]:
         sock.close()

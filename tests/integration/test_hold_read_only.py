@@ -42,13 +42,15 @@ class Disk:
             ["umount", self.where], capture_output=True).returncode == 0)
 
     def remount(self, how):
-        """Read-only: as soon as nobody has a file open for writing."""
+        """Remount the disk read-only, as soon as no process has a file open
+        for writing."""
         wait_for(f"remount {how}", lambda: subprocess.run(
             ["mount", "-o", f"remount,{how}", self.where],
             capture_output=True).returncode == 0)
 
     def fail(self):
-        """Read-only at once, as ext4 becomes by itself after an error."""
+        """Make the disk read-only at once, as ext4 becomes by itself after an
+        error."""
         device = run("findmnt", "-no", "SOURCE", self.where).stdout.strip()
         error = pathlib.Path("/sys/fs/ext4", os.path.basename(device),
                              "trigger_fs_error")
@@ -57,7 +59,7 @@ class Disk:
         error.write_text("a test's\n")
 
     def mend(self):
-        """As an administrator does it after an error."""
+        """Mend the disk as an administrator does after an error."""
         self.umount()
         subprocess.run(["e2fsck", "-fy", self.image], capture_output=True)
         self.mount()
@@ -124,7 +126,7 @@ def without_leaked_views(log):
 
 
 def judge_processes(sandbox, seconds=3):
-    """They do not spin, and have not died."""
+    """The processes do not spin, and have not died."""
     before = processes(sandbox)
     time.sleep(seconds)
     after = processes(sandbox)
@@ -151,7 +153,8 @@ def wait_deferred(sandbox, count):
 
 
 def judge_drain(sandbox, disk, left):
-    """A client waits by itself until the disk is mended, and gets all."""
+    """A client waits by itself until the disk is mended, and then gets all
+    mail."""
     client = sandbox.client(USER)
     judge_processes(sandbox)
     assert client.process.poll() is None
@@ -166,7 +169,7 @@ def judge_drain(sandbox, disk, left):
 
 @pytest.mark.parametrize("format", ["sdbox", "maildir"])
 def test_all_mail_read_only(make_bed, format):
-    """Nothing can be taken, and Postfix keeps it."""
+    """Dovecot can save no message, and Postfix keeps all."""
     sandbox, disk = make_bed("mail", "--format", format)
     send_numbered(sandbox, 5)
     sandbox.wait_held(USER, 5)
@@ -180,7 +183,8 @@ def test_all_mail_read_only(make_bed, format):
 
 @pytest.mark.parametrize("on_error", ["tempfail", "deliver"])
 def test_hold_read_only(make_bed, tmp_path, on_error):
-    """The normal mailbox is elsewhere."""
+    """Only the hold is on the read-only disk; the normal mailbox is
+    elsewhere."""
     extra = tmp_path / "dovecot.conf"
     extra.write_text(f"plugin {{\n  restante_on_error = {on_error}\n}}\n")
     sandbox, disk = make_bed(f"mail/{USER}@{DOMAIN}/restante",
@@ -201,7 +205,8 @@ def test_hold_read_only(make_bed, tmp_path, on_error):
 
 
 def test_error_in_the_middle(make_bed):
-    """Of a drain: what the client has stored by then it does not get twice."""
+    """The disk fails in the middle of a drain: the client does not get again
+    the messages that it has stored by then."""
     sandbox, disk = make_bed("mail")
     send_numbered(sandbox, 100, size=20000)
     sandbox.wait_held(USER, 100, 60)

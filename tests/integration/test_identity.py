@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the client stores equals what Dovecot would have stored."""
+"""The client stores exactly the octets that Dovecot would have stored."""
 import base64
 import json
 import random
@@ -15,7 +15,7 @@ HEADER = b"From: a@remote.test\r\nSubject: %s\r\n\r\n"
 
 
 def odd_messages():
-    """name -> octets as the sender gives them to SMTP DATA (CRLF)."""
+    """name -> octets as the sender says them in SMTP DATA (CRLF)."""
     rng = random.Random(20)
     yield "8bit", HEADER % b"8bit" + bytes(range(128, 256)) + b"\r\n"
     yield "utf8-header", HEADER % "Grüße 你好".encode() + b"x\r\n"

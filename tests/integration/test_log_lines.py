@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a peer says cannot forge a log line: each is one line, key=value."""
+"""A peer's octets cannot forge a log line: each is one line, key=value."""
 import base64
 import re
 import socket
@@ -35,7 +35,7 @@ def policyd_log(sandbox):
 
 
 def say(sandbox, *lines):
-    """Each line in a session of its own, after EHLO."""
+    """Say each line in a session of its own, after EHLO."""
     for line in lines:
         with sandbox.tls() as tls:
             tls.recv(4096)
@@ -55,7 +55,7 @@ def plain(user, password):
 
 
 def test_policyd_and_its_clients(sandbox):
-    """Commands, names and passwords before the turnaround."""
+    """A client's commands, names and passwords before the turnaround."""
     name = NASTY.replace(b"\0", b"")
     say(sandbox, NASTY, b"AUTH " + NASTY, b"ATRN " + NASTY,
         b"EHLO " + NASTY, plain(name, b"wrong"), plain(b"a" * 3000, b"x"),
@@ -70,7 +70,7 @@ def test_policyd_and_its_clients(sandbox):
 
 @pytest.mark.parametrize("reply", ["5xx", "EHLO"])
 def test_policyd_and_replies(sandbox, reply):
-    """Of a client, after the turnaround."""
+    """A client's replies, after the turnaround."""
     user = "traveller1" if reply == "5xx" else "traveller2"
     sandbox.send_simple(user, "nasty")
     sandbox.wait_held(user, 1)
@@ -118,7 +118,7 @@ def server_context(sandbox):
 
 @pytest.mark.parametrize("step", range(4))
 def test_client_and_its_server(sandbox, step):
-    """What a server says, at each step of the sign-in."""
+    """A server's lines, at each step of the sign-in."""
     replies = [b"220 x", b"250-x\r\n250-ATRN\r\n250 AUTH PLAIN", b"235 ok",
                b"250 ok"]
     replies[step] = b"554 5.3.0 " + MILD

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Held, registered, arrived, pushed while online, fallback through Sieve."""
+"""The main job: held, registered, arrived, pushed while online, fallback through
+Sieve."""
 import signal
 
 from conftest import DOMAIN, maildir_messages, wait_for, without_trace

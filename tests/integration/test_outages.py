@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What happens when something is down: nothing is lost."""
+"""One part is down: nothing is lost."""
 import os
 import signal
 import subprocess
@@ -23,7 +23,8 @@ def send_numbered(sandbox, user, count, first=0, size=100):
 
 
 def test_policyd_stopped_and_back(sandbox):
-    """Mail flows and is held without policyd; the client comes back alone."""
+    """Mail flows and is held without policyd; the client comes back by
+    itself."""
     client = sandbox.client("traveller0")
     wait_for("sign-in", lambda: client.said("signed in"))
     send_numbered(sandbox, "traveller0", 1)
@@ -63,7 +64,8 @@ def test_policyd_hangs(sandbox):
 
 
 def test_hold_service_missing(sandbox):
-    """Held without the service; handed over when it is there again."""
+    """Mail is held without the service, and pushed when the service is there
+    again."""
     binary = sandbox.dir / "bin" / "restante-hold"
     target = os.readlink(binary)
     binary.unlink()
@@ -117,7 +119,7 @@ def test_client_killed_in_the_middle(sandbox, seed):
 
 
 def test_worker_killed_in_the_middle(sandbox):
-    """The process that faces the Internet dies: started again, none lost."""
+    """A worker dies: it is started again, and nothing is lost."""
     user = "traveller7"
     send_numbered(sandbox, user, 40, size=20000)
     sandbox.wait_held(user, 40)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The normal mailbox has no room when the hold wants to fall back to it."""
+"""The normal mailbox has no room for a fallback delivery."""
 import json
 
 import pytest
@@ -53,7 +53,8 @@ def release(sandbox, user):
 
 
 def test_kept_and_pushed(sandbox):
-    """What the mailbox refuses goes to the client all the same, once."""
+    """A message that the mailbox refuses goes to the client all the same,
+    once."""
     send_large(sandbox, "traveller0", "too-large")
     sandbox.wait_held("traveller0", 1)
     assert release(sandbox, "traveller0").returncode != 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A policy question waits for nothing: not for Dovecot, not for others."""
+"""A policy question never waits: not for Dovecot, not for other questions."""
 import concurrent.futures
 import os
 import signal
@@ -19,7 +19,7 @@ QUESTION = (b"request=smtpd_access_policy\nprotocol_state=RCPT\n"
 
 
 def slowest_answer(sandbox, count=300):
-    """In milliseconds, of questions that come one after the other."""
+    """In milliseconds, of questions that are asked one after the other."""
     worst = 0
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
@@ -34,7 +34,8 @@ def slowest_answer(sandbox, count=300):
 
 
 def flood_with_notes(sandbox, until):
-    """What any local process may do: for nobody, and due long ago."""
+    """Send notes as any local process may: for users that do not exist, and
+    due long ago."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.connect(str(sandbox.dir / "run" / "notify"))
         n = 0
@@ -71,7 +72,7 @@ def test_others_are_busy(sandbox, trouble):
 
 
 def dovecot(sandbox, name=None):
-    """Its processes, or those of one service."""
+    """Dovecot's processes, or those of one service."""
     master = (sandbox.dir / "run/dovecot/master.pid").read_text().strip()
     named = ["-x", name] if name else []
     pids = subprocess.run(["pgrep", "-P", master, *named],
@@ -80,7 +81,7 @@ def dovecot(sandbox, name=None):
 
 
 def test_dovecot_hangs(sandbox):
-    """Everything of Dovecot's is stopped, and sweeps and sign-ins wait."""
+    """All of Dovecot's processes are stopped, and sweeps and sign-ins wait."""
     pids = dovecot(sandbox)
     until = threading.Event()
     thread = threading.Thread(target=flood_with_notes, args=(sandbox, until))
@@ -99,15 +100,15 @@ def test_dovecot_hangs(sandbox):
 
 
 def reload(sandbox, until):
-    """The signal comes to policyd while questions do."""
+    """Send SIGHUP to policyd while questions are asked."""
     pid = int((sandbox.dir / "run/policyd.pid").read_text())
     while not until.wait(.02):
         os.kill(pid, signal.SIGHUP)
 
 
 def stop_service(sandbox, until, name):
-    """Those that Dovecot starts in its place are stopped as well, while
-    clients sign in and what is due is asked for."""
+    """Stop the service's processes, also those that Dovecot starts in their
+    place, while clients sign in and fallback is due."""
     threads = [threading.Thread(target=function, args=(sandbox, until))
                for function in (flood_with_notes, sign_in_again_and_again)]
     stopped = set()
@@ -136,7 +137,7 @@ def stop_hold(sandbox, until):
 
 @pytest.mark.parametrize("trouble", [reload, stop_auth, stop_hold])
 def test_rcpt(sandbox, trouble):
-    """All the way through Postfix, which tells when it got no answer."""
+    """Ask through the whole of Postfix, which logs when it got no answer."""
     until = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(trouble, sandbox, until)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a client answers to one message is about that message alone."""
+"""A client's reply to one message concerns that message alone."""
 import re
 import time
 
@@ -47,8 +47,8 @@ def refused_by(octets):
 
 
 def test_4xx_holds_back_one(sandbox):
-    """One of ten is put off; the others are taken, and so is what comes
-    later. The one is not tried again at once."""
+    """One message of ten is put off. The client takes the others, and later
+    ones; the one is not tried again at once."""
     user = "traveller0"
     hold(sandbox, user, *[f"n-{n}" for n in range(10)])
     peer = Peer(sandbox, user)
@@ -74,7 +74,8 @@ def test_4xx_holds_back_one(sandbox):
 
 
 def test_4xx_is_tried_again(sandbox):
-    """On the same connection, and each time later; the rest has long gone."""
+    """A message that was put off is tried again on the same connection, later
+    each time, long after the rest has gone."""
     user = "traveller9"
     hold(sandbox, user, "put-off", "other")
     peer = Peer(sandbox, user)
@@ -105,7 +106,8 @@ REFUSALS = {
 
 @pytest.mark.parametrize("what", REFUSALS)
 def test_5xx_goes_to_the_mailbox(sandbox, what):
-    """Through Sieve and quota, once, and with the client's answer in it."""
+    """A refused message goes through Sieve and quota, once, with the client's
+    answer in it."""
     user = f"traveller{1 + list(REFUSALS).index(what)}"
     refuse = REFUSALS[what]
     hold(sandbox, user, *[f"n-{n}" for n in range(10)])
@@ -149,7 +151,7 @@ TEMPORARY = {
 
 @pytest.mark.parametrize("where", TEMPORARY)
 def test_first_refusal_decides(sandbox, where):
-    """503 to what follows a 4xx is no refusal of the message."""
+    """A 503 after a 4xx is no refusal of the message."""
     user = "traveller6"
     hold(sandbox, user, "once")
     peer = Peer(sandbox, user)
@@ -169,7 +171,7 @@ def test_first_refusal_decides(sandbox, where):
 
 
 def test_plain_refusals(sandbox):
-    """A client without XRESTANTE: the same, one after the other."""
+    """The same for a client without XRESTANTE, message by message."""
     user = "traveller7"
     hold(sandbox, user, "taken", "refused", "put-off")
     peer = Peer(sandbox, user, PLAIN)
@@ -196,7 +198,7 @@ def test_plain_refusals(sandbox):
 
 
 def test_too_large_for_the_client(sandbox):
-    """Larger than its SIZE: not even tried."""
+    """policyd does not try a message that is larger than the client's SIZE."""
     user = "traveller8"
     sandbox.send(f"{user}@{DOMAIN}", "From: a@remote.test\r\n"
                  "Subject: large\r\n\r\n" + ("x" * 70 + "\r\n") * 1000)

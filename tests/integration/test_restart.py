@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""policyd is restarted while Postfix has questions: its connections wait at
-the service manager, here a small one that does what systemd does."""
+"""policyd is restarted while Postfix has questions.
+
+Postfix's connections wait at the service manager, here a small one that does as
+systemd does.
+"""
 import array
 import os
 import signal
@@ -17,7 +20,7 @@ FIRST_FD = 3
 
 
 class Manager:
-    """What systemd is to policyd: a store for descriptors."""
+    """A service manager with a store for descriptors, as systemd is."""
 
     def __init__(self, sandbox):
         self.sandbox = sandbox
@@ -32,7 +35,7 @@ class Manager:
         self.process = None
 
     def start(self):
-        """Descriptors begin at 3, and there is one that is none of its."""
+        """The descriptors begin at 3, and one of them is not policyd's."""
         stranger = socket.socket()
         fds = self.stored + [stranger.detach()]
 
@@ -59,7 +62,8 @@ class Manager:
             "notice: started") == self.started)
 
     def receive(self):
-        """Until nothing comes for a while. @return something came"""
+        """Take descriptors until none comes for a while. @return whether any
+        came"""
         came = False
         while True:
             try:
@@ -109,7 +113,8 @@ def manager(sandbox):
 
 
 def rcpts(sandbox, worst, until):
-    """In one session each: who has a connection, keeps it."""
+    """Say RCPTs in one session each: an smtpd that has a connection keeps
+    it."""
     with sandbox.smtp() as smtp:
         smtp.ehlo("remote.test")
         smtp.mail("a@remote.test")
@@ -153,7 +158,7 @@ def test_connections_are_handed_over(sandbox, manager):
 
 
 def test_without_what_was_left(sandbox, manager):
-    """A listening socket whose name is gone is not one to wait at."""
+    """policyd does not take a listening socket whose name is gone."""
     manager.stop()
     os.unlink(sandbox.env["POLICY_SOCKET"])
     manager.start()

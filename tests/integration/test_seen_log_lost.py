@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the client knows without its seen-log, and what without anything."""
+"""What the client knows without its seen-log, and without any file of its
+own."""
 import shutil
 import socket
 import threading
@@ -10,7 +11,8 @@ from conftest import maildir_messages, wait_for
 
 
 class Relay:
-    """Between client and server; mute() swallows what the client says."""
+    """Stands between client and server; mute() swallows the client's
+    octets."""
 
     def __init__(self, port):
         self.port = port
@@ -80,7 +82,7 @@ ALL = ["a0", "a1", "a2", "n0", "n1", "n2"]
     ("traveller0", "nothing"), ("traveller1", "deleted"),
     ("traveller2", "damaged"), ("traveller3", "emptied")])
 def test_seen_log(sandbox, user, change):
-    """The names of the files tell what is stored."""
+    """The names of the files tell which messages are stored."""
     maildir = acknowledged_and_not(sandbox, user)
     log = maildir / "restante.seen"
     if change == "deleted":
@@ -102,7 +104,7 @@ def test_seen_log(sandbox, user, change):
 
 
 def test_everything_deleted(sandbox):
-    """What was not acknowledged comes again, and nothing else."""
+    """Messages that were not acknowledged come again, and no others."""
     user = "traveller4"
     maildir = acknowledged_and_not(sandbox, user)
     shutil.rmtree(maildir)

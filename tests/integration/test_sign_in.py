@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Only to its owner: sign-in, refusals, and what strangers see (nothing)."""
+"""Mail goes only to its owner: sign-in, refusals, and strangers, who see
+nothing."""
 import base64
 import hashlib
 import hmac
@@ -104,7 +105,7 @@ def test_cram_md5(sandbox, peer):
 
 
 def test_auth_field_injection(sandbox, peer):
-    """What Dovecot is told has no field of the client's making."""
+    """The request to Dovecot has no field that a client has made up."""
     peer.ehlo()
     for initial in ("AAAA\tvalid-client-cert", "!!!!", "AAAA nologin", "A"):
         code, _ = peer.say(f"AUTH PLAIN {initial}")

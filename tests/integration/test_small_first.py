@@ -22,7 +22,7 @@ def send_all(sandbox, user, messages):
 
 
 def hold(sandbox, user, messages):
-    """The first one surely arrives first."""
+    """Hold the messages; the first of them surely arrives first."""
     send_all(sandbox, user, messages[:1])
     sandbox.wait_held(user, 1, 60)
     send_all(sandbox, user, messages[1:])
@@ -43,8 +43,9 @@ def test_stored_first(sandbox):
 
 
 def test_arrives_before_the_large_one_is_begun(sandbox):
-    """The peer takes one and then nothing, while more than any buffer holds
-    is before the large one; what comes then is before it, too."""
+    """The peer takes one message and stops reading, while more octets than any
+    buffer has stand before the large one. A message that comes then is also
+    pushed before the large one."""
     medium = [(f"medium-{n}", MEDIUM) for n in range(60)]
     hold(sandbox, "traveller1", [("large", LARGE)] + medium)
     peer = Peer(sandbox, "traveller1")

@@ -23,7 +23,8 @@ AT_ONCE = 0.5
 
 @pytest.fixture(scope="module")
 def sandbox(make_sandbox):
-    """With two workers: one may be stopped, the other takes connections."""
+    """A sandbox with two workers: one may be stopped while the other takes
+    connections."""
     sandbox = make_sandbox()
     sandbox.stop("policyd")
     with open(sandbox.env["POLICYD_CONF"], "a") as conf:
@@ -55,7 +56,7 @@ def hold(sandbox, user, count, **how):
 
 
 def finish(sandbox, peer, user, expected):
-    """The peer takes all that is expected, and the hold is empty."""
+    """The peer takes all expected messages, and the hold is empty."""
     got = [int(m.subject[2:]) for m in peer.messages(len(expected))]
     peer.answer()
     assert sorted(got) == sorted(expected)
@@ -95,7 +96,8 @@ def test_late_acknowledgements_count_for_nothing(sandbox):
 
 
 def first_message(sandbox, user):
-    """A newer session, its first message, and after how many seconds."""
+    """@return a newer session, its first message, and after how many seconds
+    it came"""
     start = time.monotonic()
     new = Peer(sandbox, user)
     message = new.message()
@@ -105,15 +107,16 @@ def first_message(sandbox, user):
 
 
 def unsettled(sandbox, user):
-    """Of each session that has ended, in the order of their ends."""
+    """The `unsettled` of each session that has ended, in the order of their
+    ends."""
     return [int(n) for n in re.findall(
         rf"session closed: .* user={user}@.* unsettled=(\d+)",
         sandbox.log("policyd"))]
 
 
 def test_answers_on_their_way_count(sandbox):
-    """The old client answers, slowly, what it got before it was replaced;
-    the new one gets the rest."""
+    """The old client answers, slowly, the messages that it got before it was
+    replaced; the new one gets the rest."""
     hold(sandbox, "traveller7", 10)
     old = Peer(sandbox, "traveller7")
     old.messages(10)
@@ -132,7 +135,7 @@ def test_answers_on_their_way_count(sandbox):
 
 
 def test_nothing_on_its_way(sandbox):
-    """The old one owes nothing: nobody waits for it."""
+    """The old client owes no answer: the new one does not wait."""
     hold(sandbox, "traveller8", 1)
     old = Peer(sandbox, "traveller8")
     old.message()
@@ -148,8 +151,8 @@ def test_nothing_on_its_way(sandbox):
 
 
 def test_silent_for_long(sandbox):
-    """A connection that has been dead for a while is not waited for: it is
-    most often the same machine that comes back from elsewhere."""
+    """policyd does not wait for a connection that has been dead for a while:
+    mostly the same machine comes back from elsewhere."""
     hold(sandbox, "traveller9", 3)
     old = Peer(sandbox, "traveller9")
     old.messages(3)
@@ -164,7 +167,7 @@ def test_silent_for_long(sandbox):
 
 
 def test_third_while_the_first_settles(sandbox):
-    """The newest wins; it does not wait anew."""
+    """The newest session wins; its wait does not begin anew."""
     before = len(unsettled(sandbox, "traveller0"))
     hold(sandbox, "traveller0", 5)
     first = Peer(sandbox, "traveller0")
@@ -187,7 +190,7 @@ def test_third_while_the_first_settles(sandbox):
 
 
 def test_acknowledged_before_counts(sandbox):
-    """What was said before the newer one signed in is not pushed again."""
+    """Messages acknowledged before the newer sign-in are not pushed again."""
     hold(sandbox, "traveller2", 40)
     old = Peer(sandbox, "traveller2")
     got = old.messages(40)
@@ -201,8 +204,8 @@ def test_acknowledged_before_counts(sandbox):
 
 @pytest.mark.parametrize("size", [100, 100000])
 def test_half_open(sandbox, size):
-    """The old one neither reads nor says anything, or is in the middle of
-    a message that fills every buffer on the way."""
+    """The old client neither reads nor says anything, or is in the middle of a
+    message that fills every buffer on the way."""
     count = 60
     hold(sandbox, "traveller3", count, size=size)
     old = Peer(sandbox, "traveller3")
@@ -217,7 +220,8 @@ def test_half_open(sandbox, size):
 
 
 def stop_while_it_receives(client):
-    """All are there a tenth of a second after the first: no time to sleep."""
+    """Stop the client while it receives. All messages arrive within a tenth of
+    a second after the first, so there is no time to sleep."""
     end = time.monotonic() + 20
     while not any((client.maildir / "tmp").glob("*")):
         assert time.monotonic() < end
@@ -258,8 +262,8 @@ def worker_of(sandbox, user):
 
 
 def test_worker_stopped(sandbox):
-    """It has the hold open and hangs. When it goes on, the acknowledgements
-    that it finds do not reach the hold."""
+    """A worker has the hold open and hangs. When it goes on, the
+    acknowledgements that it finds do not reach the hold."""
     hold(sandbox, "traveller5", 10)
     old = Peer(sandbox, "traveller5")
     old.messages(10)

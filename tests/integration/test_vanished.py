@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A peer that vanished without a word, as after a change of its address.
 
-Its socket stays open and lets in no segment any more: nothing is confirmed,
-nothing is refused.
+The peer's socket stays open and lets no segment in any more: the peer confirms
+nothing and refuses nothing.
 """
 import ctypes
 import os
@@ -28,14 +28,14 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def vanish(sock):
-    """BPF: return 0, of each segment take nothing."""
+    """Attach a BPF program that takes nothing of each segment."""
     code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
                     struct.pack("HL", 1, ctypes.addressof(code)))
 
 
 def options_of(pid, port):
-    """Of the process' TCP socket to or at that port: what is set there."""
+    """The options of the process' TCP socket to or at that port."""
     pidfd = LIBC.syscall(SYS_PIDFD_OPEN, pid, 0)
     if pidfd < 0:
         pytest.skip("the kernel shows no descriptors of others")
@@ -124,7 +124,7 @@ def hasty(make_sandbox):
 
 
 def test_client_vanishes_amid_a_push(hasty):
-    """Much is on its way and cannot be sent: found out all the same."""
+    """policyd notices also while much is on its way and cannot be sent."""
     for n in range(20):
         hasty.send(f"traveller1@{DOMAIN}",
                    f"Subject: {n}\r\nMessage-ID: <{n}@remote.test>\r\n\r\n" +
@@ -147,7 +147,7 @@ def test_client_vanishes_amid_a_push(hasty):
 
 
 def test_settings_at_the_server(hasty):
-    """The kernel itself gives up when we have no reason to look."""
+    """The kernel itself gives up when policyd has no reason to look."""
     client = hasty.client("traveller2")
     wait_for("a sign-in", lambda: client.said("signed in"))
     port = int(hasty.env["TLS_PORT"])
@@ -159,7 +159,7 @@ def test_settings_at_the_server(hasty):
 
 
 def test_settings_at_the_client(hasty):
-    """Two minutes: of silence when idle, and with replies under way."""
+    """Two minutes: of silence when idle, and while replies are under way."""
     client = hasty.client("traveller3")
     wait_for("a sign-in", lambda: client.said("signed in"))
     found = options_of(client.process.pid, int(hasty.env["TLS_PORT"]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The walk over all users, where there are many of them."""
+"""The walk over all users, with many users."""
 import pathlib
 import socket
 import time
@@ -14,7 +14,7 @@ SHARE = .4      # of a processor: a quarter, and something for the machine
 
 @pytest.fixture(scope="module")
 def crowd(make_sandbox):
-    """Nobody of the crowd has any mail."""
+    """A sandbox with many users, none of whom has mail."""
     sandbox = make_sandbox()
     path = sandbox.dir / "dovecot" / "users"
     line = path.read_text().splitlines()[0]
@@ -37,14 +37,15 @@ def hold_processes(sandbox):
 
 
 def busy(pids):
-    """seconds that they ran or, as others did, wanted to"""
+    """The seconds for which the processes ran, or were ready to run while
+    others did."""
     stats = [pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()
              for pid in pids]
     return sum(int(ran) + int(waited) for ran, waited, _ in stats) / 1e9
 
 
 def walk(sandbox):
-    """@return the lines, and when each came"""
+    """@return the lines, and when each line came"""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(60)
         sock.connect(str(sandbox.dir / "run" / "hold.sock"))
@@ -75,7 +76,7 @@ def test_says_that_it_goes_on(crowd):
 
 
 def test_finds_what_is_held(crowd):
-    """policyd, too, which was not there when the mail came"""
+    """policyd, which was not running when the mail came, finds it as well."""
     name = f"u{USERS - 1}"
     crowd.send_simple(name, "walk")
     crowd.wait_held(name, 1)

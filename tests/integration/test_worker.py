@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The processes of policyd: what each of them has, and may do."""
+"""The processes of policyd: their descriptors and rights."""
 import os
 import pathlib
 import re
@@ -28,7 +28,7 @@ def status(pid):
 
 
 def socket_paths(pid):
-    """Of the Unix sockets that it has open, those with a name."""
+    """The names of the Unix sockets that the process has open."""
     names = {}
     for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
         fields = line.split()
@@ -59,8 +59,8 @@ def test_rights(sandbox):
 
 
 def test_descriptors(sandbox):
-    """A worker has its listeners and one pair with the core: nothing of
-    Postfix's, of Dovecot's, or of the plugin's notes."""
+    """A worker has its listeners and one socket pair with the core: nothing of
+    Postfix, of Dovecot, or of the plugin's notes."""
     core = core_of(sandbox)
     assert socket_paths(core), "the core has named sockets"
     for pid in workers_of(sandbox):
@@ -71,7 +71,8 @@ def test_descriptors(sandbox):
 
 
 def resumed(sandbox, context, session):
-    """Dial with a session; (was it resumed, the session for next time)."""
+    """Dial with a session. @return whether it was resumed, the session for
+    next time"""
     raw = socket.create_connection(
         ("127.0.0.1", int(sandbox.env["TLS_PORT"])), timeout=20)
     with context.wrap_socket(raw, server_hostname="mx.example.test",
@@ -82,7 +83,7 @@ def resumed(sandbox, context, session):
 
 
 def test_sessions_are_resumed(sandbox):
-    """Whichever worker takes the connection; until a reload."""
+    """Any worker resumes a session, until a reload."""
     assert len(workers_of(sandbox)) > 1 or os.cpu_count() == 1
     context = ssl.create_default_context(cafile=sandbox.env["CA_FILE"])
     reused, session = resumed(sandbox, context, None)

@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# doc/architecture.md against the tree, both ways: each folder stands in its
+# table of folders, and each folder, file and function that the page names
+# exists. Of the other pages: each file that they name exists.
+#
+# usage: check-architecture.sh    from the top, or with srcdir set
+cd "${srcdir:-.}" || exit 99
+page=doc/architecture.md
+parts='include|lib|client|plugin|policyd|packaging|doc|tests'
+failed=0
+
+complain() {
+	printf '%s\n' "$*" >&2
+	failed=1
+}
+
+# Folders of data, and those that a build or Python leaves behind, do not count.
+folders() {
+	find include lib client plugin policyd packaging doc tests -type d \
+		! -path '*/.*' ! -path '*__pycache__*' ! -path '*/corpus-*' |
+		grep -v '^include$'
+}
+
+for folder in $(folders); do
+	grep -q "^| \`$folder/\` |" $page ||
+		complain "$folder/ has no row among the folders of $page"
+done
+
+# paths_in PAGE: whatever looks like a path of ours
+paths_in() {
+	grep -oE "\b($parts)(/[A-Za-z0-9_.-]+)*/?" "$1" | grep / |
+		sed 's/\.$//' | sort -u
+}
+
+for path in $(paths_in $page); do
+	[ -e "$path" ] || complain "$page names $path"
+done
+for other in README.md CONTRIBUTING.md NEWS doc/*.md; do
+	for path in $(paths_in "$other" | grep -E '\.(c|h|md|py|sh|conf|[1578])$'); do
+		[ -e "$path" ] || complain "$other names $path"
+	done
+done
+
+# "    file: function    remark", of a function that is defined there
+pairs=$(sed -nE 's/^    ([a-z][a-zA-Z0-9_/.-]+): ([a-zA-Z0-9_]+).*/\1 \2/p' $page)
+[ -n "$pairs" ] || complain "$page shows no way of a message"
+printf '%s\n' "$pairs" | sort -u | {
+	while read -r file function; do
+		[ -e "$file" ] && awk -v function_name="$function" '
+			# as in check-includes.sh: it begins in the first
+			# column, and its { has a line of its own
+			/^[A-Za-z_].*\(/ && !/;[ \t]*$/ {
+				candidate = $0
+				sub(/\(.*/, "", candidate)
+				sub(/.*[ *]/, "", candidate)
+				next
+			}
+			$0 == "{" && candidate == function_name { found = 1 }
+			/^\{|;|\}/ { candidate = "" }
+			END { exit !found }
+		' "$file" || complain "$page names $file: $function"
+	done
+	exit $failed
+} || failed=1
+exit $failed
