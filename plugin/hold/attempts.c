@@ -9,7 +9,7 @@
 #include "key.h"
 #include "log.h"
 
-#define FILE_NAME "restante.attempts"
+#define FILE_NAME "restante.handovers"
 #define LINE_MAX_SIZE (RST_ID_MAX + 2 * RST_KEY_SIZE + 32)
 /* the log is written anew when it has more lines than this for each message */
 #define LINES_EACH 8

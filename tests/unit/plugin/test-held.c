@@ -5,6 +5,9 @@
 #include "hold/attempts.h"
 #include "hold/held.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
 
 static struct rst_hold the_hold;
@@ -324,6 +327,40 @@ START_TEST(test_open_attempt)
 }
 END_TEST
 
+/* ---- files of an earlier version */
+
+static void write_file(const char *name, const char *text)
+{
+	const char *path = t_strconcat(the_hold.dir, "/", name, NULL);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	i_close_fd(&fd);
+}
+
+/* Their names and lines do not change: a hold outlives an upgrade. */
+START_TEST(test_earlier_version)
+{
+	const char *a = t_strdup_printf("%064d", 1),
+		   *b = t_strdup_printf("%064d", 2), *now = dec2str(ioloop_time);
+	struct rst_held *held;
+	const char *error;
+
+	write_file("restante.handovers",
+		   t_strdup_printf("\na\t%s\tO\t%s\n\na\t%s\tB\t%s\n", a, now,
+				   a, now));
+	write_file("restante.tombstones",
+		   t_strdup_printf("b\t%s\t%s\n", b, now));
+	held = must_open(TRUE);
+	ck_assert_int_eq(rst_held_resolve(held, &error), 0);
+	must_answer(held, "aA.bB.cC.", "SLS");
+	ck_assert(rst_held_is_attempted(held, "a"));
+	ck_assert(!rst_held_is_attempted(held, "c"));
+	rst_held_close(&held);
+}
+END_TEST
+
 /* ---- the whole message of a K */
 
 #define MESSAGE                                                        \
@@ -384,6 +421,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_trim);
 	tcase_add_loop_test(tc, test_resolve, 0, (int)N_ELEMENTS(outcomes));
 	tcase_add_test(tc, test_open_attempt);
+	tcase_add_test(tc, test_earlier_version);
 	suite_add_tcase(s, tc);
 
 	tcase_add_checked_fixture(boxes, hold_setup, hold_teardown);
