@@ -21,13 +21,13 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/listen.h"
 #include "common/tls.h"
 #include "common/unix-socket.h"
 #include "core/certificate.h"
 #include "core/privileges.h"
 #include "restante/auth.h"
+#include "restante/clock.h"
 #include "restante/hold.h"
 
 #define TIMEOUT_SECS 5

@@ -61,7 +61,7 @@ enum rst_policy_action {
 struct rst_str rst_policy_answer(enum rst_policy_action action);
 
 /** Of one connection from Postfix. */
-struct rst_policy_session_limits {
+struct rst_policy_server_limits {
 	int64_t answer_timeout_ms; /**< then an open question gets DUNNO */
 };
 
@@ -75,11 +75,11 @@ struct rst_policy_ask {
 	const struct rst_policy_request *request;
 };
 
-struct rst_policy_session;
+struct rst_policy_server;
 
-struct rst_policy_session *
-rst_policy_session_new(const struct rst_policy_session_limits *limits);
-void rst_policy_session_free(struct rst_policy_session **s);
+struct rst_policy_server *
+rst_policy_server_new(const struct rst_policy_server_limits *limits);
+void rst_policy_server_free(struct rst_policy_server **s);
 /**
  * Take one whole request at most, and none while one is unanswered. Nothing is
  * copied: the caller keeps the octets taken where and as they are until the
@@ -88,18 +88,18 @@ void rst_policy_session_free(struct rst_policy_session **s);
  * @return octets taken; 0: more needed, or a question is open; RST_EPROTO,
  *         RST_ELIMIT: close
  */
-ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
-				size_t len, int64_t now_ms);
-bool rst_policy_session_next(struct rst_policy_session *s,
-			     struct rst_policy_ask *ask_r);
+ssize_t rst_policy_server_recv(struct rst_policy_server *s, const char *buf,
+			       size_t len, int64_t now_ms);
+bool rst_policy_server_next(struct rst_policy_server *s,
+			    struct rst_policy_ask *ask_r);
 /** Answer a question. A second answer, or one after the time-out, is ignored.
     `id` is never 0. */
-void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
-			       enum rst_policy_action action);
-const char *rst_policy_session_output(const struct rst_policy_session *s,
-				      size_t *len_r);
-void rst_policy_session_sent(struct rst_policy_session *s, size_t n);
-int64_t rst_policy_session_deadline(const struct rst_policy_session *s);
-void rst_policy_session_tick(struct rst_policy_session *s, int64_t now_ms);
+void rst_policy_server_answer(struct rst_policy_server *s, uint32_t id,
+			      enum rst_policy_action action);
+const char *rst_policy_server_output(const struct rst_policy_server *s,
+				     size_t *len_r);
+void rst_policy_server_sent(struct rst_policy_server *s, size_t n);
+int64_t rst_policy_server_deadline(const struct rst_policy_server *s);
+void rst_policy_server_tick(struct rst_policy_server *s, int64_t now_ms);
 
 #endif

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "clock.h"
 #include "log.h"
+#include "restante/clock.h"
 
 /** connections taken before other events get their turn */
 #define MAX_AT_ONCE 16

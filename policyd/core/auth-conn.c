@@ -22,10 +22,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/event-pair.h"
 #include "common/log.h"
 #include "dial.h"
+#include "restante/clock.h"
 
 #define FIRST_DELAY_MS 100
 #define MAX_DELAY_MS 5000

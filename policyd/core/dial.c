@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "common/clock.h"
 #include "common/unix-socket.h"
+#include "restante/clock.h"
 #include "restante/str.h"
 
 #define RETRY_MS 20

@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "hold-job.h"
+#include "restante/clock.h"
 #include "restante/timetable.h"
 
 /**

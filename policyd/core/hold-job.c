@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/hold-conn.h"
 #include "hold-dial.h"
+#include "restante/clock.h"
 
 /** Callbacks of the core are kept short, so that Postfix need not wait. */
 #define INPUT_MAX (2 * RST_HOLD_LINE_MAX)

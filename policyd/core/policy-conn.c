@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/log.h"
+#include "restante/clock.h"
 
 /** A request of today's Postfix has 600 to 900 octets. */
 #define FIRST_ALLOC 2048
@@ -27,7 +27,7 @@
  */
 struct policy_conn {
 	int fd;
-	struct rst_policy_session *session;
+	struct rst_policy_server *server;
 	const struct policy_conn_callbacks *calls;
 	void *ctx;
 	struct event *readable, *writable, *timer;
@@ -48,7 +48,7 @@ static void destroy(struct policy_conn *conn)
 	event_free(conn->readable);
 	event_free(conn->writable);
 	event_free(conn->timer);
-	rst_policy_session_free(&conn->session);
+	rst_policy_server_free(&conn->server);
 	if (conn->fd >= 0)
 		(void)close(conn->fd);
 	free(conn->in);
@@ -85,7 +85,7 @@ static void give_room_back(struct policy_conn *conn)
 
 static bool question_open(const struct policy_conn *conn)
 {
-	return rst_policy_session_deadline(conn->session) >= 0;
+	return rst_policy_server_deadline(conn->server) >= 0;
 }
 
 static void drop_taken(struct policy_conn *conn, size_t done)
@@ -96,7 +96,7 @@ static void drop_taken(struct policy_conn *conn, size_t done)
 	give_room_back(conn);
 }
 
-/* The session takes one request at a time, and none while one is open. */
+/* The server takes one request at a time, and none while one is open. */
 static ssize_t take_requests(struct policy_conn *conn, int64_t now_ms)
 {
 	struct rst_policy_ask ask;
@@ -107,12 +107,12 @@ static ssize_t take_requests(struct policy_conn *conn, int64_t now_ms)
 		return 0;
 	conn->in_asked = 0;
 	do {
-		taken = rst_policy_session_recv(conn->session, conn->in + done,
-						conn->in_used - done, now_ms);
+		taken = rst_policy_server_recv(conn->server, conn->in + done,
+					       conn->in_used - done, now_ms);
 		if (taken <= 0)
 			break;
 		done += (size_t)taken;
-		if (rst_policy_session_next(conn->session, &ask))
+		if (rst_policy_server_next(conn->server, &ask))
 			conn->calls->decide(conn, &ask, conn->ctx);
 	} while (!conn->dead && !question_open(conn));
 	if (taken > 0) /* left open */
@@ -126,20 +126,20 @@ static ssize_t take_requests(struct policy_conn *conn, int64_t now_ms)
 static bool flush_output(struct policy_conn *conn)
 {
 	size_t len;
-	const char *out = rst_policy_session_output(conn->session, &len);
+	const char *out = rst_policy_server_output(conn->server, &len);
 	ssize_t n = len == 0 ? 0 : send(conn->fd, out, len, MSG_NOSIGNAL);
 
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		return false;
 	if (n > 0)
-		rst_policy_session_sent(conn->session, (size_t)n);
+		rst_policy_server_sent(conn->server, (size_t)n);
 	conn->writing = n < 0 || (size_t)n < len;
 	return !conn->writing || event_add(conn->writable, NULL) == 0;
 }
 
 static void set_timer(struct policy_conn *conn, int64_t now_ms)
 {
-	int64_t deadline = rst_policy_session_deadline(conn->session);
+	int64_t deadline = rst_policy_server_deadline(conn->server);
 	int64_t at = conn->active_ms + conn->idle_ms;
 	struct timeval delay;
 
@@ -219,7 +219,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	conn->timer_ms = INT64_MAX;
-	rst_policy_session_tick(conn->session, now_ms);
+	rst_policy_server_tick(conn->server, now_ms);
 	if (now_ms >= conn->active_ms + conn->idle_ms)
 		end(conn);
 	else
@@ -231,14 +231,14 @@ struct policy_conn *policy_conn_new(struct event_base *base, int fd,
 				    const struct policy_conn_callbacks *calls,
 				    void *ctx)
 {
-	const struct rst_policy_session_limits limits = {
+	const struct rst_policy_server_limits limits = {
 		times->answer_timeout_ms};
 	struct policy_conn *conn = rst_calloc(1, sizeof(*conn));
 
 	conn->fd = fd;
 	conn->calls = calls;
 	conn->ctx = ctx;
-	conn->session = rst_policy_session_new(&limits);
+	conn->server = rst_policy_server_new(&limits);
 	conn->idle_ms = times->idle_ms;
 	conn->active_ms = clock_ms();
 	conn->timer_ms = INT64_MAX;
@@ -286,7 +286,7 @@ int policy_conn_detach(struct policy_conn **conn)
 void policy_conn_answer(struct policy_conn *conn, uint32_t id,
 			enum rst_policy_action action)
 {
-	rst_policy_session_answer(conn->session, id, action);
+	rst_policy_server_answer(conn->server, id, action);
 	if (!conn->pumping) /* else from inside decide() */
 		pump(conn, clock_ms());
 }

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/log.h"
+#include "restante/clock.h"
 #include "restante/smtp.h"
 #include "session.h"
 #include "takeover.h"

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/log.h"
+#include "restante/clock.h"
 
 /*
  * After an outage all clients come back together. Each enrolment check costs

@@ -25,11 +25,11 @@
 #include <unistd.h>
 
 #include "certificate.h"
-#include "common/clock.h"
 #include "common/ipc-conn.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "privileges.h"
+#include "restante/clock.h"
 
 #define FIRST_DELAY_MS 100
 #define MAX_DELAY_MS 10000

@@ -24,10 +24,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "line.h"
+#include "restante/clock.h"
 #include "restante/provider.h"
 
 #define MAX_AUTH_FAILURES 3

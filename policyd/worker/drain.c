@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "restante/clock.h"
+
 /** Octets that the push machine queues until drain_sent(). */
 #define MAX_OUTPUT (64 * 1024)
 /** Messages on their way: 2560 a second at 100 ms of round trip. */
@@ -259,13 +261,6 @@ void drain_work(struct drain *drain, int64_t now_ms)
 		hold_conn_flush(drain->hold.conn);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-	if (a < 0 || b < 0)
-		return a < 0 ? b : a;
-	return a < b ? a : b;
-}
-
 static int64_t open_deadline(const struct drain *drain)
 {
 	int64_t open_ms = drain->next.open_ms;
@@ -287,7 +282,7 @@ static int64_t client_deadline(const struct drain *drain)
 	if (drain->client.state >= CLIENT_GONE)
 		return drain->client.end_ms;
 	if (drain->client.state == CLIENT_LEAVING)
-		return earlier(deadline, leave_deadline(drain));
+		return clock_sooner(deadline, leave_deadline(drain));
 	return deadline;
 }
 
@@ -302,15 +297,15 @@ static int64_t hold_deadline(const struct drain *drain)
 		deadline = hold_conn_deadline(drain->hold.conn);
 	if (drain_may_mark(drain) && drain->hold.marks > 0 &&
 	    !drain->hold.committing)
-		deadline = earlier(deadline,
-				   drain->hold.marked_ms +
-					   drain->settings->commit_delay_ms);
+		deadline = clock_sooner(
+			deadline, drain->hold.marked_ms +
+					  drain->settings->commit_delay_ms);
 	return deadline;
 }
 
 int64_t drain_deadline(const struct drain *drain)
 {
-	return earlier(client_deadline(drain), hold_deadline(drain));
+	return clock_sooner(client_deadline(drain), hold_deadline(drain));
 }
 
 /* ---- the client's side */

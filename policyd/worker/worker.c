@@ -8,10 +8,10 @@
 
 #include "client-conn.h"
 #include "common/acceptor.h"
-#include "common/clock.h"
 #include "common/ipc-conn.h"
 #include "common/log.h"
 #include "common/tls.h"
+#include "restante/clock.h"
 
 /** A session's number: a serial number, and below it the slot in the table. */
 #define SLOT_BITS 20

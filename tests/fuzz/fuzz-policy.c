@@ -4,7 +4,7 @@
  * cut into pieces, the requests as parsed and the answers must be the same.
  *
  * clang -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Ilib
- *	tests/fuzz/fuzz-policy.c lib/policy.c lib/policy-session.c lib/buf.c
+ *	tests/fuzz/fuzz-policy.c lib/policy.c lib/policy-server.c lib/buf.c
  *	lib/str.c
  */
 #include <stdlib.h>
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Every view of the request is read to its end, and the answer depends on it.
  */
-static void decide(struct rst_policy_session *session,
+static void decide(struct rst_policy_server *server,
 		   const struct rst_policy_ask *ask, struct rst_buf *story)
 {
 	const struct rst_policy_request *req = ask->request;
@@ -34,14 +34,14 @@ static void decide(struct rst_policy_session *session,
 		rst_buf_str(story, views[i]);
 		rst_buf_append(story, "", 1);
 	}
-	rst_policy_session_answer(
-		session, ask->id,
+	rst_policy_server_answer(
+		server, ask->id,
 		(enum rst_policy_action)(req->recipient.n %
 					 (RST_POLICY_NO_SUCH_MAILBOX + 1)));
 }
 
 /* Offer the octets from start to end until no more are taken. */
-static ssize_t offer(struct rst_policy_session *session, const char *input,
+static ssize_t offer(struct rst_policy_server *server, const char *input,
 		     size_t *start, size_t end, struct rst_buf *story)
 {
 	struct rst_policy_ask ask;
@@ -52,10 +52,10 @@ static ssize_t offer(struct rst_policy_session *session, const char *input,
 		char *copy = rst_malloc(end - *start);
 
 		memcpy(copy, input + *start, end - *start);
-		taken = rst_policy_session_recv(session, copy, end - *start, 0);
+		taken = rst_policy_server_recv(server, copy, end - *start, 0);
 		*start += taken > 0 ? (size_t)taken : 0;
-		while (rst_policy_session_next(session, &ask))
-			decide(session, &ask, story);
+		while (rst_policy_server_next(server, &ask))
+			decide(server, &ask, story);
 		free(copy);
 	} while (taken > 0);
 	return taken;
@@ -64,8 +64,8 @@ static ssize_t offer(struct rst_policy_session *session, const char *input,
 /* @return the requests and the answers as octets, to be cleared */
 static struct rst_buf run(const char *input, size_t size, size_t piece)
 {
-	static const struct rst_policy_session_limits limits = {1000};
-	struct rst_policy_session *session = rst_policy_session_new(&limits);
+	static const struct rst_policy_server_limits limits = {1000};
+	struct rst_policy_server *server = rst_policy_server_new(&limits);
 	struct rst_buf story = {0};
 	size_t start = 0, end = 0;
 	ssize_t taken = 0;
@@ -73,12 +73,12 @@ static struct rst_buf run(const char *input, size_t size, size_t piece)
 
 	while (end < size && taken >= 0) {
 		end = size - end < piece ? size : end + piece;
-		taken = offer(session, input, &start, end, &story);
+		taken = offer(server, input, &start, end, &story);
 	}
-	out.p = rst_policy_session_output(session, &out.n);
+	out.p = rst_policy_server_output(server, &out.n);
 	rst_buf_str(&story, out);
 	rst_buf_printf(&story, "%zd after %zu", taken, start);
-	rst_policy_session_free(&session);
+	rst_policy_server_free(&server);
 	return story;
 }
 

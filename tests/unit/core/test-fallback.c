@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "core/hold-job.h"
+#include "restante/clock.h"
 #include "restante/timetable.h"
 #include "test-util.h"
 

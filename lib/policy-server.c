@@ -12,8 +12,8 @@
 
 #include "buf.h"
 
-struct rst_policy_session {
-	struct rst_policy_session_limits limits;
+struct rst_policy_server {
+	struct rst_policy_server_limits limits;
 	struct rst_policy_request request; /* views into the caller's octets */
 	/* A single answer is sent from the static string. `output` has the
 	   answers when there are several. */
@@ -25,19 +25,19 @@ struct rst_policy_session {
 	bool told;  /* _next has reported it */
 };
 
-struct rst_policy_session *
-rst_policy_session_new(const struct rst_policy_session_limits *limits)
+struct rst_policy_server *
+rst_policy_server_new(const struct rst_policy_server_limits *limits)
 {
-	struct rst_policy_session *s = rst_calloc(1, sizeof(*s));
+	struct rst_policy_server *s = rst_calloc(1, sizeof(*s));
 
 	s->limits = *limits;
 	s->answer = RST_STR("");
 	return s;
 }
 
-void rst_policy_session_free(struct rst_policy_session **_s)
+void rst_policy_server_free(struct rst_policy_server **_s)
 {
-	struct rst_policy_session *s = *_s;
+	struct rst_policy_server *s = *_s;
 
 	if (s == NULL)
 		return;
@@ -46,8 +46,8 @@ void rst_policy_session_free(struct rst_policy_session **_s)
 	free(s);
 }
 
-ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
-				size_t len, int64_t now_ms)
+ssize_t rst_policy_server_recv(struct rst_policy_server *s, const char *buf,
+			       size_t len, int64_t now_ms)
 {
 	ssize_t used;
 
@@ -66,8 +66,8 @@ ssize_t rst_policy_session_recv(struct rst_policy_session *s, const char *buf,
 	return used;
 }
 
-bool rst_policy_session_next(struct rst_policy_session *s,
-			     struct rst_policy_ask *ask_r)
+bool rst_policy_server_next(struct rst_policy_server *s,
+			    struct rst_policy_ask *ask_r)
 {
 	if (!s->asked || s->told)
 		return false;
@@ -76,7 +76,7 @@ bool rst_policy_session_next(struct rst_policy_session *s,
 	return true;
 }
 
-static void append_answer(struct rst_policy_session *s, struct rst_str answer)
+static void append_answer(struct rst_policy_server *s, struct rst_str answer)
 {
 	if (s->answer.n == 0 && s->output.used == 0) {
 		s->answer = answer;
@@ -87,8 +87,8 @@ static void append_answer(struct rst_policy_session *s, struct rst_str answer)
 	rst_buf_str(&s->output, answer);
 }
 
-void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
-			       enum rst_policy_action action)
+void rst_policy_server_answer(struct rst_policy_server *s, uint32_t id,
+			      enum rst_policy_action action)
 {
 	if (!s->asked || id != s->id)
 		return;
@@ -96,8 +96,8 @@ void rst_policy_session_answer(struct rst_policy_session *s, uint32_t id,
 	append_answer(s, rst_policy_answer(action));
 }
 
-const char *rst_policy_session_output(const struct rst_policy_session *s,
-				      size_t *len_r)
+const char *rst_policy_server_output(const struct rst_policy_server *s,
+				     size_t *len_r)
 {
 	struct rst_str view =
 		s->answer.n > 0 ? s->answer : rst_buf_view(&s->output);
@@ -106,7 +106,7 @@ const char *rst_policy_session_output(const struct rst_policy_session *s,
 	return view.p;
 }
 
-void rst_policy_session_sent(struct rst_policy_session *s, size_t n)
+void rst_policy_server_sent(struct rst_policy_server *s, size_t n)
 {
 	if (s->answer.n > 0) {
 		s->answer.p += n;
@@ -116,13 +116,13 @@ void rst_policy_session_sent(struct rst_policy_session *s, size_t n)
 	}
 }
 
-int64_t rst_policy_session_deadline(const struct rst_policy_session *s)
+int64_t rst_policy_server_deadline(const struct rst_policy_server *s)
 {
 	return s->asked ? s->deadline : -1;
 }
 
-void rst_policy_session_tick(struct rst_policy_session *s, int64_t now_ms)
+void rst_policy_server_tick(struct rst_policy_server *s, int64_t now_ms)
 {
 	if (s->asked && now_ms >= s->deadline)
-		rst_policy_session_answer(s, s->id, RST_POLICY_DUNNO);
+		rst_policy_server_answer(s, s->id, RST_POLICY_DUNNO);
 }

@@ -8,27 +8,27 @@
 #define REQUEST(rcpt) \
 	"request=smtpd_access_policy\nrecipient=" rcpt "\nsize=10\n\n"
 
-static const struct rst_policy_session_limits limits = {
+static const struct rst_policy_server_limits limits = {
 	.answer_timeout_ms = 1000,
 };
 
-static struct rst_policy_session *session;
+static struct rst_policy_server *server;
 
 static void setup(void)
 {
-	session = rst_policy_session_new(&limits);
+	server = rst_policy_server_new(&limits);
 }
 
 static void teardown(void)
 {
-	rst_policy_session_free(&session);
-	ck_assert_ptr_null(session);
-	rst_policy_session_free(&session);
+	rst_policy_server_free(&server);
+	ck_assert_ptr_null(server);
+	rst_policy_server_free(&server);
 }
 
 static ssize_t feed(const char *text, int64_t now_ms)
 {
-	return rst_policy_session_recv(session, text, strlen(text), now_ms);
+	return rst_policy_server_recv(server, text, strlen(text), now_ms);
 }
 
 /* @return the output, which then counts as sent */
@@ -36,19 +36,19 @@ static void expect_output(const char *want)
 {
 	struct rst_str out;
 
-	out.p = rst_policy_session_output(session, &out.n);
+	out.p = rst_policy_server_output(server, &out.n);
 	ck_assert_rst_str_eq(out, want);
-	rst_policy_session_sent(session, out.n);
+	rst_policy_server_sent(server, out.n);
 }
 
 static struct rst_policy_ask expect_ask(const char *recipient)
 {
 	struct rst_policy_ask ask, again;
 
-	ck_assert(rst_policy_session_next(session, &ask));
+	ck_assert(rst_policy_server_next(server, &ask));
 	ck_assert_uint_gt(ask.id, 0);
 	ck_assert_rst_str_eq(ask.request->recipient, recipient);
-	ck_assert(!rst_policy_session_next(session, &again));
+	ck_assert(!rst_policy_server_next(server, &again));
 	return ask;
 }
 
@@ -56,8 +56,8 @@ static void expect_idle(void)
 {
 	struct rst_policy_ask ask;
 
-	ck_assert(!rst_policy_session_next(session, &ask));
-	ck_assert_int_eq(rst_policy_session_deadline(session), -1);
+	ck_assert(!rst_policy_server_next(server, &ask));
+	ck_assert_int_eq(rst_policy_server_deadline(server), -1);
 }
 
 START_TEST(test_answered)
@@ -66,10 +66,10 @@ START_TEST(test_answered)
 
 	expect_idle();
 	ck_assert_int_gt(feed(REQUEST("a@b"), 5), 0);
-	ck_assert_int_eq(rst_policy_session_deadline(session), 1005);
+	ck_assert_int_eq(rst_policy_server_deadline(server), 1005);
 	ask = expect_ask("a@b");
 	expect_output("");
-	rst_policy_session_answer(session, ask.id, RST_POLICY_NO_ROOM);
+	rst_policy_server_answer(server, ask.id, RST_POLICY_NO_ROOM);
 	expect_output("action=452 4.2.2 Mailbox full\n\n");
 	expect_idle();
 }
@@ -99,15 +99,15 @@ START_TEST(test_pipelined)
 	ck_assert_int_eq(feed(both + used, 0), 0);
 	first = expect_ask("a@b");
 	ck_assert_int_eq(feed(both + used, 0), 0);
-	rst_policy_session_answer(session, first.id, RST_POLICY_DUNNO);
+	rst_policy_server_answer(server, first.id, RST_POLICY_DUNNO);
 	ck_assert_int_eq(feed(both + used, 0),
 			 (ssize_t)strlen(REQUEST("cc@dd")));
 	second = expect_ask("cc@dd");
 	ck_assert_uint_ne(first.id, second.id);
 	/* late, and for the wrong question */
-	rst_policy_session_answer(session, first.id, RST_POLICY_TOO_LARGE);
+	rst_policy_server_answer(server, first.id, RST_POLICY_TOO_LARGE);
 	expect_output("action=DUNNO\n\n");
-	rst_policy_session_answer(session, second.id, RST_POLICY_TOO_LARGE);
+	rst_policy_server_answer(server, second.id, RST_POLICY_TOO_LARGE);
 	expect_output("action=552 5.3.4 Message size exceeds fixed limit\n\n");
 }
 END_TEST
@@ -118,11 +118,11 @@ START_TEST(test_answered_twice)
 
 	ck_assert_int_gt(feed(REQUEST("a@b"), 0), 0);
 	ask = expect_ask("a@b");
-	rst_policy_session_answer(session, ask.id + 1, RST_POLICY_NO_ROOM);
-	rst_policy_session_answer(session, 0, RST_POLICY_NO_ROOM);
+	rst_policy_server_answer(server, ask.id + 1, RST_POLICY_NO_ROOM);
+	rst_policy_server_answer(server, 0, RST_POLICY_NO_ROOM);
 	expect_output("");
-	rst_policy_session_answer(session, ask.id, RST_POLICY_DUNNO);
-	rst_policy_session_answer(session, ask.id, RST_POLICY_NO_ROOM);
+	rst_policy_server_answer(server, ask.id, RST_POLICY_DUNNO);
+	rst_policy_server_answer(server, ask.id, RST_POLICY_NO_ROOM);
 	expect_output("action=DUNNO\n\n");
 }
 END_TEST
@@ -136,13 +136,13 @@ START_TEST(test_timeout)
 	ck_assert_int_gt(feed(REQUEST("a@b"), 100), 0);
 	if (pulled)
 		id = expect_ask("a@b").id;
-	rst_policy_session_tick(session, 1099);
+	rst_policy_server_tick(server, 1099);
 	expect_output("");
-	rst_policy_session_tick(session, 1100);
+	rst_policy_server_tick(server, 1100);
 	expect_output("action=DUNNO\n\n");
 	expect_idle();
-	rst_policy_session_answer(session, id, RST_POLICY_NO_ROOM);
-	rst_policy_session_tick(session, 5000);
+	rst_policy_server_answer(server, id, RST_POLICY_NO_ROOM);
+	rst_policy_server_tick(server, 5000);
 	expect_output("");
 	ck_assert_int_gt(feed(REQUEST("next@b"), 6000), 0);
 	(void)expect_ask("next@b");
@@ -154,17 +154,17 @@ START_TEST(test_sent_in_parts)
 	struct rst_str out;
 
 	ck_assert_int_gt(feed(REQUEST("a@b"), 0), 0);
-	rst_policy_session_answer(session, expect_ask("a@b").id,
-				  RST_POLICY_DUNNO);
-	rst_policy_session_sent(session, 7);
-	out.p = rst_policy_session_output(session, &out.n);
+	rst_policy_server_answer(server, expect_ask("a@b").id,
+				 RST_POLICY_DUNNO);
+	rst_policy_server_sent(server, 7);
+	out.p = rst_policy_server_output(server, &out.n);
 	ck_assert_rst_str_eq(out, "DUNNO\n\n");
 	ck_assert_int_gt(feed(REQUEST("a@b"), 0), 0);
-	rst_policy_session_answer(session, expect_ask("a@b").id,
-				  RST_POLICY_DUNNO);
-	out.p = rst_policy_session_output(session, &out.n);
+	rst_policy_server_answer(server, expect_ask("a@b").id,
+				 RST_POLICY_DUNNO);
+	out.p = rst_policy_server_output(server, &out.n);
 	ck_assert_rst_str_eq(out, "DUNNO\n\naction=DUNNO\n\n");
-	rst_policy_session_sent(session, 10);
+	rst_policy_server_sent(server, 10);
 	expect_output("ion=DUNNO\n\n");
 	expect_output("");
 }
@@ -176,8 +176,8 @@ START_TEST(test_broken)
 
 	ck_assert_int_eq(feed("GET / HTTP/1.0\n", 0), RST_EPROTO);
 	memset(flood, 'x', RST_POLICY_REQUEST_MAX);
-	ck_assert_int_eq(rst_policy_session_recv(session, flood,
-						 RST_POLICY_REQUEST_MAX, 0),
+	ck_assert_int_eq(rst_policy_server_recv(server, flood,
+						RST_POLICY_REQUEST_MAX, 0),
 			 RST_ELIMIT);
 	expect_idle();
 	expect_output("");
@@ -195,10 +195,10 @@ START_TEST(test_unread_answers)
 		if (feed(REQUEST("a@b"), 0) < 0)
 			break;
 		ask = expect_ask("a@b");
-		rst_policy_session_answer(session, ask.id, RST_POLICY_DUNNO);
+		rst_policy_server_answer(server, ask.id, RST_POLICY_DUNNO);
 	}
 	ck_assert_int_eq(feed(REQUEST("a@b"), 0), RST_ELIMIT);
-	(void)rst_policy_session_output(session, &len);
+	(void)rst_policy_server_output(server, &len);
 	ck_assert_uint_le(len, RST_POLICY_OUTPUT_MAX + 100);
 }
 END_TEST
@@ -218,15 +218,15 @@ START_TEST(test_cut)
 		char *part = rst_malloc(end - start);
 
 		memcpy(part, three + start, end - start);
-		used = rst_policy_session_recv(session, part, end - start, 0);
+		used = rst_policy_server_recv(server, part, end - start, 0);
 		ck_assert_int_ge(used, 0);
 		start += (size_t)used;
 		if (used > 0) {
 			struct rst_policy_ask ask =
 				expect_ask(recipients[asked++]);
 
-			rst_policy_session_answer(session, ask.id,
-						  RST_POLICY_DUNNO);
+			rst_policy_server_answer(server, ask.id,
+						 RST_POLICY_DUNNO);
 			free(part);
 			continue;
 		}
@@ -243,8 +243,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("policy-session");
-	TCase *tc = tcase_create("policy-session");
+	Suite *suite = suite_create("policy-server");
+	TCase *tc = tcase_create("policy-server");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, test_answered);
