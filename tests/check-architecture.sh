@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # doc/architecture.md against the tree, both ways: each folder stands in its
 # table of folders, and each folder, file and function that the page names
-# exists. Of the other pages: each file that they name exists.
+# exists, and how often each way of a message changes file. Of the other pages:
+# each file that they name exists.
 #
 # usage: check-architecture.sh    from the top, or with srcdir set
 cd "${srcdir:-.}" || exit 99
@@ -63,4 +64,29 @@ printf '%s\n' "$pairs" | sort -u | {
 	done
 	exit $failed
 } || failed=1
+
+# "N stretches in M files." behind the heading of each way
+awk -v page=$page '
+	function finish() {
+		if (heading != "" && (runs != said_runs || files != said_files)) {
+			print page ": " heading ": " runs " stretches in " files " files"
+			wrong = 1
+		}
+		heading = last = ""
+		runs = files = said_runs = said_files = 0
+		split("", seen)
+	}
+	/^##/ { finish() }
+	/^### / { heading = $0 }
+	/^[0-9]+ stretches in [0-9]+ files\.$/ { said_runs = $1; said_files = $4 }
+	/^    [a-z]/ && $1 ~ /\.c:$/ {
+		if ($1 != last)
+			runs++
+		if (!($1 in seen))
+			files++
+		seen[$1] = 1
+		last = $1
+	}
+	END { finish(); exit wrong }
+' $page >&2 || failed=1
 exit $failed
