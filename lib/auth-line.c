@@ -23,8 +23,9 @@ bool rst_auth_field(struct rst_str *rest, struct rst_str *field_r)
 	return true;
 }
 
-bool rst_auth_field_is(struct rst_str field, const char *name,
-		       struct rst_str *value_r)
+/* Is the field `name` or name=value? @param value_r empty without '=' */
+static bool field_is(struct rst_str field, const char *name,
+		     struct rst_str *value_r)
 {
 	size_t n = strlen(name);
 
@@ -143,19 +144,19 @@ void rst_auth_answer_parse(struct rst_str fields,
 					     .reason = RST_STR(""),
 					     .code = RST_STR("")};
 	while (rst_auth_field(&fields, &field)) {
-		if (rst_auth_field_is(field, "user", &value))
+		if (field_is(field, "user", &value))
 			answer_r->user = value;
-		else if (rst_auth_field_is(field, "reason", &value))
+		else if (field_is(field, "reason", &value))
 			answer_r->reason = value;
-		else if (rst_auth_field_is(field, "code", &value))
+		else if (field_is(field, "code", &value))
 			answer_r->code = value;
-		else if (rst_auth_field_is(field, "nologin", &value))
+		else if (field_is(field, "nologin", &value))
 			answer_r->nologin = true;
-		else if (rst_auth_field_is(field, "proxy", &value))
+		else if (field_is(field, "proxy", &value))
 			answer_r->proxy = true;
-		else if (rst_auth_field_is(field, "anonymous", &value))
+		else if (field_is(field, "anonymous", &value))
 			answer_r->anonymous = true;
-		else if (rst_auth_field_is(field, "temp", &value))
+		else if (field_is(field, "temp", &value))
 			answer_r->temporary = true;
 	}
 	/* Dovecot said "temp" before it had codes */

@@ -21,9 +21,6 @@
  * @return false: no more
  */
 bool rst_auth_field(struct rst_str *rest, struct rst_str *field_r);
-/** Is the field `name` or name=value? @param value_r empty without '=' */
-bool rst_auth_field_is(struct rst_str field, const char *name,
-		       struct rst_str *value_r);
 /** @return a copy without tab escapes, free() it; text_r is a view into it */
 char *rst_auth_unescape(struct rst_str field, struct rst_str *text_r);
 
