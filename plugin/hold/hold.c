@@ -241,7 +241,7 @@ int rst_hold_renew(struct rst_hold *hold, const char **error_r)
 	return 1;
 }
 
-/* ---- what it is like */
+/* ---- times and sizes */
 
 time_t rst_hold_due(const struct rst_settings *settings, time_t arrived)
 {

@@ -45,8 +45,8 @@ void rst_hold_close(struct rst_hold *hold);
 
 /**
  * Open the hold anew, as it is on disk, where its index is in memory only:
- * Dovecot goes on so where it could not write the index. What such an index
- * says is not durable, and a sync that expunges with it never ends (see
+ * Dovecot falls back to that when it cannot write the one on disk. Such an
+ * index is not durable, and a sync that expunges with it never ends (see
  * rst_mailbox_expungeable()).
  *
  * @param hold nothing may be open in its mailbox
@@ -64,8 +64,8 @@ int rst_hold_renew(struct rst_hold *hold, const char **error_r);
 int rst_hold_size(struct rst_hold *hold, struct rst_hold_status *status_r,
 		  const char **error_r);
 
-/** How long must be known what has left the hold? As long as Postfix may try
-    again, or a backup may bring a message back. */
+/** How long tombstones and keys are kept: as long as Postfix may try again, or
+   a backup may bring a message back. */
 unsigned int rst_hold_keep_secs(const struct rst_settings *settings);
 
 /** When does a message that arrived then go to the normal mailbox? */
