@@ -343,7 +343,8 @@ static void write_file(const char *name, const char *text)
 START_TEST(test_earlier_version)
 {
 	const char *a = t_strdup_printf("%064d", 1),
-		   *b = t_strdup_printf("%064d", 2), *now = dec2str(ioloop_time);
+		   *b = t_strdup_printf("%064d", 2),
+		   *now = dec2str(ioloop_time);
 	struct rst_held *held;
 	const char *error;
 
