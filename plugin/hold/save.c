@@ -7,6 +7,7 @@
 #include "message-header-parser.h"
 #include "sha2.h"
 #include "crlf.h"
+#include "digest.h"
 #include "hold.h"
 #include "mailbox.h"
 #include "save.h"
@@ -118,8 +119,27 @@ static void count_octets(struct counter *counter, const unsigned char *data,
 }
 
 /* input has LF for CRLF. */
+static void digest_lines(struct istream *input, unsigned int lines,
+			 struct rst_digest *digest)
+{
+	const unsigned char *data, *lf;
+	size_t size;
+
+	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
+		lf = memchr(data, '\n', size);
+		if (lf != NULL) {
+			size = lf + 1 - data;
+			lines--;
+		}
+		rst_digest_update(digest, data, size);
+		i_stream_skip(input, size);
+	}
+}
+
+/* input has LF for CRLF. */
 static int hash_stream(struct istream *input, struct sha256_ctx *hash,
-		       uoff_t *octets_r, const char **error_r)
+		       struct rst_digest *digest, uoff_t *octets_r,
+		       const char **error_r)
 {
 	struct counter counter = {0, 0};
 	const unsigned char *data;
@@ -127,6 +147,7 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 
 	while (i_stream_read_more(input, &data, &size) > 0) {
 		sha256_loop(hash, data, size);
+		rst_digest_update(digest, data, size);
 		count_octets(&counter, data, size);
 		i_stream_skip(input, size);
 	}
@@ -134,13 +155,9 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
 }
 
-/* K = SHA-256(recipient, NUL, the message below its trace with LF ends).
-   @param octets_r of the message below its trace, as struct rst_envelope counts
-   them */
-static int hash_delivery(const struct rst_delivery *delivery,
-			 const struct rst_trace *trace,
-			 unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
-			 const char **error_r)
+/* K = SHA-256(recipient, NUL, the message below its trace with LF ends). The
+   octets are those below the trace, as struct rst_envelope counts them. */
+static int hash_delivery(struct rst_delivery *delivery, const char **error_r)
 {
 	struct sha256_ctx hash;
 	struct istream *input;
@@ -148,8 +165,9 @@ static int hash_delivery(const struct rst_delivery *delivery,
 
 	sha256_init(&hash);
 	sha256_loop(&hash, delivery->rcpt_to, strlen(delivery->rcpt_to) + 1);
-	i_stream_seek(delivery->input, trace->octets);
-	if (trace->lf) {
+	rst_digest_init(&delivery->digest, FALSE);
+	i_stream_seek(delivery->input, 0);
+	if (delivery->found.lf) {
 		/* CRLF was made LF already: a CR that is left is the message's
 		   own */
 		input = delivery->input;
@@ -157,9 +175,11 @@ static int hash_delivery(const struct rst_delivery *delivery,
 	} else {
 		input = i_stream_create_lf(delivery->input);
 	}
-	ret = hash_stream(input, &hash, octets_r, error_r);
+	digest_lines(input, delivery->found.lines, &delivery->digest);
+	ret = hash_stream(input, &hash, &delivery->digest, &delivery->octets,
+			  error_r);
 	i_stream_unref(&input);
-	sha256_result(&hash, key_r);
+	sha256_result(&hash, delivery->key);
 	return ret;
 }
 
@@ -245,8 +265,7 @@ static size_t crlf_length(const char *text)
 int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
 {
 	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
-	    hash_delivery(delivery, &delivery->found, delivery->key,
-			  &delivery->octets, error_r) < 0)
+	    hash_delivery(delivery, error_r) < 0)
 		return -1;
 	if (delivery->found.octets > 0)
 		delivery->octets += crlf_length(delivery->trace);
@@ -280,6 +299,20 @@ static struct istream *create_input(const struct rst_delivery *delivery,
 	return input;
 }
 
+static void set_digest(struct rst_envelope *env,
+		       const struct rst_digest *digest)
+{
+	struct rst_str covered;
+	char *text = rst_envelope_covered(env, &covered.n);
+
+	if (text == NULL)
+		return; /* nor can the field be made */
+	covered.p = text;
+	rst_digest_result(digest, covered, env->digest);
+	env->has_digest = TRUE;
+	free(text);
+}
+
 static int format_envelope(const struct rst_delivery *delivery, const char *id,
 			   char **text_r, size_t *len_r, const char **error_r)
 {
@@ -298,6 +331,7 @@ static int format_envelope(const struct rst_delivery *delivery, const char *id,
 	};
 
 	memcpy(env.key, delivery->key, RST_KEY_SIZE);
+	set_digest(&env, &delivery->digest);
 	*text_r = rst_envelope_format(&env, len_r);
 	if (*text_r != NULL)
 		return 0;

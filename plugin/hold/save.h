@@ -3,7 +3,7 @@
 #ifndef RST_HOLD_SAVE_H
 #define RST_HOLD_SAVE_H
 
-#include "restante/envelope.h"
+#include "digest.h"
 
 struct istream;
 struct rst_hold;
@@ -34,6 +34,8 @@ struct rst_delivery {
 	uoff_t octets;
 	/** K; zeros where no queue id tells two equal messages apart */
 	unsigned char key[RST_KEY_SIZE];
+	/** of the whole message, as it will be stored */
+	struct rst_digest digest;
 };
 
 struct rst_saved {
