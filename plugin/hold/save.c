@@ -4,6 +4,7 @@
 #include "istream.h"
 #include "istream-concat.h"
 #include "istream-crlf.h"
+#include "message-date.h"
 #include "message-header-parser.h"
 #include "sha2.h"
 #include "crlf.h"
@@ -11,6 +12,9 @@
 #include "hold.h"
 #include "mailbox.h"
 #include "save.h"
+
+/* for the last try, which may begin a little later, and for clocks */
+#define SLACK_SECS (24 * 3600)
 
 static int read_failed(struct istream *input, const char **error_r)
 {
@@ -201,10 +205,12 @@ static size_t skip_quoted(const unsigned char *text, size_t i, size_t size,
 	return I_MIN(i, size);
 }
 
-/* Is there, outside of comments and before the date, an "id" clause? */
-static bool has_queue_id(const unsigned char *text, size_t size)
+/* Go to the ';' before the date. @return is there, outside of comments and
+   before the date, an "id" clause? */
+static bool has_queue_id(const unsigned char *text, size_t size,
+			 size_t *date_at_r)
 {
-	bool after_id = FALSE;
+	bool after_id = FALSE, found = FALSE;
 	size_t i = 0, start;
 
 	while (i < size && text[i] != ';') {
@@ -220,23 +226,41 @@ static bool has_queue_id(const unsigned char *text, size_t size)
 		for (start = i; i < size && text[i] > ' ' && text[i] != ';' &&
 				text[i] != '(' && text[i] != '"';)
 			i++;
-		if (after_id)
-			return TRUE;
+		found = found || after_id;
 		after_id =
 			i - start == 2 &&
 			strncasecmp((const char *)text + start, "id", 2) == 0;
 	}
-	return FALSE;
+	*date_at_r = i;
+	return found;
 }
 
-/* Has the topmost Received field a queue id, whatever is above it? */
-static bool find_queue_id(struct istream *input)
+/* Has the message been in Postfix's queue for longer than Postfix keeps one?
+   Then this delivery is none of Postfix's: a stored message comes back. */
+static bool is_old(const struct rst_delivery *delivery,
+		   const unsigned char *text, size_t size, size_t date_at)
+{
+	time_t queued;
+	int tz;
+
+	if (date_at >= size ||
+	    !message_date_parse(text + date_at + 1, size - date_at - 1, &queued,
+				&tz))
+		return FALSE;
+	return queued + (time_t)delivery->queue_lifetime_secs + SLACK_SECS <
+	       delivery->arrived.tv_sec;
+}
+
+/* Says the topmost Received field, whatever is above it, that another delivery
+   of the same message is Postfix's next try? */
+static bool is_postfix_try(const struct rst_delivery *delivery)
 {
 	struct message_header_parser_ctx *parser;
 	struct message_header_line *hdr;
 	bool found = FALSE;
+	size_t date_at;
 
-	parser = message_parse_header_init(input, NULL, 0);
+	parser = message_parse_header_init(delivery->input, NULL, 0);
 	while (message_parse_header_next(parser, &hdr) > 0 && !hdr->eoh) {
 		if (strcasecmp(hdr->name, "Received") != 0)
 			continue;
@@ -244,7 +268,10 @@ static bool find_queue_id(struct istream *input)
 			hdr->use_full_value = TRUE;
 			continue;
 		}
-		found = has_queue_id(hdr->full_value, hdr->full_value_len);
+		found = has_queue_id(hdr->full_value, hdr->full_value_len,
+				     &date_at) &&
+			!is_old(delivery, hdr->full_value, hdr->full_value_len,
+				date_at);
 		break;
 	}
 	message_parse_header_deinit(&parser);
@@ -270,7 +297,7 @@ int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
 	if (delivery->found.octets > 0)
 		delivery->octets += crlf_length(delivery->trace);
 	i_stream_seek(delivery->input, delivery->found.octets);
-	if (!find_queue_id(delivery->input))
+	if (!is_postfix_try(delivery))
 		memset(delivery->key, 0, RST_KEY_SIZE);
 	i_stream_seek(delivery->input, 0);
 	return 0;
