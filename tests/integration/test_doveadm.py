@@ -121,17 +121,17 @@ def test_from_a_backup(sandbox):
         then = email.utils.formatdate(now - days * 24 * 3600)
         subprocess.run(
             ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
-             "-d", f"traveller5@{DOMAIN}", "-f", "a@remote.test"],
+             "-d", f"traveller9@{DOMAIN}", "-f", "a@remote.test"],
             input=b"Received: from x by y (Postfix) with ESMTP id 4Bx2;\n\t"
                   + then.encode() + b"\nSubject: backup\n\nx\n",
             check=True, timeout=30)
-        return len(sandbox.held("traveller5"))
+        return len(sandbox.held("traveller9"))
 
     assert bring(0) == 1
     assert bring(0) == 1
     assert bring(21) == 2
     assert bring(21) == 3
-    assert len(maildir_messages(sandbox.collect("traveller5"))) == 3
+    assert len(maildir_messages(sandbox.collect("traveller9"))) == 3
     assert bring(0) == 0
     assert bring(21) == 1
 
