@@ -357,7 +357,7 @@ void sessions_held(struct sessions *all, struct rst_str user)
 {
 	struct session *session = takeover_newest(all, user);
 
-	if (session == NULL || session->state != SESSION_REGISTERED)
+	if (session == NULL)
 		return;
 	/* While the hold is open every note is passed on: the worker then asks
 	   for MORE. While it is being opened, the drain that follows finds the

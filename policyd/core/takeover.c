@@ -29,15 +29,24 @@
 #define QUICK_MS 20
 #define MAX_CHECKS 32
 
-struct session *takeover_newest(struct sessions *all, struct rst_str user)
+/* It may be DISMISSED by now: it stays in the registry until it ends, so that
+   the next session waits until it has closed the hold. */
+static struct session *registered_last(struct sessions *all,
+				       struct rst_str user)
 {
 	struct rst_registration reg;
 
 	return rst_registry_find(all->registry, user, &reg) ? reg.ctx : NULL;
 }
 
-/* It may be DISMISSED by then; it stays in the registry, so that the next
-   session waits until it has closed the hold. */
+struct session *takeover_newest(struct sessions *all, struct rst_str user)
+{
+	struct session *session = registered_last(all, user);
+
+	return session != NULL && session->state == SESSION_REGISTERED ? session
+								       : NULL;
+}
+
 static void unlist(struct session *session)
 {
 	struct sessions_reader *reader;
@@ -125,7 +134,7 @@ static void close_hold(struct session *session)
 	session->hold = SESSION_HOLD_NONE;
 	session->held_told = false;
 	/* only the newest session can be waiting for this one */
-	newest = takeover_newest(session->all, rst_str(session->user));
+	newest = registered_last(session->all, rst_str(session->user));
 	if (newest != NULL && newest->blocker == session->key)
 		stop_waiting(newest);
 }

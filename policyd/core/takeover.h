@@ -8,14 +8,13 @@
 
 #include "session.h"
 
-/* What a worker says of a session. */
+/* Messages of a worker about one session. */
 void takeover_atrn(struct session *session, const struct rst_ipc *msg);
 void takeover_hold_open(struct session *session, const struct rst_ipc *msg);
 void takeover_settling(struct session *session, const struct rst_ipc *msg);
 void takeover_hold_closed(struct session *session, const struct rst_ipc *msg);
 
-/** @return the user's session that was registered last, or NULL; it may be
-    DISMISSED */
+/** @return the user's REGISTERED session, or NULL */
 struct session *takeover_newest(struct sessions *all, struct rst_str user);
 /**
  * End a session, and tell its client why. Its hold is closed as at a takeover.
