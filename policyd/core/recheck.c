@@ -15,7 +15,7 @@
  *
  * Each state has a list. In IDLE and SOON all have waited for the same time, so
  * the first is the first to be due. However many are due at once, one is taken
- * each 1000 / per_second ms.
+ * each 1000 / per_second ms, and those of a few ms together.
  */
 #include "recheck.h"
 
@@ -32,6 +32,9 @@
 /** Sessions whose answers are awaited: a passdb that is slow (LDAP) is not
     flooded, sign-ins have to be answered as well. */
 #define MAX_ASKING 16
+/** Turns that come so soon one after the other are taken together: a timer and
+   a write for each of them would cost twice the CPU. */
+#define TOGETHER_MS 25
 /** A turn that came late is made up for, if it is not later than this. */
 #define CATCH_UP_MS 50
 /** Where nobody is asked, how often a session's age is looked at. */
@@ -447,9 +450,9 @@ static void set_timer(struct recheck *recheck, int64_t now_ms)
 		(void)event_del(recheck->timer);
 		return;
 	}
-	if (due_ms < recheck->turn_ms)
-		due_ms = recheck->turn_ms;
-	delay = clock_timeval(due_ms > now_ms ? due_ms - now_ms : 1);
+	if (due_ms < now_ms + TOGETHER_MS)
+		due_ms = now_ms + TOGETHER_MS;
+	delay = clock_timeval(due_ms - now_ms);
 	(void)event_add(recheck->timer, &delay);
 }
 
