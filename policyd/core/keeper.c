@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -163,7 +164,6 @@ static void be_alone(int fd)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	(void)setsid();
 	(void)prctl(PR_SET_NAME, "policyd-keeper");
 	if (chdir("/") < 0)
 		_exit(1);
@@ -193,24 +193,37 @@ static void keep(int fd)
 	}
 }
 
+/* It is no child of the core, which has its workers as children and would have
+   to wait for this one. */
+static void go_away(int fd)
+{
+	(void)setsid();
+	switch (fork()) {
+	case -1:
+		_exit(1);
+	case 0:
+		keep(fd);
+		_exit(0);
+	default:
+		_exit(0);
+	}
+}
+
 int keeper_start(void)
 {
-	int pair[2];
+	int pair[2], status = -1;
+	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -1;
-	switch (fork()) {
-	case -1:
-		(void)close(pair[0]);
-		(void)close(pair[1]);
-		return -1;
-	case 0:
-		keep(pair[1]);
-		_exit(0);
-	default:
-		(void)close(pair[1]);
+	pid = fork();
+	if (pid == 0)
+		go_away(pair[1]);
+	(void)close(pair[1]);
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
 		return pair[0];
-	}
+	(void)close(pair[0]);
+	return -1;
 }
 
 /* ---- the core's end */

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -104,6 +105,8 @@ static void setup(void)
 	int n;
 
 	(void)signal(SIGPIPE, SIG_IGN); /* as in policyd */
+	/* so that its process, which is no child, can be waited for */
+	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	memset(&t, 0, sizeof(t));
 	(void)snprintf(t.dir, sizeof(t.dir), "/tmp/rstkeepXXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(t.dir));
