@@ -54,6 +54,7 @@ struct registration {
 	struct backoff backoff;
 	struct backoff room_backoff; /* of room that turned out too small */
 	int64_t connected_ms;
+	const char *password_doubt; /* of the sign-in's; or NULL */
 	bool stopping;
 	int status;
 };
@@ -113,7 +114,15 @@ static int once_status(const struct server_conn_result *result)
 	}
 }
 
-static void log_end(const struct server_conn_result *result, bool once)
+static void log_password_doubt(const struct registration *reg,
+			       struct rst_logline *line)
+{
+	rst_logline_cstr(line, "hint", reg->password_doubt);
+	rst_logline_cstr(line, "path", reg->conf->value[CONF_PASSWORD_FILE]);
+}
+
+static void log_end(const struct registration *reg,
+		    const struct server_conn_result *result)
 {
 	struct rst_logline line;
 	int level = LOG_INFO;
@@ -143,7 +152,9 @@ static void log_end(const struct server_conn_result *result, bool once)
 		rst_logline_begin(&line, "sign-in or session failed");
 	}
 	rst_logline_cstr(&line, "reason", result->text);
-	if (once && result->signed_in)
+	if (result->end == SERVER_CONN_REFUSED && reg->password_doubt != NULL)
+		log_password_doubt(reg, &line);
+	if (reg->once && result->signed_in)
 		rst_logline_u64(&line, "left", result->left);
 	log_line(level, &line);
 }
@@ -197,7 +208,7 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 {
 	struct registration *reg = ctx;
 
-	log_end(result, reg->once);
+	log_end(reg, result);
 	/* messages were stored before the disk was full again: there was
 	   room */
 	if (result->stored > 0 &&
@@ -258,6 +269,7 @@ static void use_connection(struct registration *reg, struct bufferevent *bev)
 	struct rst_logline line;
 
 	if (password != NULL) {
+		reg->password_doubt = conf_password_doubt(password);
 		connect_server(reg, bev, password);
 		conf_password_free(&password);
 		return;

@@ -204,37 +204,92 @@ START_TEST(test_no_home)
 }
 END_TEST
 
+#define OCTETS(literal) RST_STR(literal)
+#define BOM "\xef\xbb\xbf"
+#define UTF16 "it is UTF-16: save it as UTF-8"
+#define NUL                                                         \
+	"its first line has a NUL octet, as in UTF-16: save it as " \
+	"UTF-8"
+
 static const struct {
-	const char *text;
+	struct rst_str octets;
 	const char *password; /* NULL: none */
+	const char *error;
 } passwords[] = {
-	{"secret", "secret"},
-	{"secret\n", "secret"},
-	{"secret\r\n", "secret"},
-	{"secret\r", "secret"},
-	{"with blank \nx\n", "with blank "},
-	{"p\xc3\xa4ss\n", "p\xc3\xa4ss"},
-	{"", NULL},
-	{"\n", NULL},
-	{"\r\n", NULL},
-	{"\nsecret\n", NULL},
+	{OCTETS("secret"), "secret", NULL},
+	{OCTETS("secret\n"), "secret", NULL},
+	{OCTETS("secret\r\n"), "secret", NULL},
+	{OCTETS("secret\r"), "secret", NULL},
+	{OCTETS("with blank \nx\n"), "with blank ", NULL},
+	{OCTETS("p\xc3\xa4ss\n"), "p\xc3\xa4ss", NULL},
+	{OCTETS(BOM "secret\r\n"), "secret", NULL},
+	{OCTETS(BOM "secret"), "secret", NULL},
+	/* only the first mark is none of the password's */
+	{OCTETS(BOM BOM "x\n"), BOM "x", NULL},
+	{OCTETS("x" BOM "\n"), "x" BOM, NULL},
+	{OCTETS("secret\na\0b"), "secret", NULL},
+	{OCTETS(""), NULL, "it is empty"},
+	{OCTETS("\n"), NULL, "its first line is empty"},
+	{OCTETS("\r\n"), NULL, "its first line is empty"},
+	{OCTETS("\nsecret\n"), NULL, "its first line is empty"},
+	{OCTETS(BOM), NULL, "its first line is empty"},
+	{OCTETS(BOM "\r\n"), NULL, "its first line is empty"},
+	{OCTETS("\xff\xfes\0e\0\r\0\n\0"), NULL, UTF16},
+	{OCTETS("\xfe\xff\0s\0e\0\r\0\n"), NULL, UTF16},
+	{OCTETS("\xff\xfe"), NULL, UTF16},
+	{OCTETS("s\0e\0\r\0\n\0"), NULL, NUL},
+	{OCTETS("\0s\0e"), NULL, NUL},
+	{OCTETS("secret\0\n"), NULL, NUL},
 };
 
 START_TEST(test_password)
 {
-	const char *text = passwords[_i].text, *want = passwords[_i].password;
-	const char *error = NULL;
+	struct rst_str octets = passwords[_i].octets;
+	const char *want = passwords[_i].password;
+	const char *error = "none";
 	char *password;
 
-	temp_write("p", text, strlen(text));
+	temp_write("p", octets.p, octets.n);
 	password = conf_password(temp_path("p"), &error);
 	if (want == NULL) {
 		ck_assert_ptr_null(password);
-		ck_assert_ptr_nonnull(error);
+		ck_assert_str_eq(error, passwords[_i].error);
 	} else {
+		ck_assert_ptr_nonnull(password);
 		ck_assert_str_eq(password, want);
 	}
 	conf_password_free(&password);
+}
+END_TEST
+
+START_TEST(test_password_doubt)
+{
+	ck_assert_ptr_null(conf_password_doubt("se cret"));
+	ck_assert_ptr_nonnull(conf_password_doubt("secret "));
+	ck_assert_ptr_nonnull(conf_password_doubt("secret\t"));
+	ck_assert_ptr_nonnull(conf_password_doubt(" secret"));
+}
+END_TEST
+
+/* The mark does not count. */
+START_TEST(test_password_longest)
+{
+	char text[3 + 1025];
+	const char *error = NULL;
+	char *password;
+
+	memcpy(text, BOM, 3);
+	memset(text + 3, 'x', 1025);
+	memcpy(text + 3 + 1023, "\r\n", 2);
+	temp_write("p", text, sizeof(text));
+	password = conf_password(temp_path("p"), &error);
+	ck_assert_ptr_nonnull(password);
+	ck_assert_uint_eq(strlen(password), 1023);
+	conf_password_free(&password);
+	memset(text + 3, 'x', 1025);
+	temp_write("p", text, sizeof(text));
+	ck_assert_ptr_null(conf_password(temp_path("p"), &error));
+	ck_assert_str_eq(error, "its first line is too long");
 }
 END_TEST
 
@@ -273,6 +328,8 @@ static Suite *conf_suite(void)
 	tcase_add_test(tc, test_not_set);
 	tcase_add_loop_test(tc, test_no_home, 0, 2);
 	tcase_add_loop_test(tc, test_password, 0, (int)N_ELEMENTS(passwords));
+	tcase_add_test(tc, test_password_doubt);
+	tcase_add_test(tc, test_password_longest);
 	tcase_add_test(tc, test_password_too_long);
 	suite_add_tcase(suite, tc);
 	return suite;
