@@ -32,7 +32,7 @@ static const struct setting {
 	{"password_file", NULL, "a file whose first line is the password"},
 	{"maildir", NULL, "a directory"},
 	{"state_dir", NULL, "a directory"},
-	{"hostname", is_hostname, "this machine's name, ASCII"},
+	{"hostname", is_hostname, "this machine's name"},
 };
 
 /* libconfuse passes no argument of ours to its callbacks; a process reads one
@@ -59,13 +59,38 @@ static bool is_text(const char *value)
 
 static bool is_hostname(const char *value)
 {
-	static const char chars[] = "abcdefghijklmnopqrstuvwxyz"
-				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789-.";
-	size_t n = strlen(value);
+	return is_text(value) && strlen(value) <= HOST_MAX;
+}
 
-	return n > 0 && n <= HOST_MAX && strspn(value, chars) == n &&
-	       value[0] != '.' && value[0] != '-';
+static bool is_domain_octet(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '-' || c == '.';
+}
+
+/* RFC 5321 4.1.2. Each run of other octets becomes a hyphen.
+   @return free() it */
+static char *to_domain(const char *hostname)
+{
+	char *domain = rst_strdup(hostname);
+	const char *from;
+	size_t n = 0;
+
+	for (from = hostname; *from != '\0'; from++) {
+		char c = is_domain_octet(*from) ? *from : '-';
+
+		if ((n == 0 && (c == '-' || c == '.')) ||
+		    (c != *from && domain[n - 1] == '-'))
+			continue;
+		domain[n++] = c;
+	}
+	while (n > 0 && (domain[n - 1] == '-' || domain[n - 1] == '.'))
+		n--;
+	domain[n] = '\0';
+	if (n > 0)
+		return domain;
+	free(domain);
+	return rst_strdup("localhost");
 }
 
 /* "host:port", "192.0.2.1:port" or "[2001:db8::1]:port" */
@@ -318,6 +343,7 @@ static void finish(struct conf *conf)
 		    i != CONF_STATE_DIR)
 			report_unexpected("not set", i, "");
 	}
+	conf->domain = to_domain(conf->value[CONF_HOSTNAME]);
 	if (conf->value[CONF_SERVER] != NULL &&
 	    split_server(conf->value[CONF_SERVER], &host, &port)) {
 		conf->host = rst_str_dup(host);
@@ -364,6 +390,7 @@ void conf_free(struct conf **_conf)
 	}
 	free(conf->host);
 	free(conf->port);
+	free(conf->domain);
 	free(conf);
 }
 

@@ -22,6 +22,7 @@ struct conf {
 	char *value[CONF_COUNT];  /**< NULL: not set; only CA_FILE can be */
 	char *origin[CONF_COUNT]; /**< "file:line" or "command line" */
 	char *host, *port;        /**< of CONF_SERVER, without brackets */
+	char *domain;             /**< CONF_HOSTNAME as SMTP allows it, ASCII */
 };
 
 /** @param line "file:line: setting: value: what was expected" */

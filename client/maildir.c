@@ -205,22 +205,31 @@ int maildir_scan(const struct maildir *maildir, int64_t since,
 	return each_file(maildir, "cur", scan_file, &scan);
 }
 
+static bool is_host_octet(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+}
+
+/* '/' and ':' have to be encoded. So are a comma, which begins our label, a
+   backslash, and octets that a file system may refuse in a name. */
 char *maildir_host(const char *hostname)
 {
-	char *host = rst_strdup(hostname), *p;
+	char *host = rst_malloc(HOST_MAX + 1);
+	size_t n = 0, need;
 
-	for (p = host; *p != '\0'; p++) {
-		bool good = (*p >= 'a' && *p <= 'z') ||
-			    (*p >= 'A' && *p <= 'Z') ||
-			    (*p >= '0' && *p <= '9') || *p == '.' || *p == '-';
-
-		if (!good)
-			*p = '_';
-		if (p - host == HOST_MAX)
-			*p = '\0';
-		if (*p == '\0')
+	for (; *hostname != '\0'; hostname++) {
+		need = is_host_octet(*hostname) ? 1 : 4;
+		if (n + need > HOST_MAX)
 			break;
+		if (need == 1)
+			host[n] = *hostname;
+		else
+			(void)snprintf(host + n, need + 1, "\\%03o",
+				       (unsigned int)(unsigned char)*hostname);
+		n += need;
 	}
+	host[n] = '\0';
 	return host;
 }
 

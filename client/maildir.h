@@ -41,8 +41,9 @@ int maildir_lock(const char *dir);
     @param secs since 1970, not negative */
 void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
 		  struct rst_str id, int64_t secs);
-/** @return a copy in which octets that are no letter, digit, '.' or '-' are
-   '_', cut at 64; free() it */
+/** @return a copy for names, cut at 64, in which octets that are no letter,
+   digit, '.', '-' or '_' are encoded as in "\072", the Maildir's convention for
+   a colon; free() it */
 char *maildir_host(const char *hostname);
 
 typedef void maildir_found_func(struct rst_str id, int64_t time, void *ctx);

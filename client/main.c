@@ -153,6 +153,7 @@ static int run(const struct conf *conf, bool once)
 		.maildir = conf->value[CONF_MAILDIR],
 		.state_dir = conf->value[CONF_STATE_DIR],
 		.hostname = conf->value[CONF_HOSTNAME],
+		.domain = conf->domain,
 		.server = conf->host,
 	};
 	char error[TLS_ERROR_SIZE];

@@ -228,7 +228,7 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 static void connect_server(struct registration *reg, struct bufferevent *bev,
 			   char *password)
 {
-	const char *hostname = reg->conf->value[CONF_HOSTNAME];
+	const char *hostname = reg->conf->domain;
 	const struct server_conn_settings settings = {
 		.customer = {.hostname = hostname,
 			     .user = reg->conf->value[CONF_USER],

@@ -49,8 +49,8 @@
 struct store {
 	struct maildir maildir;
 	struct seen *seen;
-	char *state_dir, *hostname, *server;
-	char *host; /* hostname, for file names */
+	char *state_dir, *domain, *server;
+	char *host; /* for file names */
 	int lock_fd, state_lock_fd;
 	int last_errno;   /* of the last logged failure; 0: storing works */
 	int failed;       /* errno for store_failed(); 0: none */
@@ -140,7 +140,7 @@ struct store *store_open(const struct store_settings *settings)
 
 	store->lock_fd = store->state_lock_fd = -1;
 	store->state_dir = rst_strdup(settings->state_dir);
-	store->hostname = rst_strdup(settings->hostname);
+	store->domain = rst_strdup(settings->domain);
 	store->server = rst_strdup(settings->server);
 	store->host = maildir_host(settings->hostname);
 	if (maildir_open(&store->maildir, settings->maildir) < 0 ||
@@ -167,7 +167,7 @@ void store_free(struct store **_store)
 	if (store->state_lock_fd >= 0)
 		close(store->state_lock_fd);
 	free(store->state_dir);
-	free(store->hostname);
+	free(store->domain);
 	free(store->server);
 	free(store->host);
 	free(store);
@@ -346,7 +346,7 @@ static void put_trace(struct store_message *msg,
 	puts_str(msg, RST_STR("\nReceived: from "));
 	put_host(msg, msg->store->server);
 	puts_str(msg, RST_STR("\n\tby "));
-	put_host(msg, msg->store->hostname);
+	put_host(msg, msg->store->domain);
 	puts_str(msg, rst_str(utf8 ? " (Restante) with UTF8SMTPS"
 				   : " (Restante) with ESMTPS"));
 	if (msg->id.n > 0) {

@@ -15,7 +15,8 @@
 struct store_settings {
 	const char *maildir;
 	const char *state_dir; /**< for the seen-log */
-	const char *hostname;  /**< of this machine, for Received */
+	const char *hostname;  /**< of this machine, for file names */
+	const char *domain;    /**< of this machine, for Received */
 	const char *server;    /**< the server's, for Received */
 };
 

@@ -443,6 +443,7 @@ static struct store *open_store(void)
 		.maildir = maildir,
 		.state_dir = maildir,
 		.hostname = "laptop",
+		.domain = "laptop",
 		.server = "mx.example.org",
 	};
 	struct store *store;

@@ -7,7 +7,10 @@
 
 #include "fault.h"
 #include "log.h"
+#include "maildir.h"
 #include "store.h"
+
+static const char *hostname = "laptop.example.org";
 
 static struct store *try_open(void)
 {
@@ -15,7 +18,8 @@ static struct store *try_open(void)
 	const struct store_settings settings = {
 		.maildir = maildir,
 		.state_dir = maildir,
-		.hostname = "laptop.example.org",
+		.hostname = hostname,
+		.domain = "laptop.example.org",
 		.server = "mx.example.org",
 	};
 
@@ -187,6 +191,46 @@ START_TEST(test_trace)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0600);
 	free(octets);
+	store_free(&store);
+}
+END_TEST
+
+static const struct {
+	const char *hostname, *host;
+} hosts[] = {
+	{"my_laptop-2.example.org", "my_laptop-2.example.org"},
+	{"a/b", "a\\057b"},
+	{"a:b", "a\\072b"},
+	{"../x", "..\\057x"},
+	{"a b\\c", "a\\040b\\134c"},
+	{"t\xc3\xa4st", "t\\303\\244st"},
+	/* would be taken for our label */
+	{"x,restante=y", "x\\054restante\\075y"},
+	/* cut at 64, and not inside of an octet */
+	{"0123456789012345678901234567890123456789012345678901234567890:x",
+	 "0123456789012345678901234567890123456789012345678901234567890"},
+	{"0123456789012345678901234567890123456789012345678901234567890123456",
+	 "0123456789012345678901234567890123456789012345678901234567890123"},
+};
+
+/* Any name of the machine: the id in the file's name is found again. */
+START_TEST(test_host)
+{
+	struct store *store;
+	char path[1024], *host = maildir_host(hosts[_i].hostname), part[128];
+
+	ck_assert_str_eq(host, hosts[_i].host);
+	free(host);
+	hostname = hosts[_i].hostname;
+	store = open_store();
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	store_free(&store);
+	(void)snprintf(part, sizeof(part), ".%s,restante=a", hosts[_i].host);
+	ck_assert_uint_eq(temp_count(NEW, part, path), 1);
+	ck_assert_int_eq(unlink(temp_path("Maildir/restante.seen")), 0);
+	store = open_store();
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 1);
 	store_free(&store);
 }
 END_TEST
@@ -610,6 +654,7 @@ START_TEST(test_two_directories)
 		.maildir = maildir,
 		.state_dir = state,
 		.hostname = "laptop",
+		.domain = "laptop",
 		.server = "::1",
 	};
 	struct store *store;
@@ -867,6 +912,7 @@ static Suite *store_suite(void)
 			    (int)N_ELEMENTS(conversions));
 	tcase_add_test(tc, test_large);
 	tcase_add_test(tc, test_trace);
+	tcase_add_loop_test(tc, test_host, 0, (int)N_ELEMENTS(hosts));
 	tcase_add_test(tc, test_nasty_envelope);
 	tcase_add_test(tc, test_seen_twice);
 	tcase_add_test(tc, test_forgotten_stays_so);
