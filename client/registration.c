@@ -147,6 +147,10 @@ static void log_end(const struct registration *reg,
 		level = LOG_ERR;
 		rst_logline_begin(&line, "sign-in refused");
 		break;
+	case SERVER_CONN_TEMPFAIL:
+		level = LOG_WARNING;
+		rst_logline_begin(&line, "sign-in failed for now");
+		break;
 	default:
 		level = LOG_ERR;
 		rst_logline_begin(&line, "sign-in or session failed");
@@ -295,7 +299,8 @@ static void on_dialled(struct bufferevent *bev, const char *text, void *ctx)
 		rst_logline_cstr(&line, "server",
 				 reg->conf->value[CONF_SERVER]);
 		rst_logline_cstr(&line, "error", text);
-		log_line(LOG_ERR, &line);
+		log_line(dial_untrusted(reg->dial) ? LOG_ERR : LOG_WARNING,
+			 &line);
 		failed(reg);
 	}
 	dial_free(&reg->dial);

@@ -108,6 +108,8 @@ static void log_message(const struct message *msg)
 	rst_logline_cstr(&line, "id", msg->id);
 	rst_logline_u64(&line, "octets", msg->octets);
 	rst_logline_i64(&line, "ms", clock_ms() - msg->began_ms);
+	if (ok)
+		log_release(); /* there is something to report */
 	log_line(ok ? LOG_INFO : LOG_DEBUG, &line);
 }
 
