@@ -5,12 +5,14 @@
  *                     `-----------the store can be opened again-----------'
  *
  * WAITING: `timer` runs. DIALLING: `dial` is set. CONNECTED: `conn` is set.
- * NO_ROOM: `store` is NULL, and `room_timer` runs. SIGUSR1 leads from all but
- * NO_ROOM to DIALLING. With `once` each end of a connection, and each failure
- * to get one, ends the loop.
+ * A store whose paths lead elsewhere has failed, too, and is found in DIALLING
+ * as well. NO_ROOM: `store` is NULL, and `room_timer` runs. SIGUSR1 leads from
+ * all but NO_ROOM to DIALLING. With `once` each end of a connection, and each
+ * failure to get one, ends the loop.
  */
 #include "registration.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -22,6 +24,7 @@
 #include "dial.h"
 #include "log.h"
 #include "restante/clock.h"
+#include "room.h"
 #include "server-conn.h"
 
 #define ADDRESS_TIMEOUT_MS 10000
@@ -44,6 +47,8 @@ struct registration {
 	struct tls *tls;
 	const struct store_settings *store_settings;
 	struct store *store;
+	struct store_disks disks; /* of the last one */
+	int probe_errno;          /* that was reported; or 0 */
 	bool once;
 	struct event_base *base;
 	struct event *timer;
@@ -136,6 +141,10 @@ static void log_end(const struct registration *reg,
 	case SERVER_CONN_DISMISSED:
 		rst_logline_begin(&line, "sent away by the server");
 		break;
+	case SERVER_CONN_MOVED:
+		level = LOG_WARNING;
+		rst_logline_begin(&line, "left the mail at the server");
+		break;
 	case SERVER_CONN_NO_ROOM:
 		level = LOG_ERR;
 		rst_logline_begin(&line, "left the mail at the server");
@@ -171,12 +180,18 @@ static int64_t room_wait_ms(struct registration *reg)
 	return ms < ROOM_MS ? ROOM_MS : ms;
 }
 
-static void wait_for_room(struct registration *reg)
+static void reopen_store(struct registration *reg)
 {
 	store_free(&reg->store);
+	reg->probe_errno = 0;
+	set_timer(reg->room_timer, room_wait_ms(reg));
+}
+
+static void wait_for_room(struct registration *reg)
+{
 	log_short(LOG_WARNING, "waiting for a disk that can be written to",
 		  "maildir", reg->store_settings->maildir);
-	set_timer(reg->room_timer, room_wait_ms(reg));
+	reopen_store(reg);
 }
 
 static void wait_after(struct registration *reg,
@@ -191,6 +206,9 @@ static void wait_after(struct registration *reg,
 	switch (result->end) {
 	case SERVER_CONN_NO_ROOM:
 		wait_for_room(reg);
+		break;
+	case SERVER_CONN_MOVED:
+		reopen_store(reg);
 		break;
 	case SERVER_CONN_ROOM_AGAIN:
 		wait_then_dial(reg, room_wait_ms(reg) - ROOM_MS);
@@ -318,6 +336,10 @@ static void start_dial(struct registration *reg)
 	evtimer_del(reg->timer);
 	dial_free(&reg->dial);
 	server_conn_free(&reg->conn);
+	if (!reg->once && store_in_place(reg->store) < 0) {
+		reopen_store(reg);
+		return;
+	}
 	log_short(LOG_DEBUG, "dialling", "server",
 		  reg->conf->value[CONF_SERVER]);
 	reg->dial = dial_start(reg->base, &settings, on_dialled, reg);
@@ -330,18 +352,41 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	start_dial(arg);
 }
 
+/* Once for each reason. That the disk is full was said. */
+static void report_probe(struct registration *reg, int error)
+{
+	const char *text = strerror(error);
+	struct rst_logline line;
+
+	if (error == reg->probe_errno || room_is_missing(error))
+		return;
+	reg->probe_errno = error;
+	if (error == ENODEV)
+		text = "on another disk than before, and no Maildir or no "
+		       "seen-log is there: mount the disk, or make them, or "
+		       "start restante anew";
+	rst_logline_begin(&line, "waiting for the Maildir");
+	rst_logline_cstr(&line, "maildir", reg->store_settings->maildir);
+	rst_logline_cstr(&line, "error", text);
+	log_line(LOG_WARNING, &line);
+}
+
 static void try_store(struct registration *reg)
 {
-	if (store_probe(reg->store_settings) < 0) {
+	if (store_probe(reg->store_settings, &reg->disks) < 0) {
+		report_probe(reg, errno);
 		set_timer(reg->room_timer, ROOM_MS);
 		return;
 	}
 	reg->store = store_open(reg->store_settings);
-	if (reg->store == NULL) { /* logged */
+	if (reg->store == NULL ||
+	    store_disks(reg->store, &reg->disks) < 0) { /* logged */
+		store_free(&reg->store);
 		set_timer(reg->room_timer, room_wait_ms(reg));
 		return;
 	}
-	log_short(LOG_INFO, "the disk can be written to again", NULL, NULL);
+	log_short(LOG_INFO, "the Maildir is open again", "maildir",
+		  reg->store_settings->maildir);
 	start_dial(reg);
 }
 
@@ -420,8 +465,10 @@ int registration_run(const struct conf *conf, struct tls *tls,
 				   .once = once};
 
 	reg.store = store_open(store_settings);
-	if (reg.store == NULL)
+	if (reg.store == NULL || store_disks(reg.store, &reg.disks) < 0) {
+		store_free(&reg.store);
 		return EX_TEMPFAIL;
+	}
 	set_up(&reg);
 	start_dial(&reg);
 	event_base_dispatch(reg.base);

@@ -411,7 +411,10 @@ static void check_store(struct server_conn *conn)
 {
 	int error = store_failed(conn->store);
 
-	if (error != 0)
+	if (store_moved(conn->store))
+		start_closing(conn, SERVER_CONN_MOVED,
+			      "the Maildir or the seen-log is another one now");
+	else if (error != 0)
 		start_closing(conn, SERVER_CONN_NO_ROOM, strerror(error));
 }
 

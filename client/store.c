@@ -6,12 +6,16 @@
  *   WHOLE       store_end(): all are written
  *   SYNCED      store_commit(): the file is synced
  *   RENAMED     it is in new, and its id is noted
- *   LOGGED      new is synced, then the seen-log is written and synced: only
- *               now is it answered 250
+ *   LOGGED      new is synced, then the seen-log is written and synced, and
+ *               then the paths are found to lead here: only now is it
+ *               answered 250
  *   FAILED      from any of the first four: the file is removed again
  *
  * A message stays RENAMED when only the seen-log failed: it is in the Maildir,
  * but is not answered 250, and the server's next try finds its id noted.
+ *
+ * It stays so as well when the Maildir was moved away after its line was
+ * written: where it is now, the file and the line are together.
  *
  * A crash leaves a file in tmp, which the next start removes, or a file in new
  * or cur whose id is not in the seen-log, which the next start finds by its
@@ -30,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "binding.h"
 #include "log.h"
 #include "maildir.h"
 #include "path.h"
@@ -50,8 +55,9 @@ struct store {
 	struct maildir maildir;
 	struct seen *seen;
 	char *state_dir, *domain, *server;
-	char *host; /* for file names */
-	int lock_fd, state_lock_fd;
+	char *host;                 /* for file names */
+	int lock_fd, state_lock_fd; /* state_lock_fd: -1 where it is the same */
+	bool moved;                 /* store_in_place() has failed */
 	int last_errno;   /* of the last logged failure; 0: storing works */
 	int failed;       /* errno for store_failed(); 0: none */
 	uint64_t missing; /* room for the largest message that did not fit */
@@ -73,9 +79,10 @@ struct store_message {
 	struct rst_str id; /* a view of id_octets */
 	char id_octets[RST_ID_MAX];
 	char name[MAILDIR_NAME_SIZE];
-	bool no_room;             /* it failed for want of room */
-	uint64_t announced, came; /* octets */
-	int fd;                   /* of the file in tmp, or -1 */
+	char work_name[MAILDIR_NAME_SIZE]; /* before it is renamed */
+	bool no_room;                      /* it failed for want of room */
+	uint64_t announced, came;          /* octets */
+	int fd;                            /* of the file in tmp, or -1 */
 	bool last_cr; /* the last octet was a CR that may begin a CRLF */
 	char *buf;
 	size_t used;
@@ -134,6 +141,62 @@ static int find_unlogged(struct store *store)
 	return 0;
 }
 
+static bool has_state_dir(const struct store *store)
+{
+	return store->state_lock_fd >= 0;
+}
+
+/* A log of its own directory may be another Maildir's: of the one that was at
+   this path before, for example. Then only the names of files tell which
+   messages are here. */
+static int find_binding(struct store *store, bool *bound_r)
+{
+	int binding = BINDING_THIS;
+
+	if (has_state_dir(store))
+		binding = binding_find(store->maildir.fd, store->lock_fd,
+				       store->state_lock_fd);
+	*bound_r = binding == BINDING_THIS;
+	if (binding == BINDING_OTHER) {
+		log_short(LOG_WARNING,
+			  "the seen-log is another Maildir's, it is begun anew",
+			  "dir", store->state_dir);
+		if (seen_remove(store->state_dir) == 0)
+			return 0;
+	} else if (binding >= 0) {
+		return 0;
+	}
+	log_errno("cannot begin the seen-log anew", "dir", store->state_dir);
+	return -1;
+}
+
+/* Not fatal: the disk may be full, and an unbound log counts. */
+static void bind_log(const struct store *store)
+{
+	if (binding_make(store->maildir.fd, store->lock_fd,
+			 store->state_lock_fd) < 0)
+		log_errno("cannot bind the seen-log to the Maildir", "dir",
+			  store->state_dir);
+}
+
+static int open_all(struct store *store, const struct store_settings *settings)
+{
+	bool bound;
+
+	if (maildir_open(&store->maildir, settings->maildir) < 0 ||
+	    lock_dirs(store, settings) < 0 || find_binding(store, &bound) < 0 ||
+	    (store->seen = seen_open(settings->state_dir)) == NULL ||
+	    store_in_place(store) < 0)
+		return -1;
+	maildir_try(&store->maildir);
+	if (find_unlogged(store) < 0)
+		return -1;
+	if (!bound)
+		bind_log(store);
+	maildir_clean(&store->maildir);
+	return 0;
+}
+
 struct store *store_open(const struct store_settings *settings)
 {
 	struct store *store = rst_calloc(1, sizeof(*store));
@@ -143,14 +206,21 @@ struct store *store_open(const struct store_settings *settings)
 	store->domain = rst_strdup(settings->domain);
 	store->server = rst_strdup(settings->server);
 	store->host = maildir_host(settings->hostname);
-	if (maildir_open(&store->maildir, settings->maildir) < 0 ||
-	    lock_dirs(store, settings) < 0 ||
-	    (store->seen = seen_open(settings->state_dir)) == NULL ||
-	    find_unlogged(store) < 0)
+	if (open_all(store, settings) < 0)
 		store_free(&store);
-	else
-		maildir_clean(&store->maildir);
 	return store;
+}
+
+int store_disks(const struct store *store, struct store_disks *disks_r)
+{
+	struct stat maildir, state;
+
+	if (fstat(store->maildir.fd, &maildir) < 0 ||
+	    fstat(seen_dir_fd(store->seen), &state) < 0)
+		return -1;
+	disks_r->maildir = maildir.st_dev;
+	disks_r->state_dir = state.st_dev;
+	return 0;
 }
 
 void store_free(struct store **_store)
@@ -192,17 +262,101 @@ static int probe_dir(int dir_fd)
 	return ret;
 }
 
-int store_probe(const struct store_settings *settings)
+static bool is_dir(const char *path, const char *name)
 {
-	char *log = path_join(settings->state_dir, SEEN_FILE);
+	char *joined = path_join(path, name);
+	struct stat st;
+	bool yes = stat(joined, &st) == 0 && S_ISDIR(st.st_mode);
+
+	free(joined);
+	return yes;
+}
+
+static int check_disk(const char *path, dev_t disk)
+{
+	dev_t device;
+
+	if (path_device(path, &device) < 0)
+		return -1;
+	if (device == disk)
+		return 0;
+	errno = ENODEV;
+	return -1;
+}
+
+static int probe_maildir(const struct store_settings *settings,
+			 const struct store_disks *disks)
+{
+	const char *path = settings->maildir;
+
+	if (!is_dir(path, "tmp") || !is_dir(path, "new") ||
+	    !is_dir(path, "cur"))
+		return check_disk(path, disks->maildir);
+	if (probe_dir(open_dir(path, "tmp")) < 0)
+		return -1;
+	return probe_dir(open_dir(path, "new"));
+}
+
+static int probe_state_dir(const struct store_settings *settings,
+			   const struct store_disks *disks)
+{
+	const char *path = settings->state_dir;
+	char *log = path_join(path, SEEN_FILE);
 	int ret = access(log, W_OK);
 
 	free(log);
-	if (ret == 0)
-		ret = probe_dir(open_dir(settings->maildir, "tmp"));
-	if (ret == 0)
-		ret = probe_dir(open_dir(settings->state_dir, "."));
-	return ret;
+	if (ret < 0 && errno != ENOENT)
+		return -1;
+	if (ret < 0 && strcmp(path, settings->maildir) != 0 &&
+	    check_disk(path, disks->state_dir) < 0)
+		return -1;
+	return is_dir(path, ".") ? probe_dir(open_dir(path, ".")) : 0;
+}
+
+int store_probe(const struct store_settings *settings,
+		const struct store_disks *disks)
+{
+	if (probe_maildir(settings, disks) < 0)
+		return -1;
+	return probe_state_dir(settings, disks);
+}
+
+/* ---- where the paths lead to */
+
+static int find_moved(const struct store *store)
+{
+	if (maildir_in_place(&store->maildir) < 0 ||
+	    maildir_lock_in_place(store->maildir.path, store->lock_fd) < 0 ||
+	    seen_in_place(store->seen) < 0)
+		return -1;
+	return has_state_dir(store)
+		       ? maildir_lock_in_place(store->state_dir,
+					       store->state_lock_fd)
+		       : 0;
+}
+
+int store_in_place(struct store *store)
+{
+	struct rst_logline line;
+
+	if (!store->moved) {
+		if (find_moved(store) == 0)
+			return 0;
+		store->moved = true;
+		store->failed = errno;
+		rst_logline_begin(&line, "the Maildir or the seen-log was "
+					 "removed, moved or replaced");
+		rst_logline_cstr(&line, "maildir", store->maildir.path);
+		rst_logline_cstr(&line, "state_dir", store->state_dir);
+		log_line(LOG_WARNING, &line);
+	}
+	errno = ESTALE;
+	return -1;
+}
+
+bool store_moved(const struct store *store)
+{
+	return store->moved;
 }
 
 /* ---- one message */
@@ -239,6 +393,16 @@ static void report_maildir(struct store *store, const char *sub,
 	free(dir);
 }
 
+/* Was it no fault of the disk? Keeps errno. */
+static bool failed_as_moved(struct store *store)
+{
+	int saved = errno;
+	bool moved = store_in_place(store) < 0; /* and reported */
+
+	errno = saved;
+	return moved;
+}
+
 static void free_buf(struct store_message *msg)
 {
 	free(msg->buf);
@@ -255,10 +419,14 @@ static void close_file(struct store_message *msg)
 
 static void fail(struct store_message *msg)
 {
+	const struct maildir *maildir = &msg->store->maildir;
+
 	msg->no_room = room_is_missing(errno);
-	report_maildir(msg->store, "tmp", msg->name);
+	if (!failed_as_moved(msg->store))
+		report_maildir(msg->store, maildir->apart ? "new" : "tmp",
+			       msg->work_name);
 	close_file(msg);
-	(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
+	(void)unlinkat(maildir_work_fd(maildir), msg->work_name, 0);
 	msg->state = STATE_FAILED;
 }
 
@@ -363,9 +531,12 @@ static void put_trace(struct store_message *msg,
 static void open_file(struct store_message *msg,
 		      const struct store_envelope *env)
 {
+	const struct maildir *maildir = &msg->store->maildir;
+
 	msg->buf = rst_malloc(WRITE_SIZE);
 	maildir_name(msg->name, msg->store->host, msg->id, stamp(msg->store));
-	msg->fd = openat(msg->store->maildir.tmp_fd, msg->name,
+	maildir_work_name(maildir, msg->name, msg->work_name);
+	msg->fd = openat(maildir_work_fd(maildir), msg->work_name,
 			 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (msg->fd < 0)
 		fail(msg);
@@ -385,6 +556,10 @@ struct store_message *store_begin(struct store *store,
 	if (rst_id_valid(env->id)) {
 		memcpy(msg->id_octets, env->id.p, env->id.n);
 		msg->id.n = env->id.n;
+	}
+	if (store_in_place(store) < 0) {
+		msg->state = STATE_FAILED;
+		return msg;
 	}
 	switch (seen_find(store->seen, msg->id)) {
 	case SEEN_LOGGED:
@@ -494,13 +669,14 @@ static void rename_file(struct store_message *msg)
 
 	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
 		/* the same id twice in one commit: the first one counts */
-		(void)unlinkat(store->maildir.tmp_fd, msg->name, 0);
+		(void)unlinkat(maildir_work_fd(&store->maildir), msg->work_name,
+			       0);
 		msg->repeated = true;
 		msg->state = STATE_RENAMED;
 		return;
 	}
-	if (renameat(store->maildir.tmp_fd, msg->name, store->maildir.new_fd,
-		     msg->name) < 0) {
+	if (renameat(maildir_work_fd(&store->maildir), msg->work_name,
+		     store->maildir.new_fd, msg->name) < 0) {
 		fail(msg);
 		return;
 	}
@@ -520,13 +696,32 @@ static void take_back(struct store_message *msg)
 	msg->state = STATE_FAILED;
 }
 
-static int sync_renamed(struct store *store, struct store_message *const *msgs,
-			size_t count)
+/* The files are not under the path any more. Where the log still is, it must
+   not have them; a log that was moved away with them keeps them. */
+static void retract(struct store *store, struct store_message *const *msgs,
+		    size_t count)
 {
 	size_t i;
 
-	if (path_sync_dir(store->maildir.new_fd) < 0) {
+	if (seen_in_place(store->seen) < 0)
+		return;
+	for (i = 0; i < count; i++) {
+		if (msgs[i]->state == STATE_RENAMED)
+			seen_retract(store->seen, msgs[i]->id);
+	}
+	seen_mend(store->seen);
+}
+
+/* @return -1: no message of them may be answered 250 */
+static int sync_renamed(struct store *store, struct store_message *const *msgs,
+			size_t count)
+{
+	bool synced = path_sync_dir(store->maildir.new_fd) == 0;
+	size_t i;
+
+	if (!failed_as_moved(store) && !synced)
 		report_maildir(store, "new", "");
+	if (!synced || store->moved) {
 		for (i = 0; i < count; i++)
 			take_back(msgs[i]);
 		return -1;
@@ -535,7 +730,10 @@ static int sync_renamed(struct store *store, struct store_message *const *msgs,
 		report(store, store->state_dir, SEEN_FILE);
 		return -1;
 	}
-	return 0;
+	if (store_in_place(store) == 0)
+		return 0;
+	retract(store, msgs, count);
+	return -1;
 }
 
 /* @param done its line in the log is synced. If not, a message with an id stays
@@ -571,7 +769,7 @@ static void check_log_room(struct store *store,
 void store_commit(struct store *store, struct store_message *const *msgs,
 		  size_t count)
 {
-	bool any = false, done;
+	bool any = false, in_place, done;
 	size_t i;
 
 	check_log_room(store, msgs, count);
@@ -579,8 +777,11 @@ void store_commit(struct store *store, struct store_message *const *msgs,
 		if (msgs[i]->state == STATE_WHOLE)
 			sync_file(msgs[i]);
 	}
+	in_place = store_in_place(store) == 0;
 	for (i = 0; i < count; i++) {
-		if (msgs[i]->state == STATE_SYNCED)
+		if (msgs[i]->state == STATE_SYNCED && !in_place)
+			fail(msgs[i]);
+		else if (msgs[i]->state == STATE_SYNCED)
 			rename_file(msgs[i]);
 		any = any || msgs[i]->state == STATE_RENAMED;
 	}
@@ -618,14 +819,15 @@ void store_message_free(struct store_message **_msg)
 	if (msg == NULL)
 		return;
 	if (msg->state <= STATE_SYNCED)
-		(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
+		(void)unlinkat(maildir_work_fd(&msg->store->maildir),
+			       msg->work_name, 0);
 	close_file(msg);
 	free(msg);
 }
 
 static bool small_fits(const struct store *store)
 {
-	return probe_dir(dup(store->maildir.tmp_fd)) == 0 &&
+	return probe_dir(dup(maildir_work_fd(&store->maildir))) == 0 &&
 	       probe_dir(open_dir(store->state_dir, ".")) == 0;
 }
 
@@ -647,7 +849,7 @@ bool store_lacks_room(const struct store *store)
 bool store_has_room_again(struct store *store)
 {
 	if (store->missing == 0 ||
-	    room_probe(store->maildir.tmp_fd, store->missing) < 0)
+	    room_probe(maildir_work_fd(&store->maildir), store->missing) < 0)
 		return false;
 	store->missing = 0;
 	return true;

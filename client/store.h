@@ -9,6 +9,8 @@
 #ifndef CLIENT_STORE_H
 #define CLIENT_STORE_H
 
+#include <sys/types.h>
+
 #include "restante/envelope.h"
 #include "restante/status.h"
 
@@ -31,15 +33,24 @@ struct store_envelope {
 struct store;
 struct store_message;
 
-/** The settings are copied. @return NULL: failed, which was logged */
+/** On which disks a store is. */
+struct store_disks {
+	dev_t maildir, state_dir;
+};
+
+/** The settings are copied. Makes what is missing.
+    @return NULL: failed, which was logged */
 struct store *store_open(const struct store_settings *settings);
+int store_disks(const struct store *store, struct store_disks *disks_r);
 /**
- * Test whether a store that was closed after a failure can be opened again. The
- * directories have to exist: none is made, since the disk that they are on may
- * not be mounted again yet.
- * @return 0, or -1 with errno
+ * Test whether a store that was closed can be opened again. A directory that is
+ * missing, or a Maildir without its three directories, will do only on the disk
+ * where it was: elsewhere it may be the empty place of a disk that is not
+ * mounted.
+ * @return 0; -1 with errno, which is ENODEV for that
  */
-int store_probe(const struct store_settings *settings);
+int store_probe(const struct store_settings *settings,
+		const struct store_disks *disks);
 void store_free(struct store **store);
 
 /** Begin a message. @return never NULL; a failure shows in the verdict */
@@ -54,7 +65,8 @@ void store_end(struct store_message *msg);
 /** Store messages that have ended, all at once. */
 void store_commit(struct store *store, struct store_message *const *msgs,
 		  size_t count);
-/** @return OK once the message is durable, else TEMPFAIL */
+/** @return OK once the message is durable where the Maildir's path leads to,
+    else TEMPFAIL */
 enum rst_verdict store_verdict(const struct store_message *msg);
 /** Was the message stored before? */
 bool store_repeated(const struct store_message *msg);
@@ -68,6 +80,14 @@ void store_message_free(struct store_message **msg);
  * @return 0, or the errno of the failure
  */
 int store_failed(struct store *store);
+/**
+ * Do the paths still lead to the directories and files that are open? If not,
+ * the store fails from here on, and is to be closed and opened again.
+ * @return 0, or -1, which was logged
+ */
+int store_in_place(struct store *store);
+/** Has that failed? */
+bool store_moved(const struct store *store);
 /** Did a message fail because it was larger than the room that was left? */
 bool store_lacks_room(const struct store *store);
 /** Is there room for that message now? Then the store lacks none any more. */
