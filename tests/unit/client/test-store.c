@@ -513,6 +513,9 @@ START_TEST(test_found_by_name)
 	temp_write("Maildir/cur/somebody.elses", "x", 1);
 	temp_write("Maildir/tmp/somebody.elses", "x", 1);
 	temp_write("Maildir/tmp/1.M2P3Q4.host,restante=c", "x", 1);
+	/* new was on another file system, and is not any more */
+	temp_write("Maildir/new/.1.M2P3Q5.host,restante=d", "x", 1);
+	temp_write("Maildir/new/.somebody.elses", "x", 1);
 
 	store = open_store();
 	msg = begin(store, "a");
@@ -523,6 +526,13 @@ START_TEST(test_found_by_name)
 	store_message_free(&msg);
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 1);
 	ck_assert_uint_eq(temp_count(TMP, "somebody", NULL), 1);
+	ck_assert_int_ne(access(temp_path("Maildir/new/"
+					  ".1.M2P3Q5.host,restante=d"),
+				F_OK),
+			 0);
+	ck_assert_int_eq(access(temp_path("Maildir/new/.somebody.elses"), F_OK),
+			 0);
+	ck_assert_int_eq(put(store, "d", RST_STR("x")), RST_VERDICT_OK);
 	store_free(&store);
 }
 END_TEST
@@ -1079,6 +1089,10 @@ START_TEST(test_replaced)
 		fault_set(0, 0, 0);
 		ck_assert_int_ge(step, moved);
 		moved = step;
+		/* what is not in the log yet is taken back */
+		if (replaces[n] == replace_by_empty)
+			ck_assert_uint_eq(temp_count("away/new", "=one", NULL),
+					  step > 4);
 		/* new alone: as if a reader had deleted old messages */
 		check_replaced(&store, replaces[n] != replace_new);
 	}
