@@ -47,7 +47,7 @@ struct registration {
 	struct tls *tls;
 	const struct store_settings *store_settings;
 	struct store *store;
-	struct store_disks disks; /* of the last one */
+	struct place_disks disks; /* of the last one */
 	int probe_errno;          /* that was reported; or 0 */
 	bool once;
 	struct event_base *base;
@@ -373,7 +373,8 @@ static void report_probe(struct registration *reg, int error)
 
 static void try_store(struct registration *reg)
 {
-	if (store_probe(reg->store_settings, &reg->disks) < 0) {
+	if (place_probe(reg->store_settings->maildir,
+			reg->store_settings->state_dir, &reg->disks) < 0) {
 		report_probe(reg, errno);
 		set_timer(reg->room_timer, ROOM_MS);
 		return;

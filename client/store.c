@@ -19,7 +19,7 @@
  *
  * A crash leaves a file in tmp, which the next start removes, or a file in new
  * or cur whose id is not in the seen-log, which the next start finds by its
- * name: find_unlogged().
+ * name: place_open().
  */
 #include "restante-config.h"
 
@@ -34,30 +34,20 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "binding.h"
 #include "log.h"
-#include "maildir.h"
 #include "path.h"
 #include "restante/clock.h"
 #include "restante/smtp.h"
 #include "room.h"
-#include "seen.h"
 
 #define WRITE_SIZE 65536
-/* With less room the disk counts as full, although small messages might fit. */
-#define ROOM_MIN (1024 * 1024)
 /* Room for a message's trace fields, its names, its line in the log. */
 #define ROOM_BESIDE 65536
-/* The times in a name and in its line of the log are read separately. */
-#define NAME_SLACK_SECS 86400
 
 struct store {
-	struct maildir maildir;
-	struct seen *seen;
-	char *state_dir, *domain, *server;
-	char *host;                 /* for file names */
-	int lock_fd, state_lock_fd; /* state_lock_fd: -1 where it is the same */
-	bool moved;                 /* store_in_place() has failed */
+	struct place place;
+	char *domain, *server;
+	char *host;       /* for file names */
 	int last_errno;   /* of the last logged failure; 0: storing works */
 	int failed;       /* errno for store_failed(); 0: none */
 	uint64_t missing; /* room for the largest message that did not fit */
@@ -90,137 +80,17 @@ struct store_message {
 
 /* ---- opening */
 
-static int lock_dirs(struct store *store, const struct store_settings *settings)
-{
-	struct stat maildir, state;
-
-	store->lock_fd = maildir_lock(settings->maildir);
-	if (store->lock_fd < 0)
-		return -1;
-	if (path_make_dir(settings->state_dir) < 0) {
-		log_errno("cannot make directory", "path", settings->state_dir);
-		return -1;
-	}
-	if (fstat(store->maildir.fd, &maildir) < 0 ||
-	    stat(settings->state_dir, &state) < 0) {
-		log_errno("cannot stat", "path", settings->state_dir);
-		return -1;
-	}
-	if (maildir.st_dev == state.st_dev && maildir.st_ino == state.st_ino)
-		return 0;
-	store->state_lock_fd = maildir_lock(settings->state_dir);
-	return store->state_lock_fd < 0 ? -1 : 0;
-}
-
-static void note_found(struct rst_str id, int64_t time, void *ctx)
-{
-	if (seen_find(ctx, id) == SEEN_UNKNOWN)
-		seen_note(ctx, id, time);
-}
-
-/*
- * Note the messages that were renamed just before a crash and are not in the
- * log. Their names are not older than the log's last line, whatever the clock
- * did: see stamp(). Without a log, or with a damaged one, every name counts.
- */
-static int find_unlogged(struct store *store)
-{
-	bool damaged = seen_damaged(store->seen);
-	int64_t since =
-		damaged ? 0 : seen_newest(store->seen) - NAME_SLACK_SECS;
-
-	if (maildir_scan(&store->maildir, since, note_found, store->seen) < 0)
-		return -1;
-	/* a failure does no harm: the noted ids are known, and the next flush
-	   tries again */
-	if (path_sync_dir(store->maildir.new_fd) < 0 ||
-	    seen_flush(store->seen) < 0)
-		log_errno("cannot write the seen-log", "dir", store->state_dir);
-	else if (damaged)
-		seen_mend(store->seen);
-	return 0;
-}
-
-static bool has_state_dir(const struct store *store)
-{
-	return store->state_lock_fd >= 0;
-}
-
-/* A log of its own directory may be another Maildir's: of the one that was at
-   this path before, for example. Then only the names of files tell which
-   messages are here. */
-static int find_binding(struct store *store, bool *bound_r)
-{
-	int binding = BINDING_THIS;
-
-	if (has_state_dir(store))
-		binding = binding_find(store->maildir.fd, store->lock_fd,
-				       store->state_lock_fd);
-	*bound_r = binding == BINDING_THIS;
-	if (binding == BINDING_OTHER) {
-		log_short(LOG_WARNING,
-			  "the seen-log is another Maildir's, it is begun anew",
-			  "dir", store->state_dir);
-		if (seen_remove(store->state_dir) == 0)
-			return 0;
-	} else if (binding >= 0) {
-		return 0;
-	}
-	log_errno("cannot begin the seen-log anew", "dir", store->state_dir);
-	return -1;
-}
-
-/* Not fatal: the disk may be full, and an unbound log counts. */
-static void bind_log(const struct store *store)
-{
-	if (binding_make(store->maildir.fd, store->lock_fd,
-			 store->state_lock_fd) < 0)
-		log_errno("cannot bind the seen-log to the Maildir", "dir",
-			  store->state_dir);
-}
-
-static int open_all(struct store *store, const struct store_settings *settings)
-{
-	bool bound;
-
-	if (maildir_open(&store->maildir, settings->maildir) < 0 ||
-	    lock_dirs(store, settings) < 0 || find_binding(store, &bound) < 0 ||
-	    (store->seen = seen_open(settings->state_dir)) == NULL ||
-	    store_in_place(store) < 0)
-		return -1;
-	maildir_try(&store->maildir);
-	if (find_unlogged(store) < 0)
-		return -1;
-	if (!bound)
-		bind_log(store);
-	maildir_clean(&store->maildir);
-	return 0;
-}
-
 struct store *store_open(const struct store_settings *settings)
 {
 	struct store *store = rst_calloc(1, sizeof(*store));
 
-	store->lock_fd = store->state_lock_fd = -1;
-	store->state_dir = rst_strdup(settings->state_dir);
 	store->domain = rst_strdup(settings->domain);
 	store->server = rst_strdup(settings->server);
 	store->host = maildir_host(settings->hostname);
-	if (open_all(store, settings) < 0)
+	if (place_open(&store->place, settings->maildir, settings->state_dir) <
+	    0)
 		store_free(&store);
 	return store;
-}
-
-int store_disks(const struct store *store, struct store_disks *disks_r)
-{
-	struct stat maildir, state;
-
-	if (fstat(store->maildir.fd, &maildir) < 0 ||
-	    fstat(seen_dir_fd(store->seen), &state) < 0)
-		return -1;
-	disks_r->maildir = maildir.st_dev;
-	disks_r->state_dir = state.st_dev;
-	return 0;
 }
 
 void store_free(struct store **_store)
@@ -230,133 +100,29 @@ void store_free(struct store **_store)
 	*_store = NULL;
 	if (store == NULL)
 		return;
-	seen_free(&store->seen);
-	maildir_close(&store->maildir);
-	if (store->lock_fd >= 0)
-		close(store->lock_fd);
-	if (store->state_lock_fd >= 0)
-		close(store->state_lock_fd);
-	free(store->state_dir);
+	place_close(&store->place);
 	free(store->domain);
 	free(store->server);
 	free(store->host);
 	free(store);
 }
 
-static int open_dir(const char *path, const char *name)
+int store_disks(const struct store *store, struct place_disks *disks_r)
 {
-	char *joined = path_join(path, name);
-	int fd = open(joined, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	free(joined);
-	return fd;
-}
-
-static int probe_dir(int dir_fd)
-{
-	int ret = dir_fd < 0 ? -1 : room_probe(dir_fd, ROOM_MIN), saved = errno;
-
-	if (dir_fd >= 0)
-		close(dir_fd);
-	errno = saved;
-	return ret;
-}
-
-static bool is_dir(const char *path, const char *name)
-{
-	char *joined = path_join(path, name);
-	struct stat st;
-	bool yes = stat(joined, &st) == 0 && S_ISDIR(st.st_mode);
-
-	free(joined);
-	return yes;
-}
-
-static int check_disk(const char *path, dev_t disk)
-{
-	dev_t device;
-
-	if (path_device(path, &device) < 0)
-		return -1;
-	if (device == disk)
-		return 0;
-	errno = ENODEV;
-	return -1;
-}
-
-static int probe_maildir(const struct store_settings *settings,
-			 const struct store_disks *disks)
-{
-	const char *path = settings->maildir;
-
-	if (!is_dir(path, "tmp") || !is_dir(path, "new") ||
-	    !is_dir(path, "cur"))
-		return check_disk(path, disks->maildir);
-	if (probe_dir(open_dir(path, "tmp")) < 0)
-		return -1;
-	return probe_dir(open_dir(path, "new"));
-}
-
-static int probe_state_dir(const struct store_settings *settings,
-			   const struct store_disks *disks)
-{
-	const char *path = settings->state_dir;
-	char *log = path_join(path, SEEN_FILE);
-	int ret = access(log, W_OK);
-
-	free(log);
-	if (ret < 0 && errno != ENOENT)
-		return -1;
-	if (ret < 0 && strcmp(path, settings->maildir) != 0 &&
-	    check_disk(path, disks->state_dir) < 0)
-		return -1;
-	return is_dir(path, ".") ? probe_dir(open_dir(path, ".")) : 0;
-}
-
-int store_probe(const struct store_settings *settings,
-		const struct store_disks *disks)
-{
-	if (probe_maildir(settings, disks) < 0)
-		return -1;
-	return probe_state_dir(settings, disks);
-}
-
-/* ---- where the paths lead to */
-
-static int find_moved(const struct store *store)
-{
-	if (maildir_in_place(&store->maildir) < 0 ||
-	    maildir_lock_in_place(store->maildir.path, store->lock_fd) < 0 ||
-	    seen_in_place(store->seen) < 0)
-		return -1;
-	return has_state_dir(store)
-		       ? maildir_lock_in_place(store->state_dir,
-					       store->state_lock_fd)
-		       : 0;
+	return place_disks(&store->place, disks_r);
 }
 
 int store_in_place(struct store *store)
 {
-	struct rst_logline line;
-
-	if (!store->moved) {
-		if (find_moved(store) == 0)
-			return 0;
-		store->moved = true;
-		store->failed = errno;
-		rst_logline_begin(&line, "the Maildir or the seen-log was "
-					 "removed, moved or replaced");
-		rst_logline_cstr(&line, "maildir", store->maildir.path);
-		rst_logline_cstr(&line, "state_dir", store->state_dir);
-		log_line(LOG_WARNING, &line);
-	}
-	errno = ESTALE;
+	if (place_check(&store->place) == 0)
+		return 0;
+	store->failed = errno;
 	return -1;
 }
 
 bool store_moved(const struct store *store)
 {
-	return store->moved;
+	return store->place.moved != 0;
 }
 
 /* ---- one message */
@@ -365,7 +131,8 @@ bool store_moved(const struct store *store)
    where the clock was set back. */
 static int64_t stamp(const struct store *store)
 {
-	int64_t now = clock_wall_secs(), newest = seen_newest(store->seen);
+	int64_t now = clock_wall_secs(),
+		newest = seen_newest(store->place.seen);
 
 	return now < newest ? newest : now;
 }
@@ -387,7 +154,7 @@ static void report(struct store *store, const char *dir, const char *name)
 static void report_maildir(struct store *store, const char *sub,
 			   const char *name)
 {
-	char *dir = path_join(store->maildir.path, sub);
+	char *dir = path_join(store->place.maildir.path, sub);
 
 	report(store, dir, name);
 	free(dir);
@@ -419,7 +186,7 @@ static void close_file(struct store_message *msg)
 
 static void fail(struct store_message *msg)
 {
-	const struct maildir *maildir = &msg->store->maildir;
+	const struct maildir *maildir = &msg->store->place.maildir;
 
 	msg->no_room = room_is_missing(errno);
 	if (!failed_as_moved(msg->store))
@@ -531,7 +298,7 @@ static void put_trace(struct store_message *msg,
 static void open_file(struct store_message *msg,
 		      const struct store_envelope *env)
 {
-	const struct maildir *maildir = &msg->store->maildir;
+	const struct maildir *maildir = &msg->store->place.maildir;
 
 	msg->buf = rst_malloc(WRITE_SIZE);
 	maildir_name(msg->name, msg->store->host, msg->id, stamp(msg->store));
@@ -561,7 +328,7 @@ struct store_message *store_begin(struct store *store,
 		msg->state = STATE_FAILED;
 		return msg;
 	}
-	switch (seen_find(store->seen, msg->id)) {
+	switch (seen_find(store->place.seen, msg->id)) {
 	case SEEN_LOGGED:
 	case SEEN_FORGOTTEN: /* the server has broken its promise */
 		msg->state = STATE_LOGGED;
@@ -667,20 +434,20 @@ static void rename_file(struct store_message *msg)
 {
 	struct store *store = msg->store;
 
-	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
+	if (seen_find(store->place.seen, msg->id) != SEEN_UNKNOWN) {
 		/* the same id twice in one commit: the first one counts */
-		(void)unlinkat(maildir_work_fd(&store->maildir), msg->work_name,
-			       0);
+		(void)unlinkat(maildir_work_fd(&store->place.maildir),
+			       msg->work_name, 0);
 		msg->repeated = true;
 		msg->state = STATE_RENAMED;
 		return;
 	}
-	if (renameat(maildir_work_fd(&store->maildir), msg->work_name,
-		     store->maildir.new_fd, msg->name) < 0) {
+	if (renameat(maildir_work_fd(&store->place.maildir), msg->work_name,
+		     store->place.maildir.new_fd, msg->name) < 0) {
 		fail(msg);
 		return;
 	}
-	seen_note(store->seen, msg->id, stamp(store));
+	seen_note(store->place.seen, msg->id, stamp(store));
 	msg->state = STATE_RENAMED;
 }
 
@@ -690,9 +457,9 @@ static void rename_file(struct store_message *msg)
 static void take_back(struct store_message *msg)
 {
 	if (msg->state != STATE_RENAMED || msg->repeated ||
-	    unlinkat(msg->store->maildir.new_fd, msg->name, 0) < 0)
+	    unlinkat(msg->store->place.maildir.new_fd, msg->name, 0) < 0)
 		return;
-	seen_unnote(msg->store->seen, msg->id);
+	seen_unnote(msg->store->place.seen, msg->id);
 	msg->state = STATE_FAILED;
 }
 
@@ -703,31 +470,31 @@ static void retract(struct store *store, struct store_message *const *msgs,
 {
 	size_t i;
 
-	if (seen_in_place(store->seen) < 0)
+	if (seen_in_place(store->place.seen) < 0)
 		return;
 	for (i = 0; i < count; i++) {
 		if (msgs[i]->state == STATE_RENAMED)
-			seen_retract(store->seen, msgs[i]->id);
+			seen_retract(store->place.seen, msgs[i]->id);
 	}
-	seen_mend(store->seen);
+	seen_mend(store->place.seen);
 }
 
 /* @return -1: no message of them may be answered 250 */
 static int sync_renamed(struct store *store, struct store_message *const *msgs,
 			size_t count)
 {
-	bool synced = path_sync_dir(store->maildir.new_fd) == 0;
+	bool synced = path_sync_dir(store->place.maildir.new_fd) == 0;
 	size_t i;
 
 	if (!failed_as_moved(store) && !synced)
 		report_maildir(store, "new", "");
-	if (!synced || store->moved) {
+	if (!synced || store->place.moved) {
 		for (i = 0; i < count; i++)
 			take_back(msgs[i]);
 		return -1;
 	}
-	if (seen_flush(store->seen) < 0) {
-		report(store, store->state_dir, SEEN_FILE);
+	if (seen_flush(store->place.seen) < 0) {
+		report(store, store->place.state_dir, SEEN_FILE);
 		return -1;
 	}
 	if (store_in_place(store) == 0)
@@ -743,7 +510,7 @@ static void finish(struct store_message *msg, bool done)
 	if (done) {
 		msg->state = STATE_LOGGED;
 	} else if (msg->id.n == 0) {
-		(void)unlinkat(msg->store->maildir.new_fd, msg->name, 0);
+		(void)unlinkat(msg->store->place.maildir.new_fd, msg->name, 0);
 		msg->state = STATE_FAILED;
 	}
 }
@@ -755,10 +522,10 @@ static void check_log_room(struct store *store,
 	int error;
 	size_t i;
 
-	if (seen_reserve(store->seen, count) == 0)
+	if (seen_reserve(store->place.seen, count) == 0)
 		return;
 	error = errno;
-	report(store, store->state_dir, SEEN_FILE);
+	report(store, store->place.state_dir, SEEN_FILE);
 	for (i = 0; i < count; i++) {
 		errno = error;
 		if (msgs[i]->state == STATE_WHOLE)
@@ -796,7 +563,7 @@ void store_commit(struct store *store, struct store_message *const *msgs,
 		return;
 	if (store->last_errno != 0)
 		log_short(LOG_INFO, "storing works again", "maildir",
-			  store->maildir.path);
+			  store->place.maildir.path);
 	store->last_errno = 0;
 }
 
@@ -819,16 +586,10 @@ void store_message_free(struct store_message **_msg)
 	if (msg == NULL)
 		return;
 	if (msg->state <= STATE_SYNCED)
-		(void)unlinkat(maildir_work_fd(&msg->store->maildir),
+		(void)unlinkat(maildir_work_fd(&msg->store->place.maildir),
 			       msg->work_name, 0);
 	close_file(msg);
 	free(msg);
-}
-
-static bool small_fits(const struct store *store)
-{
-	return probe_dir(dup(maildir_work_fd(&store->maildir))) == 0 &&
-	       probe_dir(open_dir(store->state_dir, ".")) == 0;
 }
 
 int store_failed(struct store *store)
@@ -836,7 +597,8 @@ int store_failed(struct store *store)
 	int error = store->failed;
 
 	store->failed = 0;
-	if (error != 0 && room_is_missing(error) && small_fits(store))
+	if (error != 0 && room_is_missing(error) &&
+	    place_probe_small(&store->place) == 0)
 		return 0;
 	return error;
 }
@@ -849,7 +611,8 @@ bool store_lacks_room(const struct store *store)
 bool store_has_room_again(struct store *store)
 {
 	if (store->missing == 0 ||
-	    room_probe(maildir_work_fd(&store->maildir), store->missing) < 0)
+	    room_probe(maildir_work_fd(&store->place.maildir), store->missing) <
+		    0)
 		return false;
 	store->missing = 0;
 	return true;
@@ -857,5 +620,5 @@ bool store_has_room_again(struct store *store)
 
 void store_forget(struct store *store, struct rst_str id)
 {
-	seen_forget(store->seen, id);
+	seen_forget(store->place.seen, id);
 }

@@ -9,8 +9,7 @@
 #ifndef CLIENT_STORE_H
 #define CLIENT_STORE_H
 
-#include <sys/types.h>
-
+#include "place.h"
 #include "restante/envelope.h"
 #include "restante/status.h"
 
@@ -33,24 +32,11 @@ struct store_envelope {
 struct store;
 struct store_message;
 
-/** On which disks a store is. */
-struct store_disks {
-	dev_t maildir, state_dir;
-};
-
 /** The settings are copied. Makes what is missing.
     @return NULL: failed, which was logged */
 struct store *store_open(const struct store_settings *settings);
-int store_disks(const struct store *store, struct store_disks *disks_r);
-/**
- * Test whether a store that was closed can be opened again. A directory that is
- * missing, or a Maildir without its three directories, will do only on the disk
- * where it was: elsewhere it may be the empty place of a disk that is not
- * mounted.
- * @return 0; -1 with errno, which is ENODEV for that
- */
-int store_probe(const struct store_settings *settings,
-		const struct store_disks *disks);
+/** On which disks it is, for place_probe(). @return 0, or -1 with errno */
+int store_disks(const struct store *store, struct place_disks *disks_r);
 void store_free(struct store **store);
 
 /** Begin a message. @return never NULL; a failure shows in the verdict */
@@ -76,7 +62,7 @@ void store_message_free(struct store_message **msg);
 /**
  * Has a message failed since the last call, and not only because it is larger
  * than the room that is left? Then nothing can be stored now: close the store,
- * and wait for store_probe() to succeed.
+ * and wait for place_probe() to succeed.
  * @return 0, or the errno of the failure
  */
 int store_failed(struct store *store);

@@ -45,6 +45,12 @@ static struct store *open_store(void)
 	return store;
 }
 
+static int probe(const struct store_settings *settings,
+		 const struct place_disks *disks)
+{
+	return place_probe(settings->maildir, settings->state_dir, disks);
+}
+
 static struct store_message *begin(struct store *store, const char *id)
 {
 	const struct store_envelope env = {
@@ -637,21 +643,21 @@ START_TEST(test_probe)
 	char maildir[128], log[512];
 	const struct store_settings settings = {.maildir = maildir,
 						.state_dir = maildir};
-	struct store_disks disks;
+	struct place_disks disks;
 	struct store *store;
 
 	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
 	store = open_store();
 	ck_assert_int_eq(store_disks(store, &disks), 0);
 	store_free(&store);
-	ck_assert_int_eq(store_probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
 	fault_disk_full = true;
-	ck_assert_int_eq(store_probe(&settings, &disks), -1);
+	ck_assert_int_eq(probe(&settings, &disks), -1);
 	ck_assert_int_eq(errno, ENOSPC);
 	fault_disk_full = false;
 	(void)snprintf(log, sizeof(log), "%s/restante.seen", maildir);
 	ck_assert_int_eq(unlink(log), 0);
-	ck_assert_int_eq(store_probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
 	ck_assert_uint_eq(temp_count("Maildir", "probe", NULL), 0);
 	ck_assert_int_ne(access(temp_path(TMP "/.restante.probe"), F_OK), 0);
@@ -667,7 +673,7 @@ START_TEST(test_probe_unmounted)
 	char maildir[128], state[128];
 	const struct store_settings settings = {.maildir = maildir,
 						.state_dir = state};
-	struct store_disks disks, other;
+	struct place_disks disks, other;
 	struct stat st;
 
 	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
@@ -675,24 +681,24 @@ START_TEST(test_probe_unmounted)
 	ck_assert_int_eq(stat(temp_dir, &st), 0);
 	disks.maildir = disks.state_dir = st.st_dev;
 	other.maildir = other.state_dir = st.st_dev + 1;
-	ck_assert_int_eq(store_probe(&settings, &disks), 0);
-	ck_assert_int_eq(store_probe(&settings, &other), -1);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &other), -1);
 	ck_assert_int_eq(errno, ENODEV);
 	ck_assert_int_eq(mkdir(maildir, 0700), 0);
 	ck_assert_int_eq(mkdir(state, 0700), 0);
-	ck_assert_int_eq(store_probe(&settings, &disks), 0);
-	ck_assert_int_eq(store_probe(&settings, &other), -1);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &other), -1);
 	ck_assert_int_eq(mkdir(temp_path("Maildir/cur"), 0700), 0);
 	ck_assert_int_eq(mkdir(temp_path(TMP), 0700), 0);
-	ck_assert_int_eq(store_probe(&settings, &other), -1);
+	ck_assert_int_eq(probe(&settings, &other), -1);
 	ck_assert_int_eq(mkdir(temp_path(NEW), 0700), 0);
 	/* a Maildir, and no seen-log */
-	ck_assert_int_eq(store_probe(&settings, &other), -1);
+	ck_assert_int_eq(probe(&settings, &other), -1);
 	temp_write("state/restante.seen", "", 0);
-	ck_assert_int_eq(store_probe(&settings, &other), 0);
+	ck_assert_int_eq(probe(&settings, &other), 0);
 	/* no directory at all above it */
 	(void)snprintf(maildir, sizeof(maildir), "%s/a/b", temp_dir);
-	ck_assert_int_eq(store_probe(&settings, &disks), -1);
+	ck_assert_int_eq(probe(&settings, &disks), -1);
 	ck_assert_int_eq(errno, ENOENT);
 }
 END_TEST
@@ -1043,7 +1049,7 @@ static void check_replaced(struct store **store, bool old_too)
 {
 	const struct store_settings settings = make_settings();
 	const char *const names[] = {"=one", "=old"};
-	struct store_disks disks;
+	struct place_disks disks;
 	unsigned int i;
 
 	ck_assert(store_moved(*store));
@@ -1054,7 +1060,7 @@ static void check_replaced(struct store **store, bool old_too)
 	ck_assert_int_eq(put(*store, "old", RST_STR("x")),
 			 RST_VERDICT_TEMPFAIL);
 	store_free(store);
-	ck_assert_int_eq(store_probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
 	*store = open_store();
 	for (i = 0; i < 4; i++) {
 		ck_assert_int_eq(
