@@ -28,7 +28,8 @@ struct rst_settings {
 	unsigned int fallback_give_up_secs;
 	const char *overflow_mailbox;
 	bool test_no_dedup;
-	const char *notify_socket;  /**< path; empty: no notes */
+	/** path of the holders directory; empty: nothing can be held */
+	const char *holders;
 	const char *release_socket; /**< path, made absolute by base_dir */
 };
 

@@ -67,15 +67,6 @@ static bool read_socket(const char *value, void *target)
 	       read_path(value, target);
 }
 
-/* Empty: there is no such socket. */
-static bool read_index_socket(const char *value, void *target)
-{
-	if (value[0] != '\0')
-		return read_socket(value, target);
-	set_string(target, value);
-	return true;
-}
-
 static bool read_user(const char *value, void *target)
 {
 	if (value[0] == '\0' || strpbrk(value, ": \t\n") != NULL)
@@ -110,11 +101,6 @@ static bool read_congestion(const char *value, void *target)
 		return false;
 	set_string(target, value);
 	return true;
-}
-
-static bool read_mode(const char *value, void *target)
-{
-	return conf_value_mode(value, target);
 }
 
 static bool read_duration(const char *value, void *target)
@@ -174,11 +160,8 @@ static const struct setting settings[] = {
 		read_socket, SOCKET),
 	SETTING(auth_socket, "/run/dovecot/restante-auth", read_socket, SOCKET),
 	SETTING(hold_socket, "/run/dovecot/restante-hold", read_socket, SOCKET),
-	SETTING(notify_socket, "/run/restante/notify", read_socket, SOCKET),
-	SETTING(notify_socket_mode, "0666", read_mode,
-		"permissions in octal, such as 0666"),
-	SETTING(index_socket, "/run/restante/index", read_index_socket,
-		SOCKET ", or \"\": none"),
+	SETTING(holders_directory, "/var/lib/restante/holders", read_path,
+		"the full path of a directory"),
 	SETTING(user, "restante", read_user, "the name of an account"),
 	SETTING(congestion, "bbr", read_congestion,
 		"the name of a congestion control, such as bbr or cubic, or "
@@ -392,8 +375,7 @@ void conf_free(struct conf **_conf)
 	free(conf->policy_socket);
 	free(conf->auth_socket);
 	free(conf->hold_socket);
-	free(conf->notify_socket);
-	free(conf->index_socket);
+	free(conf->holders_directory);
 	free(conf->user);
 	free(conf->congestion);
 	free(conf);

@@ -17,9 +17,7 @@ struct conf {
 	char *policy_socket;
 	char *auth_socket;
 	char *hold_socket;
-	char *notify_socket;
-	unsigned int notify_socket_mode;
-	char *index_socket;
+	char *holders_directory;
 	char *user;
 	char *congestion; /**< congestion control of TCP; "": the system's */
 	uint64_t workers; /**< never 0: that has become one per processor */

@@ -13,8 +13,7 @@
 
 struct core_setup {
 	const struct conf *conf;
-	int policy_fd, notify_fd;      /**< owned by core_run() */
-	int index_fd;                  /**< owned by core_run(); -1: none */
+	int policy_fd;                 /**< owned by core_run() */
 	const struct fdstore *fdstore; /**< core_run() owns its conns */
 	const char *manager;           /**< see fdstore_manager() */
 	const int *listen_fds;

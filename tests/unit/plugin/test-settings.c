@@ -38,10 +38,9 @@ static const struct {
 	 {.hold_time_secs = 14 * DAYS, .hold_mailbox = "Away/Box"}},
 	{"restante_hold_mailbox=inbox", {.hold_time_secs = 14 * DAYS}},
 	{"restante_hold_mailbox=", {.hold_time_secs = 14 * DAYS}},
-	{"restante_notify_socket=/x",
-	 {.hold_time_secs = 14 * DAYS, .notify_socket = "/x"}},
-	{"restante_notify_socket=",
-	 {.hold_time_secs = 14 * DAYS, .notify_socket = ""}},
+	{"restante_holders=/x", {.hold_time_secs = 14 * DAYS, .holders = "/x"}},
+	{"restante_holders=", {.hold_time_secs = 14 * DAYS, .holders = ""}},
+	{"restante_holders=x/y", {.hold_time_secs = 14 * DAYS, .holders = ""}},
 	{"restante_release_socket=/y/z",
 	 {.hold_time_secs = 14 * DAYS, .release_socket = "/y/z"}},
 	{"restante_fallback_give_up=2h",
@@ -66,6 +65,7 @@ START_TEST(test_settings)
 	const struct rst_settings *got = &hold_fixture.set;
 
 	hold_user("sdbox", fields);
+	rst_settings_read(hold_fixture.ctx->user, &hold_fixture.set);
 	ck_assert_int_eq(got->enrolled, want->enrolled);
 	ck_assert_int_eq(got->bypass, want->bypass);
 	ck_assert_uint_eq(got->hold_time_secs, want->hold_time_secs);
@@ -84,9 +84,9 @@ START_TEST(test_settings)
 				  ? 7 * DAYS
 				  : want->fallback_give_up_secs);
 	ck_assert_int_eq(got->test_no_dedup, want->test_no_dedup);
-	ck_assert_str_eq(got->notify_socket, want->notify_socket == NULL
-						     ? "/run/restante/notify"
-						     : want->notify_socket);
+	ck_assert_str_eq(got->holders, want->holders == NULL
+					       ? "/var/lib/restante/holders"
+					       : want->holders);
 	if (want->release_socket != NULL)
 		ck_assert_str_eq(got->release_socket, want->release_socket);
 	else
