@@ -39,6 +39,7 @@ ROUND = 20                 # images of one load; then a new disk
 CLIENTS = ("traveller0", "traveller1", "traveller2")
 FALLBACK = ("traveller3", "traveller4")
 PLAIN = ("resident",)      # is not enrolled: what Dovecot does by itself
+HOLDERS = "restante/holders"
 HOLD_SECS = 1              # of those who never come
 # Postfix may not have forgotten, durably, what it delivered last
 UNSURE_SECS = 0.5
@@ -345,8 +346,11 @@ class Boot:
         self.hidden = 0
         with rig.mounted(cut.image, self.bed.dir / "mail") as where:
             stale = clear_leftovers(where)
+            entries = {path.name for path in (where / HOLDERS).iterdir()}
             try:
                 self.bed.start("dovecot")
+                cut.stuck += [("", name, "held without an entry")
+                              for name in self.held() if name not in entries]
                 self.bed.start("policyd")
                 ledger, retried = self.retry(cut)
                 waiting = self.drain(cut)
@@ -523,6 +527,11 @@ def location(kind):
     return "mail_location = sdbox:~/mail\n" if kind == "mdbox" else ""
 
 
+def on_disk(path):
+    """The holders directory is cut as well."""
+    return "--holders", path / "mail" / HOLDERS
+
+
 def cut_hold(args, kind, tmp, shm, rng, begin, count):
     """One load, on one disk. @return its cuts"""
     image = shm / f"{kind}.img"
@@ -536,8 +545,8 @@ def cut_hold(args, kind, tmp, shm, rng, begin, count):
     users = {user: f"userdb_restante_hold_time={HOLD_SECS}s"
              for user in FALLBACK}
     with rig.mounted(image, where, rig.HARSH):
-        with rig.TestBed(tmp / "a", "--format", kind, dovecot=extra,
-                         users=users) as bed:
+        with rig.TestBed(tmp / "a", "--format", kind, *on_disk(tmp / "a"),
+                         dovecot=extra, users=users) as bed:
             bed.stop("postfix")
             return Load(bed, rig.Disk(image, where), place,
                         rng).run(count, begin)
@@ -547,7 +556,7 @@ def run_hold(args, kind, rng):
     verdict, figures = judge.Verdict(), collections.Counter()
     with rig.directory(args.keep) as tmp, \
             rig.directory(args.keep, "/dev/shm") as shm, \
-            rig.TestBed(tmp / "b", "--format", kind,
+            rig.TestBed(tmp / "b", "--format", kind, *on_disk(tmp / "b"),
                         dovecot=location(kind)) as bed:
         boot = Boot(bed, random.Random(rng.getrandbits(32)))
         for begin in range(0, args.images, ROUND):
