@@ -7,6 +7,7 @@
 #include "array.h"
 #include "fsync-mode.h"
 #include "istream.h"
+#include "lda-settings.h"
 #include "lmtp-common.h"
 #include "lmtp-recipient.h"
 #include "mail-deliver.h"
@@ -64,6 +65,7 @@ static const char *rcpt_params_text(const struct mail_deliver_context *ctx)
 }
 
 static int get_delivery(struct mail_deliver_context *ctx,
+			const struct rst_settings *set,
 			struct rst_delivery *delivery_r)
 {
 	i_zero(delivery_r);
@@ -76,6 +78,7 @@ static int get_delivery(struct mail_deliver_context *ctx,
 	delivery_r->mail_params = mail_params_text(ctx);
 	delivery_r->rcpt_params = rcpt_params_text(ctx);
 	delivery_r->arrived = ctx->delivery_time_started;
+	delivery_r->queue_lifetime_secs = set->queue_lifetime_secs;
 	return 0;
 }
 
@@ -103,6 +106,17 @@ static void warn_fsync_never(struct mail_deliver_context *ctx)
 		"MAIL WILL BE LOST at the next power cut: mail_fsync=never "
 		"is set for this service, but a held message must be on disk "
 		"before it is accepted. Set mail_fsync=optimized");
+}
+
+/*
+ * Postfix has accepted the message, so a full mailbox may not be answered 5xx:
+ * the sender would get a non-delivery report for mail that Postfix can keep
+ * until the hold, or the mailbox, has room.
+ */
+static void tempfail_when_full(struct mail_deliver_context *ctx)
+{
+	/* the recipient's own: mail_storage_service has made a copy */
+	((struct lda_settings *)ctx->set)->quota_full_tempfail = TRUE;
 }
 
 /* ---- holding */
@@ -213,10 +227,12 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 	struct rst_settings set;
 	struct rst_delivery delivery;
 
-	rst_settings_read(ctx->rcpt_user, &set);
-	if (!set.bypass && !set.enrolled)
+	if (!rst_settings_concern(ctx->rcpt_user))
 		return deliver_normally(ctx, storage_r);
-	if (get_delivery(ctx, &delivery) < 0)
+	rst_settings_read(ctx->rcpt_user, &set);
+	if (set.enrolled)
+		tempfail_when_full(ctx);
+	if (get_delivery(ctx, &set, &delivery) < 0)
 		return set.bypass ? -1
 				  : hold_failed(ctx, &set,
 						"cannot read the message",

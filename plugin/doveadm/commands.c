@@ -145,7 +145,9 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
-	if (rst_overflow_count(&hold, &overflow, &error) < 0)
+	ret = rst_overflow_count(&hold, &overflow, &error);
+	rst_hold_close(&hold);
+	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	/* all mail of a user with an entry may have left */
 	if (ctx->iterate_all_users &&
@@ -195,7 +197,9 @@ static bool print_held(const struct rst_message *message,
 			   ? 0
 			   : rst_hold_due(settings, message->received));
 	doveadm_print_num(message->size);
-	doveadm_print(message->incomplete ? "incomplete" : "held");
+	doveadm_print(message->damaged      ? "damaged"
+		      : message->incomplete ? "incomplete"
+					    : "held");
 	doveadm_print(t_strdup_printf("<%s>", message->mail_from));
 	doveadm_print(t_strdup_printf("<%s>", message->rcpt_to));
 	return TRUE;

@@ -240,7 +240,7 @@ static void end_listing(struct rst_connection *conn)
 	const char *error;
 
 	rst_hold_server_end(conn->server);
-	/* what an earlier crash has left behind */
+	/* messages that a crash has kept from being expunged */
 	if (conn->locked != NULL &&
 	    rst_locked_expunge(conn->locked, &error) < 0)
 		e_error(conn->user.user->event,

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """doveadm restante status|list|push|release: the operator's view."""
+import email.utils
 import json
 import pathlib
+import re
 import subprocess
+import time
 
 from conftest import DOMAIN, maildir_messages, wait_for
 
@@ -125,6 +128,30 @@ def test_dovecot_lda(sandbox):
     assert message.endswith(b"From: a@remote.test\nSubject: lda\n\nx\n")
 
 
+def test_from_a_backup(sandbox):
+    """A message that Postfix tries again comes once; a stored message that is
+    put back weeks later is a new one, whether the first has left or not."""
+    now = time.time()
+
+    def bring(days):
+        then = email.utils.formatdate(now - days * 24 * 3600)
+        subprocess.run(
+            ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
+             "-d", f"traveller9@{DOMAIN}", "-f", "a@remote.test"],
+            input=b"Received: from x by y (Postfix) with ESMTP id 4Bx2;\n\t"
+                  + then.encode() + b"\nSubject: backup\n\nx\n",
+            check=True, timeout=30)
+        return len(sandbox.held("traveller9"))
+
+    assert bring(0) == 1
+    assert bring(0) == 1
+    assert bring(21) == 2
+    assert bring(21) == 3
+    assert len(maildir_messages(sandbox.collect("traveller9"))) == 3
+    assert bring(0) == 0
+    assert bring(21) == 1
+
+
 def test_hold_is_hidden_from_imap(sandbox):
     sandbox.send_simple("traveller7", "hidden")
     sandbox.wait_held("traveller7", 1)
@@ -135,8 +162,8 @@ def test_hold_is_hidden_from_imap(sandbox):
 
 
 def raw_text(sandbox, user, mailbox):
-    text = sandbox.doveadm("fetch", "-u", f"{user}@{DOMAIN}", "text",
-                           "mailbox", mailbox).stdout
+    text = sandbox.doveadm_hold("fetch", "-u", f"{user}@{DOMAIN}", "text",
+                                "mailbox", mailbox).stdout
     return text.removeprefix("text:\n")
 
 
@@ -145,8 +172,7 @@ def put_part(sandbox, user, text):
     some formats."""
     part = sandbox.dir / "part"
     part.write_text(text)
-    sandbox.doveadm("save", "-u", f"{user}@{DOMAIN}", "-m", "Restante/Held",
-                    part)
+    sandbox.doveadm_hold("save", "-u", f"{user}@{DOMAIN}", "-m", "Held", part)
 
 
 def test_incomplete(sandbox):
@@ -155,8 +181,8 @@ def test_incomplete(sandbox):
     user = f"traveller8@{DOMAIN}"
     sandbox.send_simple("traveller8", "whole")
     sandbox.wait_held("traveller8", 1)
-    text = raw_text(sandbox, "traveller8", "Restante/Held")
-    sandbox.doveadm("expunge", "-u", user, "mailbox", "Restante/Held", "all")
+    text = raw_text(sandbox, "traveller8", "Held")
+    sandbox.doveadm_hold("expunge", "-u", user, "mailbox", "Held", "all")
     put_part(sandbox, "traveller8", text[:-10])
     put_part(sandbox, "traveller8", text[:30])
 
@@ -175,8 +201,11 @@ def test_incomplete(sandbox):
     assert left["id"] == second["id"]
     message, = sandbox.mailbox("traveller8")
     assert b"whole" in message and b"X-Restante-Envelope" not in message
-    # that this part has left says nothing of the whole
-    put_part(sandbox, "traveller8", text.replace(first["id"], "another"))
+    # that this part has left says nothing of the whole; an earlier version has
+    # written no digest
+    whole, digests = re.subn(r";\s+d=[0-9a-f\s]{64}(?=\n)", "", text)
+    assert digests == 1
+    put_part(sandbox, "traveller8", whole.replace(first["id"], "another"))
     assert [row["state"] for row in listing(sandbox, "list", "-u", user)] == [
         "incomplete", "held"]
     assert len(maildir_messages(sandbox.collect("traveller8"))) == 1

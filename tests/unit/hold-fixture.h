@@ -70,8 +70,7 @@ static inline void hold_setup(void)
 static inline struct mail_user *hold_user(const char *driver,
 					  const char *const *fields)
 {
-	static const char *const enrolled[] = {
-		"restante=yes", "restante_hold_mailbox=Held", NULL};
+	static const char *const enrolled[] = {"restante=yes", NULL};
 	struct test_mail_storage_settings set = {
 		.driver = driver,
 		.extra_input = fields == NULL ? enrolled : fields,
@@ -80,6 +79,8 @@ static inline struct mail_user *hold_user(const char *driver,
 	test_mail_storage_init_user(hold_fixture.ctx, &set);
 	rst_settings_read(hold_fixture.ctx->user, &hold_fixture.set);
 	hold_fixture.set.holders = hold_fixture.holders;
+	hold_fixture.set.hold_location = p_strconcat(
+		hold_fixture.ctx->user->pool, driver, ":~/restante", NULL);
 	return hold_fixture.ctx->user;
 }
 
@@ -185,6 +186,7 @@ hold_delivery(const char *trace, const void *data, size_t size, time_t arrived)
 		.mail_params = "",
 		.rcpt_params = "",
 		.arrived = {.tv_sec = arrived, .tv_usec = 5},
+		.queue_lifetime_secs = hold_fixture.set.queue_lifetime_secs,
 	};
 	const char *error;
 
