@@ -17,6 +17,21 @@
 /** Octets that rst_holder_format() writes, always as many. */
 #define RST_HOLDER_TEXT_SIZE 21
 
+/** What stands in the entry of a user of whom nothing is held any more. It
+   stays for a while, as an entry that is there need not be made durable again.
+ */
+#define RST_HOLDER_VACANT "0\n"
+/** That while, from the entry's last change on. */
+#define RST_HOLDER_KEEP_SECS 600
+
+/** Is this an entry of octets that says that nothing is held? That is a hint: a
+    crash may have undone what was written after it. (An entry without octets
+   was perhaps not made durable.) */
+static inline bool rst_holder_is_vacant(int64_t octets)
+{
+	return octets > 0 && octets < RST_HOLDER_TEXT_SIZE;
+}
+
 struct rst_holder {
 	int64_t due; /**< wall-clock second at which the oldest message falls
 			  due; 0: not known */

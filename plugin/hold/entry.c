@@ -6,14 +6,18 @@
  *   2. fsync of the file, and of the directory;
  *   3. its content.
  *
- * So an entry that is not empty is durable, whatever became of the process that
- * made it, and an empty one is brought to its end by the next process that
+ * So an entry that has octets is durable, whatever became of the process that
+ * made it, and one without is brought to its end by the next process that
  * needs it. The content need not be durable: without it policyd looks into the
  * hold.
  *
- * An entry is made and removed under the arrival lock, so that none is removed
- * between the look whether it exists and the save. (One that is missing is also
- * made where held mail was found, without that lock: at worst it is not
+ * When nothing is held any more the entry becomes vacant, and goes only when no
+ * mail came for a while: the mail of a client that is signed in costs no fsync
+ * of its entry.
+ *
+ * An entry is made, vacated and removed under the arrival lock, so that none is
+ * removed between the look whether it exists and the save. (One that is missing
+ * is also made where held mail was found, without that lock: at worst it is not
  * needed.)
  */
 #ifndef _GNU_SOURCE
@@ -21,6 +25,7 @@
 #endif
 #include "lib.h"
 #include "file-lock.h"
+#include "ioloop.h"
 #include "mail-user.h"
 #include "common/root.h"
 #include "common/settings.h"
@@ -166,15 +171,18 @@ static int sync_dir(struct entry *entry, const char **error_r)
 	return ret;
 }
 
-static int complete(struct entry *entry, time_t due, const char **error_r)
+static int sync_entry(struct entry *entry, const char **error_r)
+{
+	if (fsync(entry->fd) < 0)
+		return failed(entry, "fsync", error_r);
+	return sync_dir(entry, error_r);
+}
+
+static int write_content(struct entry *entry, time_t due, const char **error_r)
 {
 	const struct rst_holder holder = {.due = due};
 	char text[RST_HOLDER_TEXT_SIZE];
 
-	if (fsync(entry->fd) < 0)
-		return failed(entry, "fsync", error_r);
-	if (sync_dir(entry, error_r) < 0)
-		return -1;
 	rst_holder_format(&holder, text);
 	if (pwrite(entry->fd, text, sizeof(text), 0) != (ssize_t)sizeof(text))
 		return failed(entry, "pwrite", error_r);
@@ -182,10 +190,10 @@ static int complete(struct entry *entry, time_t due, const char **error_r)
 }
 
 /* @return 1; 0: look again; -1 */
-static int make(struct entry *entry, int flags, time_t due,
+static int make(struct entry *entry, int flags, bool durable, time_t due,
 		const char **error_r)
 {
-	int ret;
+	int ret = 0;
 
 	entry->flags = OPEN_FLAGS | flags;
 	if (call(call_open, entry) < 0) {
@@ -193,7 +201,10 @@ static int make(struct entry *entry, int flags, time_t due,
 			return 0;
 		return failed(entry, "open", error_r);
 	}
-	ret = complete(entry, due, error_r);
+	if (!durable)
+		ret = sync_entry(entry, error_r);
+	if (ret == 0)
+		ret = write_content(entry, due, error_r);
 	i_close_fd(&entry->fd);
 	return ret < 0 ? -1 : 1;
 }
@@ -231,13 +242,14 @@ static int look_or_make(struct entry *entry, time_t due, const char **error_r)
 	if (call(call_lstat, entry) < 0) {
 		if (errno != ENOENT)
 			return failed(entry, "lstat", error_r);
-		return make(entry, O_CREAT | O_EXCL, due, error_r);
+		return make(entry, O_CREAT | O_EXCL, FALSE, due, error_r);
 	}
 	if (!is_trusted(entry))
 		return clear_name(entry, error_r);
-	if (entry->st.st_size > 0)
+	if (entry->st.st_size >= RST_HOLDER_TEXT_SIZE)
 		return 1;
-	return make(entry, 0, due, error_r);
+	return make(entry, 0, rst_holder_is_vacant(entry->st.st_size), due,
+		    error_r);
 }
 
 static int ensure(struct entry *entry, time_t due, const char **error_r)
@@ -265,7 +277,7 @@ int rst_entry_ensure(const struct rst_hold *hold, time_t due,
 	return ensure(&entry, due, error_r);
 }
 
-/* ---- touching it, removing it */
+/* ---- touching it, retiring it */
 
 int rst_entry_touch(const struct rst_hold *hold, time_t due,
 		    const char **error_r)
@@ -296,7 +308,43 @@ static bool is_empty(struct rst_hold *hold)
 	       status.messages == 0;
 }
 
-void rst_entry_remove_if_empty(struct rst_hold *hold)
+static bool is_recent(const struct entry *entry)
+{
+	time_t age = ioloop_time - entry->st.st_mtime;
+
+	/* the clock of this process is that of its last event */
+	return age > -RST_HOLDER_KEEP_SECS && age < RST_HOLDER_KEEP_SECS;
+}
+
+/* Written also where it is vacant already: that tells policyd, which has the
+   entry removed in time. */
+static bool vacate(struct entry *entry)
+{
+	static const char text[] = RST_HOLDER_VACANT;
+	bool ok;
+
+	entry->flags = OPEN_FLAGS;
+	if (call(call_open, entry) < 0)
+		return FALSE;
+	ok = pwrite(entry->fd, text, sizeof(text) - 1, 0) > 0 &&
+	     ftruncate(entry->fd, sizeof(text) - 1) == 0;
+	i_close_fd(&entry->fd);
+	return ok;
+}
+
+static void retire(struct rst_hold *hold, struct entry *entry)
+{
+	if (is_trusted(entry) && entry->st.st_size > 0 && is_recent(entry) &&
+	    vacate(entry))
+		return;
+	if (call(call_unlink, entry) < 0 && errno != ENOENT)
+		e_warning(hold->user->event,
+			  "unlink(%s) failed, policyd will look for mail that "
+			  "is not there: %m",
+			  entry->path);
+}
+
+void rst_entry_retire_if_empty(struct rst_hold *hold)
 {
 	struct file_lock *lock;
 	struct entry entry;
@@ -307,10 +355,7 @@ void rst_entry_remove_if_empty(struct rst_hold *hold)
 	    rst_hold_lock(hold, RST_LOCK_ARRIVAL, 0, &lock, &error) <= 0)
 		return;
 	/* now nobody is putting a message in */
-	if (is_empty(hold) && call(call_unlink, &entry) < 0 && errno != ENOENT)
-		e_warning(hold->user->event,
-			  "unlink(%s) failed, policyd will look for mail that "
-			  "is not there: %m",
-			  entry.path);
+	if (is_empty(hold) && call(call_lstat, &entry) == 0)
+		retire(hold, &entry);
 	file_lock_free(&lock);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * A user's entry in the holders directory (doc/protocol-hold.md, section 2): by
- * it policyd and operators know of whom something is held. The entry is durable
- * before the first message is, and goes when nothing at all is held any more.
+ * it policyd and operators know of whom something may be held. The entry is
+ * durable before the first message is, and stays until nothing at all is held.
  *
  * The directory is open to all who deliver. So an entry counts only where it is
  * a regular file of this process's user, or of root.
@@ -36,13 +36,14 @@ int rst_entry_ensure(const struct rst_hold *hold, time_t due,
 int rst_entry_touch(const struct rst_hold *hold, time_t due,
 		    const char **error_r);
 /**
- * Remove the entry if nothing at all is held. An entry that stays where it is
- * not needed costs one look; so it stays in doubt, and where a message is
- * coming at this moment.
+ * If nothing at all is held, let the entry say so, or remove it where no mail
+ * has come for RST_HOLDER_KEEP_SECS. An entry that stays where it is not needed
+ * costs one look; so it stays as it is in doubt, and where a message is coming
+ * at this moment.
  *
  * @param hold open, and under RST_LOCK_DRAIN; no transaction may be open on its
  *        mailbox
  */
-void rst_entry_remove_if_empty(struct rst_hold *hold);
+void rst_entry_retire_if_empty(struct rst_hold *hold);
 
 #endif

@@ -35,9 +35,9 @@
 #define AUDITED ".audited"
 /** An entry, when it is removed, is told with IN_DELETE; the directory itself,
     when it is, with IN_DELETE_SELF. */
-#define EVENTS                                                              \
-	(IN_ATTRIB | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR | \
-	 IN_DELETE_SELF | IN_MOVE_SELF)
+#define EVENTS                                                  \
+	(IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | \
+	 IN_MOVED_FROM | IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF)
 #define GONE (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)
 /** of events at a stretch: some 40 of them */
 #define BUFFER 2048
@@ -145,7 +145,8 @@ static void tell_touched(struct holders *holders, struct rst_str user,
 	const struct holders_config *config = &holders->config;
 	struct stat st;
 
-	if (stat_entry(holders, name, &st) == 0)
+	if (stat_entry(holders, name, &st) == 0 &&
+	    !rst_holder_is_vacant(st.st_size))
 		config->touched(user, touched_ns(&st), config->ctx);
 }
 
@@ -434,6 +435,22 @@ static void touched(struct holders *holders, const char *name)
 		tell_due(holders, user, name);
 }
 
+/* An entry that has become vacant: if no mail comes, a later look removes it.
+ */
+static void written(struct holders *holders, const char *name)
+{
+	const struct holders_config *config = &holders->config;
+	char buf[RST_HOLDER_NAME_MAX];
+	ssize_t n = rst_holder_user(rst_str(name), buf);
+	struct stat st;
+
+	if (n > 0 && stat_entry(holders, name, &st) == 0 &&
+	    rst_holder_is_vacant(st.st_size))
+		config->due((struct rst_str){buf, (size_t)n},
+			    clock_wall_secs() + RST_HOLDER_KEEP_SECS + 1,
+			    config->ctx);
+}
+
 static void on_event(struct holders *holders, const struct inotify_event *ev)
 {
 	if ((ev->mask & IN_Q_OVERFLOW) != 0) {
@@ -450,6 +467,8 @@ static void on_event(struct holders *holders, const struct inotify_event *ev)
 		/* of the directory itself, or no entry */
 	} else if ((ev->mask & (IN_DELETE | IN_MOVED_FROM)) != 0) {
 		removed(holders, ev->name);
+	} else if ((ev->mask & IN_CLOSE_WRITE) != 0) {
+		written(holders, ev->name);
 	} else {
 		touched(holders, ev->name);
 	}

@@ -34,8 +34,9 @@ struct holders_config {
 	/** Mail had come by touched_ns, which is 0 where more may come at that
 	    same instant. */
 	void (*touched)(struct rst_str user, int64_t touched_ns, void *ctx);
-	/** @param due wall-clock second; now, where the entry does not say it
-	 */
+	/** @param due wall-clock second; now, where the entry does not say it;
+	    later, where the entry says that nothing is held, and may go by
+	    then */
 	void (*due)(struct rst_str user, int64_t due, void *ctx);
 	/** The directory is another one, or many entries were removed: what is
 	    held may have no entry any more. */

@@ -273,8 +273,9 @@ class Operation:
         held = [line for line in listed.stdout.splitlines()[1:]
                 if "\theld\t" in line]
         entry = pathlib.Path(self.bed.box.env["HOLDERS_DIR"], self.user)
-        if held and not entry.exists():
-            raise Violation("held without an entry")
+        if held and (not entry.exists() or entry.stat().st_size == 2):
+            raise Violation("held without an entry, or with one that says "
+                            "that nothing is")
 
     def case(self, kind, at, number):
         """@return (orders.look(), Verdict, a Violation's text or None)"""

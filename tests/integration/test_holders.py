@@ -31,9 +31,10 @@ def entry(sandbox, user):
 
 
 def entries(sandbox):
-    """@return {user: due}"""
+    """Those that say that something is held. @return {user: due}"""
     return {path.name.split("@")[0]: int(path.read_text())
-            for path in holders(sandbox).iterdir() if path.name[0] != "."}
+            for path in holders(sandbox).iterdir()
+            if path.name[0] != "." and path.stat().st_size > 2}
 
 
 def status(sandbox, *arguments):
@@ -90,13 +91,13 @@ def test_entries_follow_the_holds(sandbox):
     assert entries(sandbox)["traveller0"] == due
     # it has left when the client has it
     sandbox.collect("traveller0")
-    wait_for("the entry to go", lambda: "traveller0" not in entries(sandbox))
+    wait_for("the vacancy", lambda: "traveller0" not in entries(sandbox))
     # while online, too
     client = sandbox.client("traveller0")
     wait_for("sign-in", lambda: client.said("signed in"))
     sandbox.send_simple("traveller0", "online")
     wait_for("the message", lambda: client.said(" stored: "))
-    wait_for("the entry to go", lambda: "traveller0" not in entries(sandbox))
+    wait_for("the vacancy", lambda: "traveller0" not in entries(sandbox))
     client.kill()
     # by an operator, and by policyd
     hold(sandbox, "traveller0", "released")
@@ -120,7 +121,7 @@ def test_what_is_left_stays(sandbox):
     peer.close()
     assert "traveller1" in entries(sandbox)
     sandbox.collect("traveller1")
-    wait_for("the entry to go", lambda: "traveller1" not in entries(sandbox))
+    wait_for("the vacancy", lambda: "traveller1" not in entries(sandbox))
 
 
 def test_bye_says_what_is_left(sandbox):
@@ -252,16 +253,36 @@ def test_careless_removal(sandbox):
     sandbox.collect("traveller5")
 
 
-def test_stale_entry(sandbox):
-    """A crash has left an entry of a user for whom nothing is held: it goes
-    with the next look."""
+@pytest.mark.parametrize("text", ["00000000000000000001\n", "0\n"])
+def test_stale_entry(sandbox, text):
+    """An entry of a user for whom nothing has been held for long goes with the
+    next look: one that a crash has left, and one that says so."""
     def leave():
         path = entry(sandbox, "traveller3")
-        path.write_text("00000000000000000001\n")
+        path.write_text(text)
         shutil.chown(path, "mail")
+        os.utime(path, (1, 1))
     restart(sandbox, leave)
     wait_for("the entry to go", lambda: not entry(sandbox,
                                                   "traveller3").exists())
+
+
+def test_vacant_entry(sandbox):
+    """It serves the next message, which need not make it durable."""
+    hold(sandbox, "traveller3", "first")
+    inode = entry(sandbox, "traveller3").stat().st_ino
+    sandbox.collect("traveller3")
+    wait_for("the vacancy",
+             lambda: "traveller3" not in entries(sandbox))
+    assert entry(sandbox, "traveller3").read_text() == "0\n"
+    names, errors = status(sandbox, "restante", "status", "-A")
+    assert "traveller3" not in names and errors == ""
+    # also for policyd, when it starts
+    restart(sandbox)
+    hold(sandbox, "traveller3", "second")
+    assert entry(sandbox, "traveller3").stat().st_ino == inode
+    assert entries(sandbox)["traveller3"] > time.time()
+    sandbox.collect("traveller3")
 
 
 def test_walk_cannot_read_a_hold(sandbox):
@@ -350,6 +371,7 @@ def test_wake_up_never_sent(sandbox):
     time.sleep(1)
     assert maildir_messages(client.maildir) == []
     # made here, with its name: that is no touch
+    entry(sandbox, "traveller8").unlink(missing_ok=True)
     os.link(made, entry(sandbox, "traveller8"))
     wait_for("the message", lambda: maildir_messages(client.maildir), 30)
     client.kill()
@@ -503,8 +525,8 @@ def test_userdb_does_not_list(static):
     assert sandbox.mailbox("traveller0") == []
     sandbox.start("policyd")
     wait_for("fallback", lambda: sandbox.mailbox("traveller0"), 10)
-    wait_for("the entry to go",
-             lambda: not entry(sandbox, "traveller0").exists())
+    wait_for("the vacancy",
+             lambda: "traveller0" not in entries(sandbox))
     # and while it runs
     sandbox.send_simple("traveller1", "due soon")
     wait_for("fallback", lambda: sandbox.mailbox("traveller1"), 10)
@@ -540,8 +562,8 @@ def test_users_of_several_uids(sandbox):
             hold(sandbox, user, "own uid")
             assert entry(sandbox, user).owner() == owner
             assert len(maildir_messages(sandbox.collect(user))) == 1
-            wait_for("the entry to go",
-                     lambda: not entry(sandbox, user).exists())
+            wait_for("the vacancy",
+                     lambda: user not in entries(sandbox))
     finally:
         sandbox.stop("dovecot")
         users.write_text(text)

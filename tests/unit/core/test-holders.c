@@ -106,6 +106,8 @@ static void on_due(struct rst_str user, int64_t due, void *ctx)
 		say("due:", user);
 	else if (due >= now - 60 && due <= now)
 		say("now:", user);
+	else if (due > now + 540 && due < now + 660)
+		say("later:", user);
 	else
 		say("strange:", user);
 }
@@ -407,6 +409,39 @@ START_TEST(test_tick)
 }
 END_TEST
 
+/* An entry that says that nothing is held is removed in time, by a look into
+   the hold; until then it wakes nobody. */
+START_TEST(test_vacant)
+{
+	t.signed_in = "v@x ";
+	start();
+	put("v@x", "0\n");
+	settle();
+	ck_assert_str_eq(heard(), "later:v@x ");
+	t.known = "v@x ";
+	tick();
+	ck_assert_str_eq(heard(), "");
+	/* mail comes */
+	put("v@x", DUE);
+	settle();
+	ck_assert_str_eq(heard(), "");
+	touch("v@x");
+	settle();
+	ck_assert_str_eq(heard(), "held:v@x ");
+	tick();
+	ck_assert_str_eq(heard(), "touched:v@x ");
+	/* after a start nothing is known of it: a crash may have undone what
+	   was written last */
+	t.signed_in = t.known = NULL;
+	put("v@x", "0\n");
+	settle();
+	ck_assert_str_eq(heard(), "later:v@x ");
+	holders_look_through(t.holders);
+	settle();
+	ck_assert_str_eq(heard(), "now:v@x ");
+}
+END_TEST
+
 static void replace(int how)
 {
 	char away[256];
@@ -604,6 +639,7 @@ int main(void)
 	tcase_add_test(tcase, test_junk);
 	tcase_add_test(tcase, test_overflow);
 	tcase_add_test(tcase, test_tick);
+	tcase_add_test(tcase, test_vacant);
 	tcase_add_loop_test(tcase, test_replaced, 0, 4);
 	tcase_add_loop_test(tcase, test_away, 0, 2);
 	tcase_add_test(tcase, test_removed);

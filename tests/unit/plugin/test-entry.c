@@ -56,11 +56,20 @@ static const char *entry_path(void)
 			   hold_fixture.ctx->user->username, NULL);
 }
 
+/* An entry that says that something is held. */
 static bool has_entry(void)
 {
 	struct stat st;
 
-	return lstat(entry_path(), &st) == 0;
+	return lstat(entry_path(), &st) == 0 &&
+	       !rst_holder_is_vacant(st.st_size);
+}
+
+static bool is_gone(void)
+{
+	struct stat st;
+
+	return lstat(entry_path(), &st) < 0;
 }
 
 static void check_content(const char *want)
@@ -206,6 +215,7 @@ START_TEST(test_not_durable)
 	/* the hold itself is there */
 	ck_assert_int_eq(bring("first\r\n"), RST_ARRIVAL_HELD);
 	ck_assert_uint_eq(drain_all(), 1);
+	i_unlink(entry_path());
 	for (;;) {
 		fault_set(0, ++step, EIO);
 		if (rst_entry_ensure(&hold, ARRIVED, &error) == 0)
@@ -433,6 +443,33 @@ START_TEST(test_stays)
 }
 END_TEST
 
+/* An entry that is there need not be made durable again: it says that nothing
+   is held, and goes when no mail came for a while. */
+START_TEST(test_vacant)
+{
+	int steps;
+
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	fault_set(0, 0, 0);
+	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
+	steps = fault_step;
+	ck_assert_uint_eq(drain_all(), 2);
+	check_content(RST_HOLDER_VACANT);
+	look_in();
+	check_content(RST_HOLDER_VACANT);
+	fault_set(0, 0, 0);
+	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(fault_step, steps);
+	check_content(TEXT);
+	ck_assert_uint_eq(drain_all(), 1);
+	check_content(RST_HOLDER_VACANT);
+	age();
+	look_in();
+	ck_assert(is_gone());
+}
+END_TEST
+
 /* What a crash has left behind. */
 START_TEST(test_stale)
 {
@@ -441,8 +478,9 @@ START_TEST(test_stale)
 	ck_assert_uint_eq(drain_all(), 1);
 	put_junk(3);
 	ck_assert(has_entry());
+	age();
 	look_in();
-	ck_assert(!has_entry());
+	ck_assert(is_gone());
 }
 END_TEST
 
@@ -636,6 +674,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_root_for_a_moment);
 	tcase_add_test(tc, test_touch_lost);
 	tcase_add_loop_test(tc, test_stays, 0, (int)N_ELEMENTS(hold_drivers));
+	tcase_add_loop_test(tc, test_vacant, 0, (int)N_ELEMENTS(hold_drivers));
 	tcase_add_test(tc, test_stale);
 	tcase_add_test(tc, test_unresolved);
 	tcase_add_test(tc, test_arrival_under_way);
