@@ -20,6 +20,7 @@ import argparse
 import base64
 import collections
 import contextlib
+import email.utils
 import imaplib
 import random
 import smtplib
@@ -144,12 +145,13 @@ class Sender(threading.Thread):
 
 
 def trace_of(rng, recipients):
-    """What Postfix puts on top; K counts where it has a queue id."""
+    """What Postfix puts on top; K counts where it has a queue id, and a date
+    of late."""
     return (f"Received: from remote.test (localhost [127.0.0.1])\r\n"
             f"\tby mx.example.test (Postfix) with ESMTP id "
             f"{rng.getrandbits(40):010X}\r\n"
-            f"\tfor <{recipients[0]}>; Thu, 1 Jan 2026 00:00:00 +0000 (UTC)"
-            f"\r\n").encode()
+            f"\tfor <{recipients[0]}>; {email.utils.formatdate()} (UTC)\r\n"
+            ).encode()
 
 
 class Load:
