@@ -320,7 +320,7 @@ static const char *check_directory(const struct conf *conf,
 		return "is not a directory";
 	if (st->st_uid != owner)
 		return "belongs to another account";
-	*mend_r = "chmod 1733 it, or 1730 and its group the one of all mail";
+	*mend_r = "chmod 1733 it, or 1770 and its group the one of all mail";
 	if ((st->st_mode & S_IRWXU) != S_IRWXU)
 		return "is closed to its owner";
 	if ((st->st_mode & S_ISVTX) == 0)
