@@ -556,6 +556,49 @@ START_TEST(test_arrival_under_way)
 }
 END_TEST
 
+/* The last moment in which a message may come: before the lock is had. */
+static bool bring_before_lock;
+
+int __real_rst_hold_lock(const struct rst_hold *hold, const char *name,
+			 unsigned int secs, struct file_lock **lock_r,
+			 const char **error_r);
+int __wrap_rst_hold_lock(const struct rst_hold *hold, const char *name,
+			 unsigned int secs, struct file_lock **lock_r,
+			 const char **error_r);
+
+int __wrap_rst_hold_lock(const struct rst_hold *hold, const char *name,
+			 unsigned int secs, struct file_lock **lock_r,
+			 const char **error_r)
+{
+	int status;
+	pid_t pid;
+
+	if (bring_before_lock && secs == 0 &&
+	    strcmp(name, RST_LOCK_ARRIVAL) == 0) {
+		bring_before_lock = FALSE;
+		pid = fork();
+		if (pid == 0)
+			_exit(bring("late\r\n") == RST_ARRIVAL_HELD ? 0 : 1);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_int_eq(status, 0);
+	}
+	return __real_rst_hold_lock(hold, name, secs, lock_r, error_r);
+}
+
+START_TEST(test_arrival_before_lock)
+{
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	bring_before_lock = TRUE;
+	ck_assert_uint_eq(drain_all(), 1);
+	ck_assert(!bring_before_lock);
+	ck_assert_uint_eq(hold_count_held(), 1);
+	ck_assert(has_entry());
+	ck_assert_uint_eq(drain_all(), 1);
+	ck_assert(!has_entry());
+}
+END_TEST
+
 /* Entries go under this lock only: so nothing changes under it. */
 static bool invariant_holds(void)
 {
@@ -678,6 +721,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_stale);
 	tcase_add_test(tc, test_unresolved);
 	tcase_add_test(tc, test_arrival_under_way);
+	tcase_add_loop_test(tc, test_arrival_before_lock, 0,
+			    (int)N_ELEMENTS(hold_drivers));
 	tcase_add_test(tc, test_race);
 	tcase_add_test(tc, test_name);
 	suite_add_tcase(s, tc);
