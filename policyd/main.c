@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "core/conf.h"
 #include "core/core.h"
 #include "core/fdstore.h"
+#include "core/holders.h"
 #include "core/keeper.h"
 #include "core/privileges.h"
 #include "core/workers.h"
@@ -32,8 +34,7 @@
 /** Postfix's smtpd connects as the user "postfix". The directory "private"
    keeps other users out, and an answer would tell them nothing anyhow. */
 #define POLICY_SOCKET_MODE 0666
-/** Their answers name users: only for root, or for the user that started us. */
-#define INDEX_SOCKET_MODE 0600
+/** Its answers name users: only for root, or for the user that started us. */
 #define CONTROL_SOCKET_MODE 0600
 /** How often it is seen whether a socket has vanished. */
 #define KEEPER_INTERVAL_MS 10000
@@ -137,15 +138,6 @@ static void raise_descriptor_limit(const struct conf *conf)
 	log_descriptors(conf, limit.rlim_cur);
 }
 
-/* /run is empty after a boot. Directories above PATH's are the operator's. */
-static void make_directory_of(const char *path)
-{
-	char *copy = rst_strdup(path);
-
-	(void)mkdir(dirname(copy), 0755);
-	free(copy);
-}
-
 /* The workers of a daemon that was killed close their listeners as soon as they
    notice that it has gone: they get two seconds. */
 static int listen_tcp_soon(const struct conf_listen *l)
@@ -176,23 +168,29 @@ static void set_congestion(const struct conf *conf, const int *listen_fds)
 	log_line(LOG_NOTICE, &line);
 }
 
-/* No error: mail works without the index, and so do operators. */
-static int open_index(const char *path)
+/* Here, as it takes root's rights to make the directory, and to give it to the
+   user. A failure is no reason not to start: the core says so and tries again.
+ */
+static void make_holders_directory(const struct conf *conf)
 {
-	int fd;
+	const struct passwd *pw = geteuid() == 0 ? getpwnam(conf->user) : NULL;
+	uid_t uid = pw == NULL ? geteuid() : pw->pw_uid;
+	gid_t gid = pw == NULL ? getegid() : pw->pw_gid;
 
-	if (path[0] == '\0')
-		return -1;
-	make_directory_of(path);
-	fd = unix_socket_listen(path, SOCK_STREAM, INDEX_SOCKET_MODE);
-	if (fd < 0)
-		log_errno("index socket not opened, doveadm restante will look "
-			  "at all users",
-			  "index_socket", path);
-	return fd;
+	if (!holders_make_directory(conf->holders_directory, uid, gid))
+		log_errno("holders directory not made", "holders_directory",
+			  conf->holders_directory);
 }
 
-/* No error either: doveadm says that it cannot reach it. */
+static void make_directory_of(const char *path)
+{
+	char *copy = rst_strdup(path);
+
+	(void)mkdir(dirname(copy), 0755);
+	free(copy);
+}
+
+/* A failure is no reason not to start: doveadm says that it cannot reach it. */
 static int open_control(const char *path)
 {
 	int fd;
@@ -244,13 +242,6 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	if (setup->policy_fd < 0)
 		return refuse("policy_socket", conf->policy_socket,
 			      strerror(errno));
-	make_directory_of(conf->notify_socket);
-	setup->notify_fd = unix_socket_listen(conf->notify_socket, SOCK_DGRAM,
-					      conf->notify_socket_mode);
-	if (setup->notify_fd < 0)
-		return refuse("notify_socket", conf->notify_socket,
-			      strerror(errno));
-	setup->index_fd = open_index(conf->index_socket);
 	setup->control_fd = open_control(conf->control_socket);
 	keep_sockets(conf, setup);
 	return EX_OK;
@@ -307,6 +298,8 @@ static int prepare(const struct conf *conf, struct core_setup *setup,
 	int ret = open_sockets(conf, setup, listen_fds);
 	unsigned int i;
 
+	if (ret == EX_OK)
+		make_holders_directory(conf);
 	privileges_be_urgent();
 	if (ret == EX_OK && !privileges_drop(conf->user, error, sizeof(error)))
 		ret = refuse("user", conf->user, error);

@@ -112,11 +112,6 @@ static bool read_congestion(const char *value, void *target)
 	return true;
 }
 
-static bool read_mode(const char *value, void *target)
-{
-	return conf_value_mode(value, target);
-}
-
 static bool read_duration(const char *value, void *target)
 {
 	return conf_value_duration(value, target);
@@ -190,11 +185,8 @@ static const struct setting settings[] = {
 		read_socket, SOCKET),
 	SETTING(auth_socket, "/run/dovecot/restante-auth", read_socket, SOCKET),
 	SETTING(hold_socket, "/run/dovecot/restante-hold", read_socket, SOCKET),
-	SETTING(notify_socket, "/run/restante/notify", read_socket, SOCKET),
-	SETTING(notify_socket_mode, "0666", read_mode,
-		"permissions in octal, such as 0666"),
-	SETTING(index_socket, "/run/restante/index", read_socket_or_none,
-		SOCKET ", or \"\": none"),
+	SETTING(holders_directory, "/var/lib/restante/holders", read_path,
+		"the full path of a directory"),
 	SETTING(userdb_socket, "/run/dovecot/restante-userdb",
 		read_socket_or_none, SOCKET ", or \"\": none"),
 	SETTING(control_socket, "/run/restante/control", read_socket_or_none,
@@ -414,8 +406,7 @@ void conf_free(struct conf **_conf)
 	free(conf->policy_socket);
 	free(conf->auth_socket);
 	free(conf->hold_socket);
-	free(conf->notify_socket);
-	free(conf->index_socket);
+	free(conf->holders_directory);
 	free(conf->userdb_socket);
 	free(conf->control_socket);
 	free(conf->user);

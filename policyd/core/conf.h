@@ -17,11 +17,9 @@ struct conf {
 	char *policy_socket;
 	char *auth_socket;
 	char *hold_socket;
+	char *holders_directory;
 	char *userdb_socket;  /**< "": accounts are not looked at again */
 	char *control_socket; /**< "": none */
-	char *notify_socket;
-	unsigned int notify_socket_mode;
-	char *index_socket;
 	char *user;
 	char *congestion; /**< congestion control of TCP; "": the system's */
 	uint64_t workers; /**< never 0: that has become one per processor */

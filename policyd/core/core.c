@@ -3,13 +3,12 @@
  * Connects the modules of the core:
  *
  *   Postfix -> policy-service           answers from memory
- *   plugin -> notes -> sessions         HELD to that user's worker
- *                   -> fallback         when a message falls due
+ *   plugin -> holders -> sessions       HELD to that user's worker
+ *                     -> fallback       when a message falls due
  *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
  *   sessions -> auth-conn -> Dovecot    and back
  *   sessions, fallback -> restante-hold
  *   worker -> sessions -> fallback      when what a drain left falls due
- *   doveadm -> index-service -> fallback
  *   doveadm -> control-service -> sessions
  *   sessions -> recheck -> Dovecot      is the account still there?
  *   keeper -> policy-service, control-service
@@ -28,8 +27,7 @@
 #include "common/tls.h"
 #include "control-service.h"
 #include "fallback.h"
-#include "index-service.h"
-#include "notes.h"
+#include "holders.h"
 #include "policy-service.h"
 #include "privileges.h"
 #include "recheck.h"
@@ -57,11 +55,10 @@ struct core {
 	struct event_base *base;
 	struct event *sigterm, *sigint, *sighup;
 	struct policy_service *policy;
-	struct notes *notes;
+	struct holders *holders;
 	struct sessions *sessions;
 	struct auth_conn *auth;
 	struct fallback *fallback;
-	struct index_service *index;
 	struct recheck *recheck;
 	struct control_service *control;
 	struct keeper *keeper;
@@ -114,19 +111,59 @@ static void on_workers_gone(void *ctx)
 static const struct workers_callbacks worker_calls = {
 	on_worker_message, on_worker_gone, on_workers_gone};
 
-static void on_note(const struct rst_note *note, void *ctx)
-{
-	struct core *core = ctx;
-
-	sessions_held(core->sessions, note->user);
-	fallback_note(core->fallback, note->user, note->due);
-}
-
 static void on_held(struct rst_str user, void *ctx)
 {
 	struct core *core = ctx;
 
 	sessions_held(core->sessions, user);
+}
+
+static void on_touched(struct rst_str user, int64_t touched_ns, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_touched(core->sessions, user, touched_ns);
+}
+
+static unsigned int on_wanted(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+	unsigned int wanted = 0;
+
+	if (sessions_has(core->sessions, user))
+		wanted |= HOLDERS_SESSION;
+	if (!fallback_has(core->fallback, user))
+		wanted |= HOLDERS_DUE;
+	return wanted;
+}
+
+static void on_due(struct rst_str user, int64_t due, void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_note(core->fallback, user, due);
+}
+
+static void on_lost(void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_look_again(core->fallback);
+	fallback_audit(core->fallback);
+}
+
+static void on_audited(void *ctx)
+{
+	struct core *core = ctx;
+
+	holders_audited(core->setup->conf->holders_directory);
+}
+
+static void on_clock_set(void *ctx)
+{
+	struct core *core = ctx;
+
+	holders_look_through(core->holders);
 }
 
 /* ---- signals */
@@ -191,14 +228,32 @@ static struct event *watch_signal(struct core *core, int signal_number,
 
 static void start_fallback(struct core *core, const struct conf *conf)
 {
-	const struct fallback_config config = {
+	struct fallback_config config = {
 		.hold_socket = conf->hold_socket,
 		.concurrency = (unsigned int)conf->fallback_concurrency,
-		.reconcile_ms = conf->reconcile_interval_ms,
+		.audit_ms = conf->reconcile_interval_ms,
 		.held = on_held,
+		.audited = on_audited,
+		.clock_set = on_clock_set,
 		.ctx = core};
+	int64_t age = holders_audit_age(conf->holders_directory);
 
+	if (age >= 0)
+		config.first_audit_ms = config.audit_ms - age * 1000;
 	core->fallback = fallback_new(core->base, &config);
+}
+
+static void start_holders(struct core *core, const struct conf *conf)
+{
+	const struct holders_config config = {.path = conf->holders_directory,
+					      .wanted = on_wanted,
+					      .held = on_held,
+					      .touched = on_touched,
+					      .due = on_due,
+					      .lost = on_lost,
+					      .ctx = core};
+
+	core->holders = holders_new(core->base, &config);
 }
 
 static void on_hold_watched(struct rst_str user, void *ctx)
@@ -329,17 +384,13 @@ static void start(struct core *core)
 	start_policy(core);
 	start_sessions(core, conf);
 	start_fallback(core, conf);
-	if (core->setup->index_fd >= 0)
-		core->index = index_service_new(
-			core->base, core->setup->index_fd, core->fallback);
 	if (core->setup->control_fd >= 0)
 		start_control(core, core->setup->control_fd);
 	if (core->setup->keeper_fd >= 0)
 		core->keeper = keeper_new(core->base, core->setup->keeper_fd,
 					  core->setup->sockets, CORE_SOCKETS,
 					  on_remade, core);
-	core->notes =
-		notes_new(core->base, core->setup->notify_fd, on_note, core);
+	start_holders(core, conf);
 	start_workers(core);
 }
 
@@ -347,8 +398,7 @@ static void stop(struct core *core)
 {
 	keeper_free(&core->keeper);
 	stop_policy(core);
-	notes_free(&core->notes);
-	index_service_free(&core->index);
+	holders_free(&core->holders);
 	control_service_free(&core->control);
 	sessions_free(&core->sessions);
 	recheck_free(&core->recheck);

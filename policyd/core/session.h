@@ -89,11 +89,12 @@ struct session {
 	/* hold */
 	enum session_hold hold;
 	struct hold_dial *dial;
-	int hold_fd;       /* OPEN: the core's copy; else -1 */
-	struct event *cut; /* DISMISSED and OPEN: when the hold is cut off */
-	bool settling;     /* the time until `cut` has been extended */
-	uint64_t blocker;  /* key of the session to be waited for; 0: none */
-	bool held_told;    /* HELD was sent, and HOLD_OPEN has not come yet */
+	int hold_fd;        /* OPEN: the core's copy; else -1 */
+	struct event *cut;  /* DISMISSED and OPEN: when the hold is cut off */
+	bool settling;      /* the time until `cut` has been extended */
+	uint64_t blocker;   /* key of the session to be waited for; 0: none */
+	bool held_told;     /* HELD was sent, and HOLD_OPEN has not come yet */
+	int64_t touched_ns; /* of sessions_touched(), the last one; 0: none */
 };
 
 TAILQ_HEAD(session_queue, session);

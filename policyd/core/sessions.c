@@ -370,6 +370,23 @@ void sessions_held(struct sessions *all, struct rst_str user)
 	}
 }
 
+void sessions_touched(struct sessions *all, struct rst_str user,
+		      int64_t touched_ns)
+{
+	struct session *session = takeover_newest(all, user);
+
+	if (session == NULL ||
+	    (touched_ns != 0 && session->touched_ns == touched_ns))
+		return;
+	session->touched_ns = touched_ns;
+	sessions_held(all, user);
+}
+
+bool sessions_has(struct sessions *all, struct rst_str user)
+{
+	return takeover_newest(all, user) != NULL;
+}
+
 /* ---- signing out */
 
 /* A session that is emptying its hold lives on for a while: what is on its way

@@ -80,5 +80,10 @@ bool sessions_reader_next(struct sessions_reader *reader,
 			  struct sessions_row *row_r);
 /** Something is held for user: tells the worker of the user's session. */
 void sessions_held(struct sessions *sessions, struct rst_str user);
+/** The same, unless the user's session was told so of this touched_ns before.
+    @param touched_ns when something came last, by any clock; 0: not known */
+void sessions_touched(struct sessions *sessions, struct rst_str user,
+		      int64_t touched_ns);
+bool sessions_has(struct sessions *sessions, struct rst_str user);
 
 #endif

@@ -29,8 +29,8 @@ def test_check_of_a_running_system(sandbox):
     print(result.stdout + result.stderr)
     assert result.returncode == 0
     for setting in ("tls_certificate", "policy_socket", "auth_socket",
-                    "hold_socket", "notify_socket", "index_socket",
-                    "userdb_socket", "control_socket"):
+                    "hold_socket", "holders_directory", "userdb_socket",
+                    "control_socket"):
         assert setting in result.stdout + result.stderr
 
 
@@ -44,6 +44,12 @@ def test_check_of_a_running_system(sandbox):
     (r"hold_socket = .*", 'hold_socket = "/nonexistent/hold"', "hold_socket"),
     (r"tls_key = .*", 'tls_key = "/nonexistent/key.pem"', "tls_key"),
     (r"user = .*", 'user = "nosuchuser"', "user"),
+    (r"holders_directory = .*", 'holders_directory = "/no/such/directory"',
+     "holders_directory"),
+    (r"holders_directory = .*", 'holders_directory = "/tmp"',
+     "holders_directory"),
+    (r"holders_directory = .*", 'holders_directory = "/etc/passwd"',
+     "holders_directory"),
     (r"hostname = .*", 'hostname = "other.example.test"', "tls_certificate"),
 ])
 def test_check_names_what_is_wrong(sandbox, pattern, replacement, words):

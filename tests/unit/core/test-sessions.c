@@ -404,6 +404,44 @@ START_TEST(test_main_road)
 }
 END_TEST
 
+/* A session is told of each change once; of one that is not certain, each
+   time. */
+START_TEST(test_touched)
+{
+	begin();
+	ck_assert(!sessions_has(t.sessions, RST_STR("bob")));
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("");
+	opened(&t.a, 1, "bob");
+	ck_assert(sessions_has(t.sessions, RST_STR("bob")));
+	ck_assert(!sessions_has(t.sessions, RST_STR("eve")));
+	t.said[0] = '\0';
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("");
+	sessions_touched(t.sessions, RST_STR("bob"), 6);
+	expect("a1:HELD ");
+	/* also if the clock was set back */
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 0);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 0);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a1:HELD ");
+	/* another session was told of nothing */
+	hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	ck_assert(!sessions_has(t.sessions, RST_STR("bob")));
+	opened(&t.a, 2, "bob");
+	t.said[0] = '\0';
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a2:HELD ");
+	finish();
+}
+END_TEST
+
 /* What a worker has seen of the hold is passed on, if it had the hold open. */
 START_TEST(test_hold_seen)
 {
@@ -1140,6 +1178,7 @@ int main(void)
 	TCase *tcase = tcase_create("sessions");
 
 	tcase_add_test(tcase, test_main_road);
+	tcase_add_test(tcase, test_touched);
 	tcase_add_test(tcase, test_hold_seen);
 	tcase_add_test(tcase, test_hold_seen_at_takeover);
 	tcase_add_test(tcase, test_sign_in_fails);
