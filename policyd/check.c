@@ -30,6 +30,7 @@
 #include "restante/auth.h"
 #include "restante/clock.h"
 #include "restante/hold.h"
+#include "restante/lookup.h"
 
 #define TIMEOUT_SECS 5
 #define BUFFER 32768
@@ -330,6 +331,35 @@ static const char *check_directory(const struct conf *conf,
 	return NULL;
 }
 
+/* A socket that the daemon makes. */
+static void check_control_socket(const struct conf *conf, bool running)
+{
+	static const char *const setting = "control_socket";
+	const char *path = conf->control_socket;
+	int fd;
+
+	if (path[0] == '\0')
+		return;
+	fd = dial(path, SOCK_STREAM);
+	if (fd >= 0)
+		report_ok(setting, path, "somebody listens");
+	else if (errno != ENOENT && errno != ECONNREFUSED)
+		report_error(setting, path, strerror(errno),
+			     "run this check as root");
+	else if (running)
+		report_error(setting, path,
+			     "the running daemon does not listen there",
+			     "restart it");
+	else if (!can_make(path))
+		report_error(setting, path,
+			     "no file can be made in the directory",
+			     "start as root, or choose another");
+	else
+		report_ok(setting, path, "the daemon is not running");
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 static void check_holders(const struct conf *conf)
 {
 	const char *path = conf->holders_directory, *problem, *mend;
@@ -431,6 +461,83 @@ static void check_auth_socket(const struct conf *conf)
 	(void)close(fd);
 }
 
+/* Asks for a user who cannot exist. @return NULL, or what is wrong */
+static const char *ask_userdb(struct rst_lookup *lookup, int fd,
+			      struct rst_lookup_answer *answer_r)
+{
+	bool asked = false;
+	static char in[BUFFER];
+	size_t used = 0, len;
+	ssize_t n;
+
+	for (;;) {
+		const char *out = rst_lookup_output(lookup, &len);
+
+		if (len > 0 && !send_all(fd, out, len))
+			return "does not take the handshake";
+		rst_lookup_sent(lookup, len);
+		n = recv(fd, in + used, sizeof(in) - used, 0);
+		if (n <= 0)
+			return asked ? "does not answer a question"
+				     : "does not finish the handshake";
+		used += (size_t)n;
+		while ((n = rst_lookup_recv(lookup, in, used)) > 0) {
+			used -= (size_t)n;
+			memmove(in, in + n, used);
+		}
+		if (n < 0)
+			return "does not speak Dovecot's auth master protocol";
+		if (rst_lookup_next(lookup, answer_r))
+			return NULL;
+		if (!asked && rst_lookup_server(lookup) != 0)
+			asked = rst_lookup_ask(lookup, RST_LOOKUP_PASS,
+					       RST_STR("restante-nobody"),
+					       RST_STR(""), clock_ms()) > 0;
+	}
+}
+
+static void report_userdb(const char *path,
+			  const struct rst_lookup_answer *answer)
+{
+	if (answer->result != RST_LOOKUP_UNKNOWN)
+		report_ok("userdb_socket", path, NULL);
+	else
+		report_ok("userdb_socket", path,
+			  "the passdb cannot be asked without a password: "
+			  "accounts that are disabled are not noticed, those "
+			  "that are gone are");
+}
+
+static void check_userdb_socket(const struct conf *conf)
+{
+	const struct rst_lookup_limits limits = {60000, 60000, 1};
+	const char *path = conf->userdb_socket, *problem;
+	struct rst_lookup_answer answer;
+	struct rst_lookup *lookup;
+	int fd;
+
+	if (path[0] == '\0' || conf->recheck_interval_ms == 0) {
+		report_ok("userdb_socket", path,
+			  "not used: a session lives on after its account");
+		return;
+	}
+	fd = dial_dovecot("userdb_socket", path,
+			  "give Dovecot's service auth a unix_listener of this "
+			  "name, as 90-restante.conf has it");
+	if (fd < 0)
+		return;
+	lookup = rst_lookup_new(&limits, clock_ms());
+	problem = ask_userdb(lookup, fd, &answer);
+	if (problem == NULL)
+		report_userdb(path, &answer);
+	else
+		report_error("userdb_socket", path, problem,
+			     "it must be a unix_listener of service auth whose "
+			     "name ends in \"-userdb\"");
+	rst_lookup_free(&lookup);
+	(void)close(fd);
+}
+
 /* @return NULL: ev_r is set; else what is wrong */
 static const char *first_answer(struct rst_hold_dialler *hold, int fd,
 				struct rst_hold_event *ev_r)
@@ -526,6 +633,7 @@ int check_run(const struct conf *conf)
 		check_listen(&conf->listen[i], running);
 	check_congestion(conf);
 	check_holders(conf);
+	check_control_socket(conf, running);
 	/* the daemon connects to these after it has dropped privileges */
 	if (getpwnam(conf->user) != NULL &&
 	    !privileges_drop(conf->user, error, sizeof(error)))
@@ -533,6 +641,7 @@ int check_run(const struct conf *conf)
 	if (tls_read)
 		check_reload(conf);
 	check_auth_socket(conf);
+	check_userdb_socket(conf);
 	check_hold_socket(conf);
 	return errors == 0 ? EX_OK : EX_CONFIG;
 }

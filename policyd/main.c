@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include "core/core.h"
 #include "core/fdstore.h"
 #include "core/holders.h"
+#include "core/keeper.h"
 #include "core/privileges.h"
 #include "core/workers.h"
 #include "worker/main.h"
@@ -32,6 +34,10 @@
 /** Postfix's smtpd connects as the user "postfix". The directory "private"
    keeps other users out, and an answer would tell them nothing anyhow. */
 #define POLICY_SOCKET_MODE 0666
+/** Its answers name users: only for root, or for the user that started us. */
+#define CONTROL_SOCKET_MODE 0600
+/** How often it is seen whether a socket has vanished. */
+#define KEEPER_INTERVAL_MS 10000
 /** Descriptors beside one for each client: open holds, listeners, the core. */
 #define OTHER_DESCRIPTORS 256
 
@@ -176,6 +182,47 @@ static void make_holders_directory(const struct conf *conf)
 			  conf->holders_directory);
 }
 
+static void make_directory_of(const char *path)
+{
+	char *copy = rst_strdup(path);
+
+	(void)mkdir(dirname(copy), 0755);
+	free(copy);
+}
+
+/* A failure is no reason not to start: doveadm says that it cannot reach it. */
+static int open_control(const char *path)
+{
+	int fd;
+
+	if (path[0] == '\0')
+		return -1;
+	make_directory_of(path);
+	fd = unix_socket_listen(path, SOCK_STREAM, CONTROL_SOCKET_MODE);
+	if (fd < 0)
+		log_errno("control socket not opened, doveadm restante who and "
+			  "kick will not work",
+			  "control_socket", path);
+	return fd;
+}
+
+static void keep_sockets(const struct conf *conf, struct core_setup *setup)
+{
+	setup->sockets[CORE_POLICY_SOCKET] = (struct keeper_socket){
+		.setting = "policy_socket",
+		.path = conf->policy_socket,
+		.mode = POLICY_SOCKET_MODE,
+		.foreign = setup->fdstore->listen_is_units};
+	setup->sockets[CORE_CONTROL_SOCKET] =
+		(struct keeper_socket){.setting = "control_socket",
+				       .path = conf->control_socket,
+				       .mode = CONTROL_SOCKET_MODE,
+				       .missing = setup->control_fd < 0};
+	if (setup->keeper_fd >= 0)
+		keeper_begin(setup->keeper_fd, setup->sockets, CORE_SOCKETS,
+			     KEEPER_INTERVAL_MS);
+}
+
 static int open_sockets(const struct conf *conf, struct core_setup *setup,
 			int *listen_fds)
 {
@@ -195,6 +242,8 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	if (setup->policy_fd < 0)
 		return refuse("policy_socket", conf->policy_socket,
 			      strerror(errno));
+	setup->control_fd = open_control(conf->control_socket);
+	keep_sockets(conf, setup);
 	return EX_OK;
 }
 
@@ -278,6 +327,10 @@ static int serve(const struct conf *conf, bool foreground)
 	fill_standard_fds();
 	log_open("core", true);
 	fdstore_take(manager, conf->policy_socket, &fdstore);
+	setup.keeper_fd = keeper_start();
+	if (setup.keeper_fd < 0)
+		log_errno("sockets that vanish will not be made again", NULL,
+			  NULL);
 	ret = read_certificate(conf, &pem, &len);
 	setup.pem = (struct rst_str){pem, len};
 	if (ret == EX_OK)

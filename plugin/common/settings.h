@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * The settings of one user, from plugin {} and the userdb. They are read and
- * checked only here; restante_index_socket is doveadm's.
+ * checked only here; restante_control_socket is doveadm's.
  */
 #ifndef RST_COMMON_SETTINGS_H
 #define RST_COMMON_SETTINGS_H

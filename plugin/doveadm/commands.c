@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * doveadm restante status|list|push|release: the operator's view of the hold,
- * and the same fallback delivery that the service does.
+ * and the same fallback delivery that the service does. who|kick: online.c.
  */
 #include "lib.h"
 #include "doveadm-mail.h"
@@ -18,6 +18,7 @@
 #include "hold/look.h"
 #include "hold/message.h"
 #include "holders.h"
+#include "online.h"
 
 #include <unistd.h>
 
@@ -420,6 +421,12 @@ static struct doveadm_mail_cmd_context *release_alloc(void)
 	return &cmd->ctx;
 }
 
+#define ONLINE_USAGE "-u <user mask>|-A|-F <file>"
+#define ONLINE_PARAMS                                                \
+	DOVEADM_CMD_PARAM('A', "all-users", CMD_PARAM_BOOL, 0)       \
+	DOVEADM_CMD_PARAM('F', "user-file", CMD_PARAM_ISTREAM, 0)    \
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+
 /* clang-format off: these macros are whole lines of an initializer */
 static struct doveadm_cmd_ver2 restante_commands[] = {
 	{.name = "restante status",
@@ -445,7 +452,15 @@ static struct doveadm_cmd_ver2 restante_commands[] = {
 		 DOVEADM_CMD_PARAM('e', "expired", CMD_PARAM_BOOL, 0)
 			 DOVEADM_CMD_PARAM('\0', "id", CMD_PARAM_ARRAY,
 					   CMD_PARAM_FLAG_POSITIONAL)
-				 DOVEADM_CMD_PARAMS_END}};
+				 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante who",
+	 .cmd = rst_online_who,
+	 .usage = ONLINE_USAGE,
+	 DOVEADM_CMD_PARAMS_START ONLINE_PARAMS DOVEADM_CMD_PARAMS_END},
+	{.name = "restante kick",
+	 .cmd = rst_online_kick,
+	 .usage = ONLINE_USAGE,
+	 DOVEADM_CMD_PARAMS_START ONLINE_PARAMS DOVEADM_CMD_PARAMS_END}};
 /* clang-format on */
 
 void doveadm_restante_plugin_init(struct module *module ATTR_UNUSED)

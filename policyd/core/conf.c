@@ -67,6 +67,15 @@ static bool read_socket(const char *value, void *target)
 	       read_path(value, target);
 }
 
+/* Empty: there is no such socket. */
+static bool read_socket_or_none(const char *value, void *target)
+{
+	if (value[0] != '\0')
+		return read_socket(value, target);
+	set_string(target, value);
+	return true;
+}
+
 static bool read_user(const char *value, void *target)
 {
 	if (value[0] == '\0' || strpbrk(value, ": \t\n") != NULL)
@@ -108,6 +117,15 @@ static bool read_duration(const char *value, void *target)
 	return conf_value_duration(value, target);
 }
 
+/* 0: never. */
+static bool read_duration_or_0(const char *value, void *target)
+{
+	if (strcmp(value, "0") != 0)
+		return read_duration(value, target);
+	*(int64_t *)target = 0;
+	return true;
+}
+
 static bool read_size(const char *value, void *target)
 {
 	return conf_value_size(value, target);
@@ -134,6 +152,7 @@ static bool read_concurrency(const char *value, void *target)
 }
 
 #define DURATION "a time, such as 90s, 5m, 2h or 1d"
+#define DURATION_OR_0 DURATION ", or 0: never"
 #define SOCKET "a full path of at most 107 octets"
 
 #define SETTING(name, initial, read, expected)                               \
@@ -145,6 +164,12 @@ static bool read_concurrency(const char *value, void *target)
 	{                                                         \
 #		name, initial, offsetof(struct conf, name##_ms), \
 			read_duration, DURATION, false            \
+	}
+
+#define DURATION_OR_0_SETTING(name, initial)                      \
+	{                                                         \
+#		name, initial, offsetof(struct conf, name##_ms), \
+			read_duration_or_0, DURATION_OR_0, false  \
 	}
 
 static const struct setting settings[] = {
@@ -162,6 +187,10 @@ static const struct setting settings[] = {
 	SETTING(hold_socket, "/run/dovecot/restante-hold", read_socket, SOCKET),
 	SETTING(holders_directory, "/var/lib/restante/holders", read_path,
 		"the full path of a directory"),
+	SETTING(userdb_socket, "/run/dovecot/restante-userdb",
+		read_socket_or_none, SOCKET ", or \"\": none"),
+	SETTING(control_socket, "/run/restante/control", read_socket_or_none,
+		SOCKET ", or \"\": none"),
 	SETTING(user, "restante", read_user, "the name of an account"),
 	SETTING(congestion, "bbr", read_congestion,
 		"the name of a congestion control, such as bbr or cubic, or "
@@ -177,6 +206,8 @@ static const struct setting settings[] = {
 	SETTING(max_connections, "10000", read_connections,
 		"a number from 1 to 1000000"),
 	DURATION_SETTING(reconcile_interval, "1d"),
+	DURATION_OR_0_SETTING(recheck_interval, "50s"),
+	DURATION_OR_0_SETTING(session_lifetime, "1d"),
 	SETTING(fallback_concurrency, "4", read_concurrency,
 		"a number from 1 to 1000"),
 	SETTING(message_size_limit, "0", read_size,
@@ -376,6 +407,8 @@ void conf_free(struct conf **_conf)
 	free(conf->auth_socket);
 	free(conf->hold_socket);
 	free(conf->holders_directory);
+	free(conf->userdb_socket);
+	free(conf->control_socket);
 	free(conf->user);
 	free(conf->congestion);
 	free(conf);

@@ -9,6 +9,9 @@
  *   sessions -> auth-conn -> Dovecot    and back
  *   sessions, fallback -> restante-hold
  *   worker -> sessions -> fallback      when what a drain left falls due
+ *   doveadm -> control-service -> sessions
+ *   sessions -> recheck -> Dovecot      is the account still there?
+ *   keeper -> policy-service, control-service
  */
 #include "core.h"
 
@@ -22,10 +25,12 @@
 #include "certificate.h"
 #include "common/log.h"
 #include "common/tls.h"
+#include "control-service.h"
 #include "fallback.h"
 #include "holders.h"
 #include "policy-service.h"
 #include "privileges.h"
+#include "recheck.h"
 #include "sessions.h"
 #include "workers.h"
 
@@ -34,6 +39,11 @@
     RST_IPC_SETTLE_MS in all. */
 #define TAKEOVER_MS 1000
 #define TAKEOVER_SETTLE_MS (RST_IPC_SETTLE_MS + TAKEOVER_MS)
+/** A "no" about an account counts when it was said twice, so far apart: then a
+    file that is being written has been written. */
+#define CONFIRM_MS 3000
+/** Sessions looked at again in a second, at most. */
+#define RECHECKS_PER_SECOND 200
 /** Postfix's requests have priority 0, everything else 1. libevent looks for
    new requests after each callback of priority 1. On a busy machine a
    millisecond of work takes several, so callbacks are also kept short. */
@@ -49,6 +59,9 @@ struct core {
 	struct sessions *sessions;
 	struct auth_conn *auth;
 	struct fallback *fallback;
+	struct recheck *recheck;
+	struct control_service *control;
+	struct keeper *keeper;
 	struct workers *workers;
 };
 
@@ -257,6 +270,26 @@ static void on_hold_seen(struct rst_str user, int64_t due, void *ctx)
 	fallback_seen(core->fallback, user, due);
 }
 
+static void start_recheck(struct core *core, const struct conf *conf)
+{
+	const struct recheck_config config = {
+		.userdb_socket = conf->userdb_socket,
+		.hold_socket = conf->hold_socket,
+		.interval_ms = conf->userdb_socket[0] == '\0'
+				       ? 0
+				       : conf->recheck_interval_ms,
+		.confirm_ms = CONFIRM_MS,
+		.lifetime_ms = conf->session_lifetime_ms,
+		.per_second = RECHECKS_PER_SECOND,
+		.out = sessions_recheck_out,
+		.ctx = core};
+
+	if (config.interval_ms == 0 && config.lifetime_ms == 0)
+		return;
+	core->recheck = recheck_new(core->base, &config);
+	sessions_set_recheck(core->sessions, core->recheck);
+}
+
 static void start_sessions(struct core *core, const struct conf *conf)
 {
 	/* twice the connections: a worker may tell of a new session before it
@@ -273,6 +306,7 @@ static void start_sessions(struct core *core, const struct conf *conf)
 		.ctx = core};
 
 	core->sessions = sessions_new(core->base, &config);
+	start_recheck(core, conf);
 	core->auth =
 		auth_conn_new(core->base, conf->auth_socket, &auth_calls, core);
 	sessions_set_auth(core->sessions, core->auth);
@@ -302,6 +336,31 @@ static void start_policy(struct core *core)
 		policy_service_adopt(core->policy, setup->fdstore->conns[i]);
 }
 
+static void start_control(struct core *core, int listen_fd)
+{
+	core->control =
+		control_service_new(core->base, listen_fd, core->sessions);
+}
+
+static void on_remade(unsigned int n, int listen_fd, void *ctx)
+{
+	struct core *core = ctx;
+
+	switch ((enum core_socket)n) {
+	case CORE_POLICY_SOCKET:
+		policy_service_relisten(core->policy, listen_fd);
+		break;
+	case CORE_CONTROL_SOCKET:
+		if (core->control == NULL)
+			start_control(core, listen_fd);
+		else
+			control_service_relisten(core->control, listen_fd);
+		break;
+	case CORE_SOCKETS:
+		break;
+	}
+}
+
 /* The next policyd gets Postfix's connections from the service manager. */
 static void stop_policy(struct core *core)
 {
@@ -325,15 +384,24 @@ static void start(struct core *core)
 	start_policy(core);
 	start_sessions(core, conf);
 	start_fallback(core, conf);
+	if (core->setup->control_fd >= 0)
+		start_control(core, core->setup->control_fd);
+	if (core->setup->keeper_fd >= 0)
+		core->keeper = keeper_new(core->base, core->setup->keeper_fd,
+					  core->setup->sockets, CORE_SOCKETS,
+					  on_remade, core);
 	start_holders(core, conf);
 	start_workers(core);
 }
 
 static void stop(struct core *core)
 {
+	keeper_free(&core->keeper);
 	stop_policy(core);
 	holders_free(&core->holders);
+	control_service_free(&core->control);
 	sessions_free(&core->sessions);
+	recheck_free(&core->recheck);
 	fallback_free(&core->fallback);
 	auth_conn_free(&core->auth);
 	workers_free(&core->workers);

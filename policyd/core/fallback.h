@@ -3,8 +3,8 @@
  * Fallback delivery: has restante-hold deliver to the mailbox the messages that
  * were not called for in time, when they fall due, for a few users at once. The
  * timetable, which says when each user's mail falls due, is made from the
- * holders directory (holders.h); every audit_ms a walk over all users finds what
- * the directory lacks.
+ * holders directory (holders.h); every audit_ms a walk over all users finds
+ * what the directory lacks.
  */
 #ifndef POLICYD_CORE_FALLBACK_H
 #define POLICYD_CORE_FALLBACK_H

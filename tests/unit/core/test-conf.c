@@ -50,6 +50,10 @@ START_TEST(test_defaults)
 	ck_assert_str_eq(conf->congestion, "bbr");
 	ck_assert_uint_ge(conf->workers, 1);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 86400000);
+	ck_assert_str_eq(conf->userdb_socket, "/run/dovecot/restante-userdb");
+	ck_assert_str_eq(conf->control_socket, "/run/restante/control");
+	ck_assert_int_eq(conf->recheck_interval_ms, 50000);
+	ck_assert_int_eq(conf->session_lifetime_ms, 86400000);
 	ck_assert_uint_eq(conf->message_size_limit, 0);
 	conf_free(&conf);
 	ck_assert_ptr_null(conf);
@@ -65,6 +69,8 @@ START_TEST(test_all_set)
 		"listen = {\"192.0.2.1:8463\", \"[2001:db8::1]:443\"}\n" TLS
 		"policy_socket = /p\nauth_socket = /a\nhold_socket = \"/h\"\n"
 		"holders_directory = /d\n"
+		"userdb_socket = /u\ncontrol_socket = \"\"\n"
+		"recheck_interval = 0\nsession_lifetime = 2h\n"
 		"user = mail\nworkers = 3\npolicy_timeout_ms = 200\n"
 		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"
@@ -87,6 +93,10 @@ START_TEST(test_all_set)
 	ck_assert_int_eq(conf->sign_in_timeout_ms, 120000);
 	ck_assert_uint_eq(conf->max_connections, 7);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 7200000);
+	ck_assert_str_eq(conf->userdb_socket, "/u");
+	ck_assert_str_eq(conf->control_socket, "");
+	ck_assert_int_eq(conf->recheck_interval_ms, 0);
+	ck_assert_int_eq(conf->session_lifetime_ms, 7200000);
 	ck_assert_uint_eq(conf->fallback_concurrency, 9);
 	ck_assert_uint_eq(conf->message_size_limit, 50 * 1048576);
 	conf_free(&conf);
@@ -117,6 +127,11 @@ static const struct {
 	{"congestion = sixteen-letters-\n",
 	 "1: congestion: sixteen-letters-: "},
 	{"policy_timeout_ms = 9\n", "1: policy_timeout_ms: 9: expected"},
+	{"control_socket = control\n", "1: control_socket: control: expected"},
+	{"userdb_socket = userdb\n", "1: userdb_socket: userdb: expected"},
+	{"recheck_interval = 0s\n", "1: recheck_interval: 0s: expected a time"},
+	{"recheck_interval = -1\n", "1: recheck_interval: -1: expected a time"},
+	{"session_lifetime = no\n", "1: session_lifetime: no: expected a time"},
 	{"keepalive = 0\n", "1: keepalive: 0: expected a time"},
 	{"keepalive = 5y\n", "1: keepalive: 5y: expected a time"},
 	{"reconcile_interval = 99999999999d\n", "1: reconcile_interval: 9"},
