@@ -12,6 +12,10 @@ Then 1,000, and 10,000 users have a real hold with one message in it (copies of
 one that was delivered): the duration of policyd's walk over all of them, which
 makes their entries, with the CPU of each part.
 
+Then mail of 1,000 users falls due while policyd is away, and the userdb cannot
+list its users (static: everybody is one): policyd is started; the time until all
+of it is in the mailboxes, with the CPU of each part.
+
 Last, "doveadm restante status -A" where 20 of 1,000, and of 10,000, users have
 held mail; beside it the same command for all users (-u '*'), which does without
 the entries.
@@ -20,6 +24,7 @@ usage: due.py BUILD [--quick] [--json FILE]
 """
 import os
 import pathlib
+import smtplib
 import statistics
 import subprocess
 import time
@@ -31,6 +36,7 @@ from server import (DOMAIN, SENDER, Sandbox, directory, end_on_signals,
 
 COUNTS = (1000, 100_000)
 FEW = 20
+OVERDUE = 1000
 MESSAGES = 200
 DAY = 24 * 3600
 
@@ -253,7 +259,74 @@ def statuses(accounts, counts):
         yield row
 
 
+# ---- mail that fell due while policyd was away
+
+PASSWD_FILE = """userdb {{
+  driver = passwd-file
+  args = username_format=%u {}/dovecot/users
+}}
+"""
+STATIC = """userdb {{
+  driver = static
+  args = uid=mail gid=mail home={}/mail/%u restante=yes allow_all_users=yes
+}}
+"""
+
+
+def everybody(sandbox):
+    """userdb static"""
+    path = pathlib.Path(sandbox.env["DOVECOT_CONF"])
+    old = PASSWD_FILE.format(sandbox.dir)
+    assert old in path.read_text()
+    sandbox.stop("dovecot")
+    path.write_text(path.read_text().replace(old,
+                                             STATIC.format(sandbox.dir)))
+    sandbox.start("dovecot")
+
+
+def overdue(scratch, build, count):
+    sandbox = Sandbox(scratch / "overdue", "--build", build, "--hold-time",
+                      "1")
+    try:
+        sandbox.stop("policyd")
+        everybody(sandbox)
+        forget_all(sandbox)
+        with smtplib.LMTP(str(sandbox.dir / "run" / "lmtp.sock")) as lmtp:
+            for n in range(count):
+                lmtp.sendmail(SENDER, [f"u{n}@{DOMAIN}"],
+                              f"Subject: {n}\r\n\r\ndue\r\n")
+        time.sleep(2)
+        return deliver_overdue(sandbox, count)
+    finally:
+        sandbox.down()
+
+
+def deliver_overdue(sandbox, count):
+    before, start = dovecot(sandbox), time.monotonic()
+    sandbox.start("policyd")
+    while sandbox.log("dovecot").count("delivered to the mailbox") < count:
+        assert time.monotonic() < start + 600, "not all of it is delivered"
+        time.sleep(.05)
+    row = {"overdue": count, "seconds": time.monotonic() - start,
+           "policyd_cpu_ms": cpu([policyd(sandbox)[0]]) * 1000}
+    after = dovecot(sandbox)
+    for service in ("restante-hold", "lmtp", "auth"):
+        row[service + "_cpu_ms"] = 1000 * sum(
+            spent - before.get(key, 0) for key, spent in after.items()
+            if key[0] == service)
+    return row
+
+
 # ---- all
+
+def show_overdue(row):
+    print(f"{row['overdue']:7} users' mail is overdue, userdb static: "
+          f"{row['seconds']:.1f} s, CPU of policyd's core "
+          f"{row['policyd_cpu_ms']:.0f} ms, restante-hold "
+          f"{row['restante-hold_cpu_ms']:.0f}, lmtp-release "
+          f"{row['lmtp_cpu_ms']:.0f}, auth {row['auth_cpu_ms']:.0f}",
+          flush=True)
+
 
 def show_one(row):
     print(f"{row['holding']:7} hold mail: {row['messages']} messages drained "
@@ -309,6 +382,9 @@ def main():
                 sandboxes.append(Sandbox(scratch / f"s{n}", "--build",
                                          arguments.build))
             result = measure(sandboxes, arguments.quick)
+            result["overdue"] = rounded(overdue(scratch, arguments.build,
+                                                OVERDUE), 4)
+            show_overdue(result["overdue"])
         finally:
             for sandbox in sandboxes:
                 sandbox.down()
