@@ -266,6 +266,8 @@ class System(Userdb):
 passdb {{
   driver = shadow
 }}
+# as Debian has it: the accounts of programs are no users
+first_valid_uid = {FIRST_UID}
 userdb {{
   driver = passwd
   result_success = continue-ok

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""What a row looks at besides the cells that all rows have.
+
+These run with the cell "hold", in the site's own way of sending. Users
+traveller7 to traveller9 are theirs.
+"""
+from contextlib import suppress
+
+from bed import BODY, maildir_messages, same, wait_for
+
+
+def pushed(site, user, count=1):
+    """Collect all that is held for a user."""
+    stored = maildir_messages(site.collect(site.address_of(user)))
+    assert len(stored) == count, f"{len(stored)} messages, not {count}"
+    site.wait_held(user, 0)
+    return stored
+
+
+def subject_of(message):
+    head = message.split(b"\n\n")[0].split(b"\n")
+    return next(line[9:].decode() for line in head
+                if line.startswith(b"Subject: "))
+
+
+# -- domains and addresses
+
+def other_domain(site):
+    """The names of another domain are other people."""
+    for domain in site.row.domains[1:]:
+        subject = site.mail("other", f"traveller8@{domain}",
+                            f"resident@{domain}")
+        site.wait_held(f"traveller8@{domain}", 1)
+        message, = pushed(site, f"traveller8@{domain}")
+        same(message, site.one_copy(f"resident@{domain}", subject))
+        site.no_copy("resident", subject)
+    site.wait_held("traveller8", 0)
+
+
+def bcc(site):
+    """Who is enrolled and gets a copy of everything has it held."""
+    before = site.held_subjects("traveller9")
+    subject = site.mail("bcc", "resident")
+    site.wait_held("traveller9", before + 1)
+    stored = [message for message in pushed(site, "traveller9", before + 1)
+              if subject_of(message) == subject]
+    assert len(stored) == 1, f"{len(stored)} copies"
+    same(stored[0], site.one_copy("resident", subject))
+
+
+def recipient_bcc(site):
+    before = site.held_subjects("traveller9")
+    subject = site.mail("bcc", "traveller8")
+    site.one_copy("resident", subject)
+    site.wait_held("traveller8", 1)
+    message, = pushed(site, "traveller8")
+    assert subject_of(message) == subject
+    # the bcc of a bcc is not asked for
+    site.wait_held("traveller9", before)
+    subject = site.mail("bcc", "resident")
+    site.wait_held("traveller9", before + 1)
+    assert subject in [subject_of(message) for message in
+                       pushed(site, "traveller9", before + 1)]
+
+
+def aliases(site):
+    subject = site.mail("alias", "everybody", "traveller7")
+    copy = site.one_copy("resident", subject)
+    for user in ("traveller7", "traveller8"):
+        site.wait_held(user, 1)
+        message, = pushed(site, user)
+        same(message, copy)
+
+
+def catch_all(site):
+    subject = site.mail("anything", "no-such-name")
+    site.wait_held("traveller9", 1)
+    message, = pushed(site, "traveller9")
+    assert subject_of(message) == subject
+
+
+def delimiters(site):
+    subjects = [site.mail("detail", f"traveller7{mark}lists")
+                for mark in "+-"]
+    site.wait_held("traveller7", 2)
+    assert sorted(subject_of(message) for message in
+                  pushed(site, "traveller7", 2)) == sorted(subjects)
+    for mark in "+-":
+        site.one_copy("resident", site.mail("detail", f"resident{mark}lists"))
+
+
+def detail(site):
+    """Held mail for user+box falls back into the mailbox box."""
+    subject = site.mail("detail", "traveller7+lists", "resident+lists")
+    copy = site.one_copy("resident", subject, "lists")
+    site.wait_held("traveller7", 1)
+    site.doveadm("restante", "release", "-u", site.login("traveller7"), "--all")
+    same(site.one_copy("traveller7", subject, "lists"), copy)
+    site.no_copy("traveller7", subject)
+
+
+# -- storage
+
+def attachment(site):
+    """A large attachment comes out of the hold whole."""
+    subject = site.tag("attachment")
+    part = b"\r\n".join([b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlq"
+                         b"a2xtbm9wcXJzdHV2d3h5"] * 400)
+    site.send([site.address_of(user) for user in ("traveller7", "resident")],
+              f"From: a@remote.test\r\nSubject: {subject}\r\n".encode()
+              + b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; "
+              b"boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\n"
+              b"Content-Type: application/octet-stream\r\n"
+              b"Content-Disposition: attachment\r\n"
+              b"Content-Transfer-Encoding: base64\r\n\r\n"
+              + part + b"\r\n--b--\r\n")
+    site.wait_held("traveller7", 1)
+    message, = pushed(site, "traveller7")
+    same(message, site.one_copy("resident", subject))
+
+
+def nothing_expunged(site):
+    """A message that has left the hold is not kept by lazy_expunge."""
+    site.mail("lazy", "traveller7")
+    site.wait_held("traveller7", 1)
+    pushed(site, "traveller7")
+    names = site.doveadm("mailbox", "list", "-u",
+                         site.login("traveller7")).stdout.split()
+    for name in names:
+        if "Expunged" in name:
+            status = site.doveadm("mailbox", "status", "-u",
+                                  site.login("traveller7"), "messages", name)
+            assert "messages=0" in status.stdout, status.stdout
+
+
+# -- quota: 40 KB; a message has 4 KB, and 15 of them have 60
+
+LARGE = (b"x" * 70 + b"\r\n") * 140
+
+
+def send_large(site, user):
+    subject = site.tag("large")
+    site.send(site.address_of(user), f"From: a@remote.test\r\n"
+              f"Subject: {subject}\r\n\r\n".encode() + LARGE)
+    return subject
+
+
+def full(site):
+    """Mail that Postfix has taken is never returned: neither when the hold has
+    more than the quota, nor when the mailbox is full."""
+    subjects = [send_large(site, "traveller7") for _ in range(8)]
+    wait_for_queue(site)
+    held = site.held_subjects("traveller7")
+    assert held == len(subjects), (
+        f"{held} of {len(subjects)} held, of 10 KB each, with a quota of 40 KB;"
+        f" {returned(site)} returned")
+    # some of these fit the mailbox; the rest stays held
+    site.doveadm("restante", "release", "-u", site.login("traveller7"), "--all",
+                 check=False)
+    in_box = sum(len(site.copies("traveller7", subject))
+                 for subject in subjects)
+    held = site.held_subjects("traveller7")
+    assert in_box >= 2 and in_box + held == len(subjects), (in_box, held)
+    send_large(site, "traveller7")
+    wait_for_queue(site)
+    assert site.held_subjects("traveller7") == held + 1
+    assert returned(site) == 0, f"{returned(site)} returned"
+    pushed(site, "traveller7", held + 1)
+
+
+def returned(site):
+    return site.log("postfix").count("status=bounced")
+
+
+def wait_for_queue(site):
+    """Until Postfix has done with what it has, or waits to try again."""
+    def tried():
+        log = site.log("postfix")
+        return log.count(" from=<a@remote.test>") <= sum(
+            log.count(f"status={word}")
+            for word in ("sent", "bounced", "deferred"))
+    with suppress(AssertionError):
+        wait_for("", tried, 10)
+
+
+# -- SMTPUTF8
+
+def smtputf8(site):
+    raise AssertionError("to be written")
+
+
+def no_smtputf8(site):
+    raise AssertionError("to be written")
