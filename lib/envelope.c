@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "restante/envelope.h"
 
-#include "buf.h"
-#include "restante/smtp.h"
-
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "buf.h"
+#include "restante/smtp.h"
 
 #define VERSION "1"
 /* RFC 5322 2.1.1: lines should have no more than 78 characters */

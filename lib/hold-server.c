@@ -318,7 +318,7 @@ static bool fail_unknown(struct rst_hold_server *s, size_t len)
 		n = QUOTE_MAX - 3;
 	for (i = 0; i < n; i++)
 		if ((unsigned char)s->line[i] < 32 ||
-		    (unsigned char)s->line[i] > 127)
+		    (unsigned char)s->line[i] >= 127)
 			s->line[i] = '?';
 	(void)snprintf(s->error, sizeof(s->error),
 		       "%.*s%s: not now, or not at all", (int)n, s->line,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "restante/ipc.h"
 
-#include "restante/smtp.h"
-
 #include <string.h>
+
+#include "restante/smtp.h"
 
 /* type, flags, id, session, n */
 #define HEADER_SIZE (2 + 2 + 4 + 8 + RST_IPC_NUMBERS * 8)

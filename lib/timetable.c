@@ -12,8 +12,9 @@
  * Two memories keep a report from hiding what another knows:
  *   noted    times noted while taken: the sweep may not have seen them, so they
  *            still count at its end
- *   unseen   times noted, or found by a sweep, since the last _watch: the one
- *            who looks may not have seen them, so they still count at _seen
+ *   unseen   times noted, or found by a sweep, since the last _watch: the
+ *            drain that looks may not have seen them, so they still count at
+ *            _seen
  */
 #include "restante/timetable.h"
 

@@ -23,6 +23,14 @@ folders() {
 		grep -v '^include$'
 }
 
+# a build, also that of make distcheck, may be in the tree
+for folder in */; do
+	case $folder in
+	build* | _* | autom4te.cache/) continue ;;
+	esac
+	printf '%s\n' "${folder%/}" | grep -qxE "$parts" ||
+		complain "$folder is a new part: $page must know it"
+done
 for folder in $(folders); do
 	grep -q "^| \`$folder/\` |" $page ||
 		complain "$folder/ has no row among the folders of $page"

@@ -46,6 +46,11 @@ include() {
 	mv "$dir/new" "$dir/tree/$2"
 }
 
+# add TEXT FILE: at the end
+add() {
+	printf '%s\n' "$1" >>"$dir/tree/$2"
+}
+
 fresh_copy
 check || complain "it fails on the tree as it is"
 
@@ -93,7 +98,53 @@ expect "OpenSSL outside of the tls files" client/store.c
 include '<time.h>' lib/smtp.c
 expect "a clock in lib" lib/smtp.c
 
+include '<poll.h>' lib/smtp.c
+expect "a descriptor in lib" lib/smtp.c
+
+include '"log.h"' include/restante/smtp.h
+expect "the log in lib" include/restante/smtp.h
+
+add 'FILE *rst_planted(void) { return fopen("x", "r"); }' lib/smtp.c
+expect "a file in lib" lib/smtp.c
+
+include '"restante/clock.h"' plugin/hold/dates.c
+expect "the clock in the plugin" plugin/hold/dates.c
+
+include '"restante-config.h"' plugin/hold/dates.c
+expect "our config header in the plugin" plugin/hold/dates.c
+
+include '"ioloop.h"' client/store.c
+expect "a Dovecot header in the client" client/store.c
+
+include '"service/scan.h"' plugin/doveadm/commands.c
+expect "doveadm -> service" plugin/doveadm/commands.c
+
 include '"../policyd/common/log.h"' client/main.c
 expect "a file of another part" client/main.c
+
+# other ways to say the same
+include '"core/../worker/drain.h"' policyd/core/notes.c
+expect "an include by .." policyd/core/notes.c
+
+add ' # include "worker/drain.h"' policyd/core/notes.c
+expect "an include with blanks" policyd/core/notes.c
+
+add '#define PLANTED "worker/drain.h"
+#include PLANTED' policyd/core/notes.c
+expect "an include by a macro" policyd/core/notes.c
+
+include '"nosuch.h"' client/store.c
+expect "a header that is not there" client/store.c
+
+add 'int planted(void) { return drain_ended(0); }' policyd/core/notes.c
+expect "core -> worker by a name" policyd/core/notes.c
+
+# a static function may have the name of a function of another folder
+add 'static int drain_ended(int n)
+{
+	return n;
+}' policyd/core/notes.c
+check || complain "a static function is taken for an arrow"
+fresh_copy
 
 exit $failed

@@ -23,7 +23,26 @@ failed=0
 forbid() {
 	pattern=$1 reason=$2
 	shift 2
-	found=$(grep -nE "^#[ \t]*include[ \t]*[<\"]($pattern)" "$@" /dev/null)
+	found=$(grep -nE "^[ \t]*#[ \t]*include[ \t]*[<\"]($pattern)" "$@" \
+		/dev/null)
+	[ -z "$found" ] && return
+	printf '%s\n-- %s\n' "$found" "$reason" >&2
+	failed=1
+}
+
+forbid_other() {
+	found=$(grep -nE "^[ \t]*#[ \t]*include" "$@" /dev/null |
+		grep -vE '#[ \t]*include[ \t]*("[^"]+"|<[^>]+>)[ \t]*(/\*.*\*/)?$')
+	[ -z "$found" ] && return
+	printf '%s\n-- %s\n' "$found" 'an #include names one header' >&2
+	failed=1
+}
+
+# forbid_word PATTERN REASON FILE...: no call of these functions
+forbid_word() {
+	pattern=$1 reason=$2
+	shift 2
+	found=$(grep -nE "(^|[^A-Za-z0-9_])($pattern)\(" "$@" /dev/null)
 	[ -z "$found" ] && return
 	printf '%s\n-- %s\n' "$found" "$reason" >&2
 	failed=1
@@ -35,15 +54,22 @@ existing() {
 
 # shellcheck disable=SC2046 # file names have no blanks here
 {
-	forbid 'event|openssl/|confuse|dovecot|sys/(socket|stat|epoll)|netinet|unistd|fcntl|syslog|pthread|(sys/)?time\.h' \
+	# arpa/inet.h is for inet_pton(), stdio.h for snprintf()
+	forbid 'event|openssl/|confuse|dovecot|sys/[^qt]|sys/time|netinet|net/|unistd|fcntl|poll|signal|dirent|spawn|syslog|pthread|threads|time\.h' \
 		'lib/ does no I/O and keeps no clock' \
 		$(existing lib include | grep -v '/restante/\(clock\|log\)\.h$')
 	forbid 'restante/(clock|log)\.h' \
 		'the clock and the log are for policyd/ and client/' \
 		$(existing lib include plugin | grep -v '/restante/log\.h$')
-	forbid '\.\./|(plugin|policyd|client)/' \
+	forbid '[^">]*\.\.?/|(plugin|policyd|client)/' \
 		'parts include each other only through include/restante' \
 		$(existing lib include client plugin policyd)
+	# not one name: a macro, a comment, a line that goes on
+	forbid_other $(existing lib include client plugin policyd)
+	# lib/ formats text and opens nothing
+	forbid_word 'fopen|fdopen|freopen|tmpfile|printf|fprintf|vprintf|puts|getenv|getline|popen|system|clock_gettime' \
+		'lib/ does no I/O and keeps no clock' \
+		$(existing lib)
 	forbid 'event2?/|confuse|restante-config' \
 		'plugin/ knows Dovecot, not libevent and not our config header' \
 		$(existing plugin)
@@ -109,12 +135,16 @@ function depend(from, on, why) {
 
 # A definition begins in the first column and has its { in a line of its own.
 function look_for_definition(line) {
-	if (line ~ /^[A-Za-z_].*\(/ && line !~ /^static / && line !~ /;[ \t]*$/) {
+	if (line ~ /^[A-Za-z_].*\(/ && line !~ /;[ \t]*$/) {
 		candidate = line
 		sub(/\(.*/, "", candidate)
 		sub(/.*[ *]/, "", candidate)
+		is_static = line ~ /^static /
 	} else if (line == "{" && candidate != "") {
-		defined[part(FILENAME), candidate] = FILENAME
+		if (is_static)
+			own[FILENAME, candidate] = 1
+		else
+			defined[part(FILENAME), candidate] = FILENAME
 		candidate = ""
 	} else if (line ~ /[;}]/) {
 		candidate = ""
@@ -129,6 +159,9 @@ function name_tokens(line,    n, i, words) {
 }
 
 function forbidden(from, on,    a, b) {
+	if (on ~ /^include\/restante\/(log|clock)\.h$/ &&
+	    from ~ /^(lib|include|plugin)\// && from !~ /\/restante\/log\.h$/)
+		return "the clock and the log are for policyd/ and client/"
 	a = folder(from)
 	b = folder(on)
 	if (a == b || part(a) != part(b))
@@ -156,11 +189,16 @@ BEGIN {
 
 FNR == 1 { in_comment = 0; candidate = "" }
 
-/^#[ \t]*include[ \t]*"/ {
+/^[ \t]*#[ \t]*include[ \t]*"/ {
 	name = $0
 	sub(/^[^"]*"/, "", name)
 	sub(/".*/, "", name)
-	depend(FILENAME, resolve(FILENAME, name), "includes")
+	path = resolve(FILENAME, name)
+	if (path == "" && part(FILENAME) != "plugin" && name != "restante-config.h") {
+		print FILENAME " includes \"" name "\"\n-- no header of ours has this name"
+		status = 1
+	}
+	depend(FILENAME, path, "includes")
 	next
 }
 
@@ -174,7 +212,7 @@ END {
 	for (key in names) {
 		split(key, at, SUBSEP)
 		from = at[1]
-		if ((part(from), at[2]) in defined)
+		if ((part(from), at[2]) in defined && !(key in own))
 			depend(from, defined[part(from), at[2]], "names " at[2])
 	}
 	for (key in edge) {

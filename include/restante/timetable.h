@@ -38,8 +38,8 @@ void rst_timetable_set(struct rst_timetable *t, struct rst_str user,
 void rst_timetable_retry(struct rst_timetable *t, struct rst_str user,
 			 int64_t now);
 /**
- * Begin to look at all that user holds; _seen ends it. Messages noted from here
- * on may be missed by the one who looks.
+ * Begin to look at all that user holds; _seen ends it. The drain that looks may
+ * miss messages noted from here on.
  */
 void rst_timetable_watch(struct rst_timetable *t, struct rst_str user);
 /**

@@ -6,8 +6,7 @@
 #include "str-sanitize.h"
 #include "settings.h"
 
-#define DEFAULT_HOLD_MAILBOX "Restante/Held"
-#define DEFAULT_OVERFLOW_MAILBOX "Restante/Overflow"
+#define DEFAULT_HOLD_LOCATION "sdbox:~/restante"
 #define DEFAULT_HOLD_DAYS 14
 #define DEFAULT_GIVE_UP_DAYS 7
 #define DEFAULT_NOTIFY_SOCKET "/run/restante/notify"
@@ -91,19 +90,40 @@ static enum rst_on_error get_on_error(struct mail_user *user)
 	return RST_ON_ERROR_TEMPFAIL;
 }
 
-/* @param other a mailbox that it must differ from, or NULL */
-static const char *get_mailbox(struct mail_user *user, const char *name,
-			       const char *default_value, const char *other)
+static const char *get_location(struct mail_user *user)
 {
-	const char *value = get_string(user, name, default_value);
+	static const char *const name = "restante_hold_location";
+	const char *value = get_string(user, name, DEFAULT_HOLD_LOCATION);
 
-	/* a hold in INBOX would push all mail of the user to the client */
-	if (*value != '\0' && strcasecmp(value, "INBOX") != 0 &&
-	    null_strcmp(value, other) != 0)
+	if (strchr(value, ':') != NULL && *value != ':')
 		return value;
+	complain(user, name, value, "a location such as sdbox:~/restante",
+		 DEFAULT_HOLD_LOCATION " is used");
+	return DEFAULT_HOLD_LOCATION;
+}
+
+static const char *get_overflow_mailbox(struct mail_user *user)
+{
+	static const char *const name = "restante_overflow_mailbox";
+	const char *value = get_string(user, name, "");
+
+	if (strcasecmp(value, "INBOX") != 0)
+		return value;
+	/* it would be over quota, too */
 	complain(user, name, value, "a mailbox of its own",
-		 t_strdup_printf("%s is used", default_value));
-	return default_value;
+		 "the mailbox beside the hold is used");
+	return "";
+}
+
+static void refuse_hold_mailbox(struct mail_user *user)
+{
+	static const char *const name = "restante_hold_mailbox";
+	const char *value = mail_user_plugin_getenv(user, name);
+
+	if (value != NULL)
+		complain(user, name, value,
+			 "restante_hold_location in its place",
+			 "it is ignored");
 }
 
 static const char *get_release_socket(struct mail_user *user)
@@ -116,17 +136,33 @@ static const char *get_release_socket(struct mail_user *user)
 	return p_strconcat(user->pool, user->set->base_dir, "/", value, NULL);
 }
 
+/* a bad value must not stop delivery */
+
+static bool is_enrolled(struct mail_user *user)
+{
+	return get_bool(user, "restante", FALSE);
+}
+
+static bool is_bypass(struct mail_user *user)
+{
+	return get_bool(user, "restante_bypass", TRUE);
+}
+
+bool rst_settings_concern(struct mail_user *user)
+{
+	return is_bypass(user) || is_enrolled(user);
+}
+
 void rst_settings_read(struct mail_user *user, struct rst_settings *set_r)
 {
 	i_zero(set_r);
-	/* a bad value must not stop delivery */
-	set_r->enrolled = get_bool(user, "restante", FALSE);
-	set_r->bypass = get_bool(user, "restante_bypass", TRUE);
-	set_r->hold_mailbox = get_mailbox(user, "restante_hold_mailbox",
-					  DEFAULT_HOLD_MAILBOX, NULL);
-	set_r->overflow_mailbox =
-		get_mailbox(user, "restante_overflow_mailbox",
-			    DEFAULT_OVERFLOW_MAILBOX, set_r->hold_mailbox);
+	set_r->enrolled = is_enrolled(user);
+	set_r->bypass = is_bypass(user);
+	set_r->hold_location = get_location(user);
+	set_r->hold_plugin_settings =
+		get_string(user, "restante_hold_plugin_settings", "");
+	set_r->overflow_mailbox = get_overflow_mailbox(user);
+	refuse_hold_mailbox(user);
 	set_r->hold_time_secs =
 		get_time(user, "restante_hold_time", DEFAULT_HOLD_DAYS);
 	set_r->fallback_give_up_secs = get_time(

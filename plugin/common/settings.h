@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * The settings of one user, from plugin {} and the userdb. They are read and
- * checked only here.
+ * checked only here; restante_index_socket is doveadm's.
  */
 #ifndef RST_COMMON_SETTINGS_H
 #define RST_COMMON_SETTINGS_H
@@ -18,7 +18,11 @@ enum rst_on_error {
 struct rst_settings {
 	bool enrolled;
 	bool bypass; /**< deliver normally, whatever else is said */
-	const char *hold_mailbox;
+	/** where the hold's storage is, as mail_location has it */
+	const char *hold_location;
+	/** blank-separated beginnings of names: the settings of plugins that
+	    act on the hold, too */
+	const char *hold_plugin_settings;
 	unsigned int hold_time_secs;
 	uoff_t hold_quota; /**< octets; 0: unlimited */
 	uoff_t max_size;   /**< octets; 0: unlimited */
@@ -26,11 +30,18 @@ struct rst_settings {
 	/** from the due time on; after that the message goes to the overflow
 	    mailbox */
 	unsigned int fallback_give_up_secs;
+	/** one of the user's own mailboxes; empty: one beside the hold */
 	const char *overflow_mailbox;
 	bool test_no_dedup;
 	const char *notify_socket;  /**< path; empty: no notes */
 	const char *release_socket; /**< path, made absolute by base_dir */
 };
+
+/**
+ * Is the user enrolled, or is this a service with restante_bypass? Of all
+ * others' settings nothing is read, and so nothing is complained about.
+ */
+bool rst_settings_concern(struct mail_user *user);
 
 /**
  * Read the settings of user. A bad value gives one error line, with the

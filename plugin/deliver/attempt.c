@@ -91,7 +91,7 @@ static int search(const char **error_r)
 	int ret;
 
 	ret = rst_search(current.hold.user, rst_trace_field_needle(current.id),
-			 current.since, current.settings.hold_mailbox, error_r);
+			 current.since, error_r);
 	if (ret > 0)
 		e_info(current.hold.user->event,
 		       "already in the mailbox, not delivered again: id=%s",

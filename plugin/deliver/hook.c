@@ -228,9 +228,9 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 	struct rst_settings set;
 	struct rst_delivery delivery;
 
-	rst_settings_read(ctx->rcpt_user, &set);
-	if (!set.bypass && !set.enrolled)
+	if (!rst_settings_concern(ctx->rcpt_user))
 		return deliver_normally(ctx, storage_r);
+	rst_settings_read(ctx->rcpt_user, &set);
 	if (get_delivery(ctx, &delivery) < 0)
 		return set.bypass ? -1
 				  : hold_failed(ctx, &set,

@@ -152,7 +152,9 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
-	if (rst_overflow_count(&hold, &overflow, &error) < 0)
+	ret = rst_overflow_count(&hold, &overflow, &error);
+	rst_hold_close(&hold);
+	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	/* the mail of a user that policyd has named may all have left since */
 	if (ctx->iterate_all_users &&

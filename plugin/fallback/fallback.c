@@ -60,15 +60,13 @@ static bool overflow(struct rst_locked *locked, struct rst_message *message,
 	message->received = received;
 	if (rst_overflow_save(hold, message, &error) < 0) {
 		*reply_r = t_strdup_printf("%s; and not into %s: %s", reply,
-					   hold->settings->overflow_mailbox,
-					   error);
+					   rst_overflow_name(hold), error);
 		return FALSE;
 	}
 	e_warning(hold->user->event,
 		  "Fallback delivery failed too long, moved to %s: id=%s "
 		  "uid=%u: %s",
-		  hold->settings->overflow_mailbox, message->id, message->uid,
-		  reply);
+		  rst_overflow_name(hold), message->id, message->uid, reply);
 	return TRUE;
 }
 

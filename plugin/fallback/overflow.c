@@ -14,6 +14,15 @@
 #include "search.h"
 #include "trace-field.h"
 
+#define MAILBOX "Overflow"
+
+const char *rst_overflow_name(const struct rst_hold *hold)
+{
+	return *hold->settings->overflow_mailbox != '\0'
+		       ? hold->settings->overflow_mailbox
+		       : MAILBOX;
+}
+
 bool rst_overflow_is_due(const struct rst_hold *hold,
 			 const struct rst_message *message)
 {
@@ -41,14 +50,24 @@ static int save(struct mail_user *user, struct mailbox *box,
 	return ret < 0 ? -1 : rst_mailbox_fsync(box, error_r);
 }
 
+static int open_box(const struct rst_hold *hold, enum mailbox_flags flags,
+		    bool create, struct mailbox **box_r, const char **error_r)
+{
+	if (*hold->settings->overflow_mailbox != '\0')
+		return rst_mailbox_open(hold->user,
+					hold->settings->overflow_mailbox, flags,
+					create, box_r, error_r);
+	return rst_mailbox_open(hold->owner, MAILBOX, flags, create, box_r,
+				error_r);
+}
+
 int rst_overflow_save(const struct rst_hold *hold, struct rst_message *message,
 		      const char **error_r)
 {
 	struct mailbox *box;
 	int ret;
 
-	if (rst_mailbox_open(hold->user, hold->settings->overflow_mailbox, 0,
-			     TRUE, &box, error_r) < 0)
+	if (open_box(hold, 0, TRUE, &box, error_r) < 0)
 		return -1;
 	/* a crash may have come after a save and before its tombstone */
 	ret = rst_search_box(box, rst_trace_field_needle(message->id),
@@ -61,7 +80,7 @@ int rst_overflow_save(const struct rst_hold *hold, struct rst_message *message,
 	return ret;
 }
 
-int rst_overflow_count(const struct rst_hold *hold, unsigned int *count_r,
+int rst_overflow_count(struct rst_hold *hold, unsigned int *count_r,
 		       const char **error_r)
 {
 	struct mailbox_status status;
@@ -69,8 +88,9 @@ int rst_overflow_count(const struct rst_hold *hold, unsigned int *count_r,
 	int ret;
 
 	*count_r = 0;
-	ret = rst_mailbox_open(hold->user, hold->settings->overflow_mailbox,
-			       MAILBOX_FLAG_READONLY, FALSE, &box, error_r);
+	if (rst_hold_own(hold, error_r) < 0)
+		return -1;
+	ret = open_box(hold, MAILBOX_FLAG_READONLY, FALSE, &box, error_r);
 	if (ret <= 0)
 		return ret;
 	ret = mailbox_get_status(box, STATUS_MESSAGES, &status);

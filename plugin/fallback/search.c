@@ -112,7 +112,7 @@ static int search_named(struct mail_user *user, const char *name,
 }
 
 int rst_search(struct mail_user *user, const char *needle, time_t since,
-	       const char *but, const char **error_r)
+	       const char **error_r)
 {
 	static const char *const all[] = {"*", NULL};
 	struct mailbox_list_iterate_context *iter;
@@ -125,9 +125,8 @@ int rst_search(struct mail_user *user, const char *needle, time_t since,
 		MAILBOX_LIST_ITER_RETURN_NO_FLAGS |
 			MAILBOX_LIST_ITER_SKIP_ALIASES);
 	while (ret == 0 && (info = mailbox_list_iter_next(iter)) != NULL)
-		if (strcmp(info->vname, but) != 0 &&
-		    (info->flags & (MAILBOX_NONEXISTENT | MAILBOX_NOSELECT)) ==
-			    0)
+		if ((info->flags & (MAILBOX_NONEXISTENT | MAILBOX_NOSELECT)) ==
+		    0)
 			ret = search_named(user, info->vname, needle, since,
 					   error_r);
 	if (mailbox_list_iter_deinit(&iter) < 0 && ret == 0) {

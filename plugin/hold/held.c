@@ -16,6 +16,7 @@ struct rst_held {
 	const struct rst_hold *hold;
 	bool locked; /* by RST_LOCK_DRAIN */
 	struct rst_tombstones *tombstones;
+	/* NULL: could not be read, so each message counts as attempted */
 	struct rst_attempts *attempts;
 	pool_t pool;
 	/* the uid of the whole message of a K that is held */
@@ -219,7 +220,8 @@ int rst_held_resolve(struct rst_held *held, const char **error_r)
 
 bool rst_held_is_attempted(const struct rst_held *held, const char *id)
 {
-	return rst_attempts_state(held->attempts, id) != RST_ATTEMPT_NONE;
+	return held->attempts == NULL ||
+	       rst_attempts_state(held->attempts, id) != RST_ATTEMPT_NONE;
 }
 
 static int is_open_or_begun(const char *id ATTR_UNUSED,
@@ -232,7 +234,8 @@ static int is_open_or_begun(const char *id ATTR_UNUSED,
 
 bool rst_held_is_unresolved(const struct rst_held *held)
 {
-	return rst_attempts_each(held->attempts, is_open_or_begun, NULL) < 0;
+	return held->attempts == NULL ||
+	       rst_attempts_each(held->attempts, is_open_or_begun, NULL) < 0;
 }
 
 /* ---- burying */

@@ -16,10 +16,12 @@
 #include "file-lock.h"
 #include "mail-index-alloc-cache.h"
 #include "mail-storage-private.h"
+#include "mail-user.h"
 #include "common/settings.h"
 #include "hold.h"
 #include "keys.h"
 #include "mailbox.h"
+#include "owner.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,6 +30,7 @@
 /* longer than Postfix keeps a message in its queue */
 #define KEEP_SECS (7 * 24 * 3600)
 
+#define MAILBOX "Held"
 #define INDEX_FILE "restante.index"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_SIZE 36
@@ -180,12 +183,21 @@ static int begin(struct rst_hold *hold, bool made, const char **error_r)
 	return 0;
 }
 
+int rst_hold_own(struct rst_hold *hold, const char **error_r)
+{
+	return hold->owner != NULL ? 0
+				   : rst_owner_new(hold->user, hold->settings,
+						   &hold->owner, error_r);
+}
+
 static int open_mended(struct rst_hold *hold, bool create, const char **error_r)
 {
 	int ret;
 
-	ret = rst_mailbox_open(hold->user, hold->settings->hold_mailbox, 0,
-			       create, &hold->box, error_r);
+	if (rst_hold_own(hold, error_r) < 0)
+		return -1;
+	ret = rst_mailbox_open(hold->owner, MAILBOX, 0, create, &hold->box,
+			       error_r);
 	if (ret > 0 && begin(hold, ret > 1, error_r) < 0)
 		ret = -1;
 	if (ret <= 0)
@@ -204,6 +216,10 @@ int rst_hold_open(struct rst_hold *hold, bool create, const char **error_r)
 		mail_index_alloc_cache_destroy_unrefed();
 		ret = open_mended(hold, create, error_r);
 	}
+	if (ret < 0)
+		*error_r = t_strdup_printf("restante_hold_location=%s: %s",
+					   hold->settings->hold_location,
+					   *error_r);
 	return ret;
 }
 
@@ -212,6 +228,8 @@ void rst_hold_close(struct rst_hold *hold)
 	i_free(hold->dir);
 	if (hold->box != NULL)
 		mailbox_free(&hold->box);
+	if (hold->owner != NULL)
+		mail_user_deinit(&hold->owner);
 }
 
 static bool index_is_lost(struct mailbox *box)
@@ -241,7 +259,7 @@ int rst_hold_renew(struct rst_hold *hold, const char **error_r)
 	return 1;
 }
 
-/* ---- what it is like */
+/* ---- times and sizes */
 
 time_t rst_hold_due(const struct rst_settings *settings, time_t arrived)
 {

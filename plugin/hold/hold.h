@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * The hold of one user: an ordinary Dovecot mailbox, and files of ours beside
- * its own.
+ * The hold of one user: an ordinary Dovecot mailbox in a storage of its own,
+ * and files of ours beside the mailbox's own.
  */
 #ifndef RST_HOLD_HOLD_H
 #define RST_HOLD_HOLD_H
@@ -16,8 +16,9 @@ struct rst_settings;
 struct rst_hold {
 	struct mail_user *user;
 	const struct rst_settings *settings;
-	struct mailbox *box; /**< NULL: not open */
-	char *dir;           /**< of our files */
+	struct mail_user *owner; /**< of the storage; see rst_hold_own() */
+	struct mailbox *box;     /**< NULL: not open */
+	char *dir;               /**< of our files */
 };
 
 struct rst_hold_status {
@@ -39,14 +40,20 @@ struct rst_hold_status {
  * @return 1: to be closed with rst_hold_close(); 0: there is none; -1: error_r
  */
 int rst_hold_open(struct rst_hold *hold, bool create, const char **error_r);
+/**
+ * See to it that hold->owner is there, for another mailbox in the hold's
+ * storage. rst_hold_open() does it, and rst_hold_close() frees it.
+ * @return 0, or -1: error_r
+ */
+int rst_hold_own(struct rst_hold *hold, const char **error_r);
 /** No transaction may be open on its mailbox. A hold that is not open may be
     closed, too; a closed one may be opened again. */
 void rst_hold_close(struct rst_hold *hold);
 
 /**
  * Open the hold anew, as it is on disk, where its index is in memory only:
- * Dovecot goes on so where it could not write the index. What such an index
- * says is not durable, and a sync that expunges with it never ends (see
+ * Dovecot falls back to that when it cannot write the one on disk. Such an
+ * index is not durable, and a sync that expunges with it never ends (see
  * rst_mailbox_expungeable()).
  *
  * @param hold nothing may be open in its mailbox
@@ -64,8 +71,8 @@ int rst_hold_renew(struct rst_hold *hold, const char **error_r);
 int rst_hold_size(struct rst_hold *hold, struct rst_hold_status *status_r,
 		  const char **error_r);
 
-/** How long must be known what has left the hold? As long as Postfix may try
-    again, or a backup may bring a message back. */
+/** How long tombstones and keys are kept: as long as Postfix may try again, or
+   a backup may bring a message back. */
 unsigned int rst_hold_keep_secs(const struct rst_settings *settings);
 
 /** When does a message that arrived then go to the normal mailbox? */

@@ -182,7 +182,9 @@ static int write_all(int fd, const char *path, const void *data, size_t size,
 		n = write(fd, p, size);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
+		if (n == 0)
+			errno = ENOSPC;
+		if (n <= 0)
 			return failed("write", path, error_r);
 		p += n;
 		size -= (size_t)n;

@@ -3,9 +3,9 @@
  * A file of ours beside the hold's mailbox that is appended to: tombstones,
  * attempts, keys.
  *
- * A crash may tear the last line. What follows the last LF is no line. What is
- * done about it is up to the caller, who knows which other processes write:
- * a sole writer cuts it off (rst_log_cut()); processes that append at the same
+ * A crash may tear the last line: octets behind the last LF are ignored. The
+ * caller removes them, as only it knows which other processes write: a sole
+ * writer cuts it off (rst_log_cut()); processes that append at the same
  * time write an LF before each line, too; a file that can be made again is
  * begun anew (rst_log_clear()).
  */

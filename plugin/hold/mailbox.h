@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What Dovecot's own calls leave out for a mailbox whose messages must survive
- * a crash: for the hold, and for the overflow mailbox beside it.
+ * Adds to Dovecot's calls what a mailbox needs whose messages must survive a
+ * crash: the hold, and the overflow mailbox beside it.
  */
 #ifndef RST_HOLD_MAILBOX_H
 #define RST_HOLD_MAILBOX_H

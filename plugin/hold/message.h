@@ -40,9 +40,9 @@ struct rst_message {
  * Read the message where mail stands. Its octets come from message_r->input,
  * which lives until rst_message_clear(); call that before mail is used again.
  *
- * A message without our envelope, which somebody has put into the hold by other
- * means, gets an envelope made of what the mailbox knows, and nothing is cut
- * off. It is not taken for incomplete, unless it begins like an envelope.
+ * A message that was put into the hold by other means has no envelope of ours.
+ * It gets one made of what the mailbox knows, and nothing is cut off. It is not
+ * taken for incomplete, unless it begins like an envelope.
  *
  * @param username the recipient of such a message
  * @return 1; 0: it has just been expunged; -1: it cannot be read: error_r

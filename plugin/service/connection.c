@@ -94,8 +94,8 @@ static void temp_failed(struct rst_connection *conn, const char *error)
 /* ---- the user */
 
 /*
- * Removes messages that have left the hold and that somebody was kept from
- * removing. It is done here, as a client that is told that nothing is held may
+ * Removes messages that have left the hold and whose expunge failed. It is done
+ * here, as a client that is told that nothing is held may
  * be gone before the end of the drain that would do it.
  */
 static void remove_leftovers(struct rst_hold *hold)
@@ -265,7 +265,7 @@ static void end_listing(struct rst_connection *conn)
 	const char *error;
 
 	rst_hold_server_end(conn->server);
-	/* what an earlier crash has left behind */
+	/* messages that a crash has kept from being expunged */
 	if (conn->locked != NULL &&
 	    rst_locked_expunge(conn->locked, &error) < 0)
 		e_error(conn->user.user->event,

@@ -28,7 +28,7 @@
 #define LOOK_MSECS 1000
 
 static struct mail_storage_service_ctx *storage_service;
-static struct rst_connection *the_client;
+static struct rst_connection *the_connection;
 static struct timeout *to_look; /* NULL: not idle */
 static long woken_before;
 
@@ -58,17 +58,17 @@ static void idle_end(void)
 	timeout_remove(&to_look);
 }
 
-static void client_ended(void)
+static void connection_ended(void)
 {
-	the_client = NULL;
+	the_connection = NULL;
 	master_service_client_connection_destroyed(master_service);
 	idle_begin();
 }
 
-static void client_connected(struct master_service_connection *conn)
+static void connected(struct master_service_connection *conn)
 {
 	master_service_client_connection_accept(conn);
-	if (the_client != NULL) {
+	if (the_connection != NULL) {
 		i_error("restante-hold must be configured with client_limit=1");
 		i_close_fd(&conn->fd);
 		master_service_client_connection_destroyed(master_service);
@@ -76,8 +76,8 @@ static void client_connected(struct master_service_connection *conn)
 	}
 	idle_end();
 	net_set_nonblock(conn->fd, TRUE);
-	the_client =
-		rst_connection_create(conn->fd, storage_service, client_ended);
+	the_connection = rst_connection_create(conn->fd, storage_service,
+					       connection_ended);
 }
 
 /* Only root may open the config socket, so that comes first. */
@@ -116,10 +116,10 @@ int main(int argc, char *argv[])
 		mail_storage_service_init(master_service, NULL, flags);
 	master_service_init_finish(master_service);
 	idle_begin();
-	master_service_run(master_service, client_connected);
+	master_service_run(master_service, connected);
 	idle_end();
-	if (the_client != NULL)
-		rst_connection_destroy(&the_client);
+	if (the_connection != NULL)
+		rst_connection_destroy(&the_connection);
 	mail_storage_service_deinit(&storage_service);
 	master_service_deinit(&master_service);
 	return 0;

@@ -7,8 +7,8 @@
 /* Both: @return close-on-exec descriptor; -1: errno */
 
 /**
- * Binds PATH. The file of a daemon that was killed, which nobody answers any
- * more, is replaced; EADDRINUSE: another process answers it.
+ * Binds PATH. A socket file that a killed daemon has left is replaced;
+ * EADDRINUSE: another process answers there.
  *
  * @param type SOCK_STREAM: listening; SOCK_DGRAM: bound
  * @param mode permissions of the file

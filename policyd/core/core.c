@@ -3,8 +3,7 @@
  * Connects the modules of the core:
  *
  *   Postfix -> policy-service           answers from memory
- *   plugin -> notes -> sessions         HELD to the worker of the user's
- * session
+ *   plugin -> notes -> sessions         HELD to that user's worker
  *                   -> fallback         when a message falls due
  *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
  *   sessions -> auth-conn -> Dovecot    and back
@@ -36,7 +35,7 @@
     RST_IPC_QUIET_MS without an answer of its client, or after
     RST_IPC_SETTLE_MS in all. */
 #define TAKEOVER_MS 1000
-#define SETTLE_MS (RST_IPC_SETTLE_MS + TAKEOVER_MS)
+#define TAKEOVER_SETTLE_MS (RST_IPC_SETTLE_MS + TAKEOVER_MS)
 /** Postfix's requests have priority 0, everything else 1. libevent looks for
    new requests after each callback of priority 1. On a busy machine a
    millisecond of work takes several, so callbacks are also kept short. */
@@ -213,7 +212,7 @@ static void start_sessions(struct core *core, const struct conf *conf)
 		/* one for each processor, unless the setting says otherwise */
 		.checks_at_once = (unsigned int)conf->workers,
 		.takeover_ms = TAKEOVER_MS,
-		.settle_ms = SETTLE_MS,
+		.settle_ms = TAKEOVER_SETTLE_MS,
 		.hold_watched = on_hold_watched,
 		.hold_seen = on_hold_seen,
 		.ctx = core};

@@ -2,8 +2,8 @@
 /**
  * Fallback delivery: has restante-hold deliver to the mailbox the messages that
  * were not called for in time, when they fall due, for a few users at once. The
- * timetable of who is due when is rebuilt from the holds at the start and every
- * reconcile_ms, by a walk over all users.
+ * timetable, which says when each user's mail falls due, is rebuilt from the
+ * holds at the start and every reconcile_ms, by a walk over all users.
  */
 #ifndef POLICYD_CORE_FALLBACK_H
 #define POLICYD_CORE_FALLBACK_H

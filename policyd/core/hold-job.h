@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * One question of the core to restante-hold: is this user enrolled, deliver
- * what has expired, or who holds anything.
+ * One request of the core to restante-hold: say whether a user is enrolled,
+ * deliver the expired messages of a user, or list all users with held mail.
  */
 #ifndef POLICYD_CORE_HOLD_JOB_H
 #define POLICYD_CORE_HOLD_JOB_H
@@ -22,7 +22,7 @@ struct hold_job;
  * @param ev an event as above; REFUSED ends every job. NULL: the service was
  *        not reached, went away, or was too slow; `text` says which. Nothing
  *        comes after the event that ends the job. The callee may free the job
- *        here; sooner or later somebody has to.
+ *        here; its owner must do so in the end.
  */
 typedef void hold_job_func(const struct rst_hold_event *ev, const char *text,
 			   void *ctx);

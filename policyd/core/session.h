@@ -2,7 +2,7 @@
 /**
  * One session as the core keeps it, the registry that it belongs to, and how
  * the core tells about it: to the log and to the session's worker. sessions.c
- * decides who a session belongs to, takeover.c which session may have a hold.
+ * decides whose a session is, takeover.c which session may have a hold.
  */
 #ifndef POLICYD_CORE_SESSION_H
 #define POLICYD_CORE_SESSION_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * The sessions of all workers: who each of them belongs to, and which of them
+ * The sessions of all workers: the user of each session, and which session
  * may have a user's hold. The core does not believe a worker: a worker names a
- * session and asks, and the core has decided who that session belongs to.
+ * session and asks, and the core has decided whose session that is.
  */
 #ifndef POLICYD_CORE_SESSIONS_H
 #define POLICYD_CORE_SESSIONS_H

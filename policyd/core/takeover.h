@@ -8,7 +8,7 @@
 
 #include "session.h"
 
-/* What a worker says of a session. */
+/* Messages of a worker about one session. */
 void takeover_atrn(struct session *session, const struct rst_ipc *msg);
 void takeover_hold_open(struct session *session, const struct rst_ipc *msg);
 void takeover_settling(struct session *session, const struct rst_ipc *msg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * What drain.c (when what is done), drain-client.c (what the client decides)
- * and drain-hold.c (what the hold says) share.
+ * Shared by drain.c (the order of the steps), drain-client.c (the client's
+ * decisions) and drain-hold.c (the hold's answers).
  *
  * A drain is two conversations, each with a state. With the client:
  *

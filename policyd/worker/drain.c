@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When what is done. Callers report what has happened and then call
- * drain_work(): it takes the events of both conversations until none is left,
- * looks at the clock, and only then advances the connection to the hold by one
- * step. The states are drawn in drain-private.h.
+ * The order in which a drain takes its steps. Callers report what has happened
+ * and then call drain_work(): it takes the events of both conversations until
+ * none is left, looks at the clock, and only then advances the connection to
+ * the hold by one step. The states are drawn in drain-private.h.
  */
 #include "drain-private.h"
 

@@ -17,9 +17,9 @@
 #define SLOT_BITS 20
 #define SLOT_MASK ((1U << SLOT_BITS) - 1)
 /** The core kills a worker that has not ended five seconds after SHUTDOWN.
-    Clients may answer for SETTLE_MS, lines and holds are closed after CLOSE_MS,
-    and the process ends after STOP_MS. */
-#define SETTLE_MS 1000
+    Clients may answer for QUIT_SETTLE_MS, lines and holds are closed after
+   CLOSE_MS, and the process ends after STOP_MS. */
+#define QUIT_SETTLE_MS 1000
 #define CLOSE_MS 3500
 #define STOP_MS 4500
 #define LOG_INTERVAL_MS 60000
@@ -173,7 +173,7 @@ static void stop(struct worker *worker, const char *text)
 	for (slot = 0; slot < worker->max; slot++) {
 		if (worker->conns[slot] != NULL)
 			client_conn_dismiss(worker->conns[slot], text,
-					    SETTLE_MS);
+					    QUIT_SETTLE_MS);
 	}
 	if (worker->count == 0)
 		(void)event_base_loopexit(worker->base, NULL);

@@ -27,7 +27,7 @@ import subprocess
 
 TOKEN_FIELD = b"X-Crash-Token: "
 TOKEN = re.compile(rb"^X-Crash-Token: ([0-9a-f]{8}-[0-9]+)\r?$", re.M)
-HOLD = "Restante/Held"
+HOLD = "Held"
 # a copy here is seen by the recipient; in "hold" and "queue" it waits
 VISIBLE = ("client", "mailbox")
 
@@ -172,7 +172,7 @@ def imap_copies(port, user, password):
 def doveadm_copies(doveadm, user, mailbox=HOLD, place="hold"):
     """One mailbox, with the octets of its messages as they are stored.
 
-    doveadm: the command as a list, for example [sandbox.bin("doveadm")]
+    doveadm: the command as a list, for example [sandbox.bin("doveadm-hold")]
     """
     # its pager separates messages only where a second field is asked for
     result = subprocess.run(
@@ -218,7 +218,7 @@ def everywhere(sandbox, maildirs, users=None):
             copies += maildir_copies(path, user)
         copies += imap_copies(sandbox.env["IMAP_PORT"], user,
                               sandbox.password)
-        copies += doveadm_copies([sandbox.bin("doveadm")], user)
+        copies += doveadm_copies([sandbox.bin("doveadm-hold")], user)
     return copies
 
 

@@ -507,7 +507,7 @@ class Boot:
     def in_hold(self, name):
         """The same: with mail_fsync=never there are files without octets."""
         try:
-            return judge.doveadm_copies([self.bed.bin("doveadm")], name)
+            return judge.doveadm_copies([self.bed.bin("doveadm-hold")], name)
         except OSError as error:
             rig.say(f"hold of {name} cannot be read: {str(error)[:200]}")
             return []

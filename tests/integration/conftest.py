@@ -169,13 +169,17 @@ class Sandbox:
         client.kill()
         return client.maildir
 
-    def doveadm(self, *arguments, check=True):
+    def doveadm(self, *arguments, check=True, command="doveadm"):
         result = subprocess.run(
-            [self.bin("doveadm"), *arguments],
+            [self.bin(command), *arguments],
             capture_output=True, text=True, timeout=60)
         if check:
             assert result.returncode == 0, result.stderr
         return result
+
+    def doveadm_hold(self, *arguments, check=True):
+        """doveadm on the mailboxes of the user's hold"""
+        return self.doveadm(*arguments, check=check, command="doveadm-hold")
 
     def held(self, user):
         """Ids of the messages held for user, oldest first."""

@@ -119,8 +119,8 @@ def test_hold_is_hidden_from_imap(sandbox):
 
 
 def raw_text(sandbox, user, mailbox):
-    text = sandbox.doveadm("fetch", "-u", f"{user}@{DOMAIN}", "text",
-                           "mailbox", mailbox).stdout
+    text = sandbox.doveadm_hold("fetch", "-u", f"{user}@{DOMAIN}", "text",
+                                "mailbox", mailbox).stdout
     return text.removeprefix("text:\n")
 
 
@@ -129,8 +129,7 @@ def put_part(sandbox, user, text):
     some formats."""
     part = sandbox.dir / "part"
     part.write_text(text)
-    sandbox.doveadm("save", "-u", f"{user}@{DOMAIN}", "-m", "Restante/Held",
-                    part)
+    sandbox.doveadm_hold("save", "-u", f"{user}@{DOMAIN}", "-m", "Held", part)
 
 
 def test_incomplete(sandbox):
@@ -139,8 +138,8 @@ def test_incomplete(sandbox):
     user = f"traveller8@{DOMAIN}"
     sandbox.send_simple("traveller8", "whole")
     sandbox.wait_held("traveller8", 1)
-    text = raw_text(sandbox, "traveller8", "Restante/Held")
-    sandbox.doveadm("expunge", "-u", user, "mailbox", "Restante/Held", "all")
+    text = raw_text(sandbox, "traveller8", "Held")
+    sandbox.doveadm_hold("expunge", "-u", user, "mailbox", "Held", "all")
     put_part(sandbox, "traveller8", text[:-10])
     put_part(sandbox, "traveller8", text[:30])
 

@@ -18,7 +18,6 @@ plugin {
   quota_vsizes = yes
   quota_rule = *:storage=4K
   quota_grace = 0
-  quota_rule2 = Restante/*:ignore
   restante_fallback_give_up = 4s
 }
 """
@@ -80,10 +79,15 @@ def test_moved_at_the_last(sandbox):
 
     wait_for("the overflow mailbox", moved, 30)
     assert sandbox.mailbox("traveller1") == []
-    assert "Restante/Overflow" in sandbox.doveadm(
-        "mailbox", "list", "-u", f"traveller1@{DOMAIN}", "Restante/*").stdout
-    sandbox.doveadm("move", "-u", f"traveller1@{DOMAIN}", "INBOX",
-                    "mailbox", "Restante/Overflow", "all")
+    user = f"traveller1@{DOMAIN}"
+    assert "Overflow" in sandbox.doveadm_hold(
+        "mailbox", "list", "-u", user).stdout.splitlines()
+    # as restante-plugin(7) says
+    sandbox.doveadm("import", "-u", user, "sdbox:~/restante", "",
+                    "mailbox", "Overflow", "all")
+    sandbox.doveadm("-o", "mail_location=sdbox:~/restante", "expunge", "-u",
+                    user, "mailbox", "Overflow", "all")
+    sandbox.doveadm("move", "-u", user, "INBOX", "mailbox", "Overflow", "all")
     message, = sandbox.mailbox("traveller1")
     assert b"Subject: overflow" in message
     assert b"X-Restante-Envelope" not in message

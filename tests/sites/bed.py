@@ -69,7 +69,7 @@ class Site(Sandbox):
             row.prepare(base)
         options = []
         for option, value in row.options.items():
-            options += [option, value]
+            options += [option, self.fill(value)]
         for domain in row.domains:
             options += ["--domain", domain]
         if row.userdb != "passwd-file":

@@ -85,7 +85,9 @@ mailbox_size_limit = 0
         userdb="ldap-no-iterate"),
     Row("no-home", "a userdb without homes, mail_location absolute",
         userdb="no-home", dovecot="mail_location = sdbox:@DIR@/mail/%u\n"
-        "plugin {\n  sieve = file:@DIR@/mail/sieve/%u\n}\n", always=True),
+        "plugin {\n  sieve = file:@DIR@/mail/sieve/%u\n}\n",
+        options={"--hold-location": "sdbox:@DIR@/mail/held/%d/%n"},
+        always=True),
     Row("domains", "the same names in several domains",
         domains=("example.test", "other.test", "third.test"),
         extra=looks.other_domain),

@@ -65,8 +65,7 @@ static inline void hold_setup(void)
 static inline struct mail_user *hold_user(const char *driver,
 					  const char *const *fields)
 {
-	static const char *const enrolled[] = {
-		"restante=yes", "restante_hold_mailbox=Held", NULL};
+	static const char *const enrolled[] = {"restante=yes", NULL};
 	struct test_mail_storage_settings set = {
 		.driver = driver,
 		.extra_input = fields == NULL ? enrolled : fields,
@@ -74,6 +73,8 @@ static inline struct mail_user *hold_user(const char *driver,
 
 	test_mail_storage_init_user(hold_fixture.ctx, &set);
 	rst_settings_read(hold_fixture.ctx->user, &hold_fixture.set);
+	hold_fixture.set.hold_location = p_strconcat(
+		hold_fixture.ctx->user->pool, driver, ":~/restante", NULL);
 	return hold_fixture.ctx->user;
 }
 

@@ -115,8 +115,7 @@ END_TEST
 START_TEST(test_no_dedup)
 {
 	static const char *const fields[] = {
-		"restante=yes", "restante_hold_mailbox=Held",
-		"restante_test_no_dedup=yes", NULL};
+		"restante=yes", "restante_test_no_dedup=yes", NULL};
 
 	hold_user("sdbox", fields);
 	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);

@@ -6,6 +6,7 @@
 #include "hold/held.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define N_DRIVERS ((int)N_ELEMENTS(hold_drivers))
@@ -327,6 +328,32 @@ START_TEST(test_open_attempt)
 }
 END_TEST
 
+/* An attempt may have begun of which the log tells nothing any more: until the
+   log can be read, no message goes any other way. */
+START_TEST(test_attempts_unreadable)
+{
+	struct rst_held *held = must_open(TRUE);
+	const char *error, *path;
+
+	attempt("OBF");
+	ck_assert_int_eq(rst_held_resolve(held, &error), 0);
+	ck_assert(!rst_held_is_attempted(held, "a"));
+	ck_assert(!rst_held_is_unresolved(held));
+	path = t_strconcat(the_hold.dir, "/restante.handovers", NULL);
+	i_unlink(path);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(rst_held_resolve(held, &error), -1);
+	ck_assert_ptr_nonnull(strstr(error, "restante.handovers"));
+	ck_assert(rst_held_is_attempted(held, "a"));
+	ck_assert(rst_held_is_attempted(held, "b"));
+	ck_assert(rst_held_is_unresolved(held));
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert_int_eq(rst_held_resolve(held, &error), 0);
+	ck_assert(!rst_held_is_attempted(held, "a"));
+	rst_held_close(&held);
+}
+END_TEST
+
 /* ---- files of an earlier version */
 
 static void write_file(const char *name, const char *text)
@@ -343,7 +370,8 @@ static void write_file(const char *name, const char *text)
 START_TEST(test_earlier_version)
 {
 	const char *a = t_strdup_printf("%064d", 1),
-		   *b = t_strdup_printf("%064d", 2), *now = dec2str(ioloop_time);
+		   *b = t_strdup_printf("%064d", 2),
+		   *now = dec2str(ioloop_time);
 	struct rst_held *held;
 	const char *error;
 
@@ -421,6 +449,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_trim);
 	tcase_add_loop_test(tc, test_resolve, 0, (int)N_ELEMENTS(outcomes));
 	tcase_add_test(tc, test_open_attempt);
+	tcase_add_test(tc, test_attempts_unreadable);
 	tcase_add_test(tc, test_earlier_version);
 	suite_add_tcase(s, tc);
 

@@ -141,7 +141,6 @@ END_TEST
 START_TEST(test_stored_with_crlf)
 {
 	static const char *const fields[] = {"restante=yes",
-					     "restante_hold_mailbox=Held",
 					     "mail_save_crlf=yes", NULL};
 	const struct message *want = &messages[_i / N_DRIVERS];
 	struct rst_locked *locked;

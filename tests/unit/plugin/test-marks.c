@@ -14,12 +14,8 @@ static struct rst_marks *marks;
 static void setup(void)
 {
 	static const char *const fields[] = {
-		"restante=yes",
-		"restante_hold_mailbox=Held",
-		"restante_release_socket=/nonexistent/lmtp",
-		"restante_overflow_mailbox=Overflow",
-		"restante_fallback_give_up=9999d",
-		NULL};
+		"restante=yes", "restante_release_socket=/nonexistent/lmtp",
+		"restante_fallback_give_up=9999d", NULL};
 	unsigned int i;
 
 	hold_setup();
@@ -189,15 +185,36 @@ START_TEST(test_fallback)
 }
 END_TEST
 
+/* @return how many messages a mailbox of the user's own has; -1: there is none
+ */
+static int count_of_user(const char *name)
+{
+	struct mail_user *user = hold_fixture.ctx->user;
+	struct mailbox_status status;
+	struct mailbox *box = mailbox_alloc_for_user(user, name, 0);
+	int count = -1;
+
+	if (mailbox_open(box) == 0) {
+		ck_assert_int_eq(
+			mailbox_get_status(box, STATUS_MESSAGES, &status), 0);
+		count = (int)status.messages;
+	}
+	mailbox_free(&box);
+	return count;
+}
+
 /* A message whose fallback delivery has failed too long is moved to the
-   overflow mailbox, once. */
+   overflow mailbox, once: one beside the hold, and one of the user's own. */
 START_TEST(test_overflow)
 {
+	struct rst_hold hold = hold_of_user();
 	struct rst_str refused = RST_STR("552 no");
 	struct rst_message *message;
 	const char *error;
 	unsigned int count;
 
+	if (_i == 1)
+		hold_fixture.set.overflow_mailbox = "Mine";
 	hold_fixture.set.fallback_give_up_secs = 60;
 	lease(1);
 	/* an earlier process was killed before it wrote the tombstone */
@@ -210,9 +227,11 @@ START_TEST(test_overflow)
 	ck_assert_str_eq(answer(), t_strdup_printf("GONE\t%s\nGONE\t%s\n",
 						   ids[0], ids[1]));
 	ck_assert_int_eq(left(), 1);
-	ck_assert_int_eq(
-		rst_overflow_count(rst_locked_hold(locked), &count, &error), 0);
+	ck_assert_int_eq(rst_overflow_count(&hold, &count, &error), 0);
+	rst_hold_close(&hold);
 	ck_assert_uint_eq(count, 2);
+	ck_assert_int_eq(count_of_user("Mine"), _i == 1 ? 2 : -1);
+	ck_assert_int_eq(count_of_user("Overflow"), -1);
 }
 END_TEST
 
@@ -238,7 +257,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_batch);
 	tcase_add_test(tc, test_unknown);
 	tcase_add_test(tc, test_fallback);
-	tcase_add_test(tc, test_overflow);
+	tcase_add_loop_test(tc, test_overflow, 0, 2);
 	tcase_add_test(tc, test_no_hold);
 	suite_add_tcase(s, tc);
 	return s;

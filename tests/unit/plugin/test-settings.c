@@ -34,10 +34,16 @@ static const struct {
 	 {.hold_time_secs = 14 * DAYS, .on_error = RST_ON_ERROR_DELIVER}},
 	{"restante_on_error=tempfail", {.hold_time_secs = 14 * DAYS}},
 	{"restante_on_error=drop", {.hold_time_secs = 14 * DAYS}},
-	{"restante_hold_mailbox=Away/Box",
-	 {.hold_time_secs = 14 * DAYS, .hold_mailbox = "Away/Box"}},
-	{"restante_hold_mailbox=inbox", {.hold_time_secs = 14 * DAYS}},
-	{"restante_hold_mailbox=", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_location=maildir:/var/held/%u",
+	 {.hold_time_secs = 14 * DAYS,
+	  .hold_location = "maildir:/var/held/testuser"}},
+	{"restante_hold_location=/var/held", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_location=:/var/held", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_location=", {.hold_time_secs = 14 * DAYS}},
+	/* of an earlier version */
+	{"restante_hold_mailbox=Away/Box", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_plugin_settings=mail_crypt_",
+	 {.hold_time_secs = 14 * DAYS, .hold_plugin_settings = "mail_crypt_"}},
 	{"restante_notify_socket=/x",
 	 {.hold_time_secs = 14 * DAYS, .notify_socket = "/x"}},
 	{"restante_notify_socket=",
@@ -50,8 +56,6 @@ static const struct {
 	{"restante_overflow_mailbox=Over",
 	 {.hold_time_secs = 14 * DAYS, .overflow_mailbox = "Over"}},
 	{"restante_overflow_mailbox=Inbox", {.hold_time_secs = 14 * DAYS}},
-	{"restante_overflow_mailbox=Restante/Held",
-	 {.hold_time_secs = 14 * DAYS}},
 	{"restante_test_no_dedup=yes",
 	 {.hold_time_secs = 14 * DAYS, .test_no_dedup = TRUE}},
 	{"base_dir=/run/d",
@@ -65,20 +69,23 @@ START_TEST(test_settings)
 	const struct rst_settings *want = &cases[_i].want;
 	const struct rst_settings *got = &hold_fixture.set;
 
-	hold_user("sdbox", fields);
+	rst_settings_read(hold_user("sdbox", fields), &hold_fixture.set);
 	ck_assert_int_eq(got->enrolled, want->enrolled);
 	ck_assert_int_eq(got->bypass, want->bypass);
 	ck_assert_uint_eq(got->hold_time_secs, want->hold_time_secs);
 	ck_assert_uint_eq(got->hold_quota, want->hold_quota);
 	ck_assert_uint_eq(got->max_size, want->max_size);
 	ck_assert_int_eq(got->on_error, want->on_error);
-	ck_assert_str_eq(got->hold_mailbox, want->hold_mailbox == NULL
-						    ? "Restante/Held"
-						    : want->hold_mailbox);
-	ck_assert_str_eq(got->overflow_mailbox,
-			 want->overflow_mailbox == NULL
-				 ? "Restante/Overflow"
-				 : want->overflow_mailbox);
+	ck_assert_str_eq(got->hold_location, want->hold_location == NULL
+						     ? "sdbox:~/restante"
+						     : want->hold_location);
+	ck_assert_str_eq(got->hold_plugin_settings,
+			 want->hold_plugin_settings == NULL
+				 ? ""
+				 : want->hold_plugin_settings);
+	ck_assert_str_eq(
+		got->overflow_mailbox,
+		want->overflow_mailbox == NULL ? "" : want->overflow_mailbox);
 	ck_assert_uint_eq(got->fallback_give_up_secs,
 			  want->fallback_give_up_secs == 0
 				  ? 7 * DAYS
