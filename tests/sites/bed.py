@@ -78,7 +78,7 @@ class Site(Sandbox):
         for what, text in (("dovecot", HOLD_TIME + row.dovecot),
                            ("postfix", POSTFIX + row.postfix), ("master", row.master)):
             path = base / what
-            path.write_text(self.fill(text))
+            path.write_text(self.fill(text), "utf-8")
             options += [f"--extra-{what}", path]
         try:
             super().__init__(base / "s", *options)
@@ -183,6 +183,18 @@ class Site(Sandbox):
             raise AssertionError(
                 f"{user} holds {last or error}, not {count}") from None
 
+    def subjects_in_hold(self, user):
+        """What Dovecot alone, without our plugin, finds in a user's hold."""
+        name, _, domain = self.login(user).partition("@")
+        location = self.fill(self.row.options.get(
+            "--hold-location",
+            self.row.options.get("--format", "sdbox") + ":~/restante"))
+        # -o expands no %variables
+        location = location.replace("%n", name).replace("%d", domain)
+        return self.doveadm("-o", f"mail_location={location}", "fetch", "-u",
+                            self.login(user), "hdr.subject", "mailbox", "Held",
+                            "all").stdout
+
     def imap(self, user):
         imap = imaplib.IMAP4(self.address, int(self.env["IMAP_PORT"]))
         imap.login(self.login(user), self.password)
@@ -221,8 +233,14 @@ class Site(Sandbox):
             self.log_ends[name] = len(text)
             faults += [f"{name}: {line}" for line in new.splitlines()
                        if pattern.search(line)
-                       and not re.search(self.row.quiet, line)]
+                       and not re.search(self.row.quiet, line)
+                       and not any(re.search(noise, line)
+                                   for noise in self.row.peer_noise)]
         return faults
+
+    def since_unloaded(self):
+        """What Dovecot has logged since its last start."""
+        return self.log("dovecot").rpartition("starting up for")[2]
 
 
 ON_TOP = re.compile(rb"(return-path|delivered-to|received|x-original-to):",

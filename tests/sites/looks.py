@@ -4,9 +4,10 @@
 These run with the cell "hold", in the site's own way of sending. Users
 traveller7 to traveller9 are theirs.
 """
-from contextlib import suppress
+import re
+import subprocess
 
-from bed import BODY, maildir_messages, same, wait_for
+from bed import maildir_messages, same, wait_for
 
 
 def pushed(site, user, count=1):
@@ -149,7 +150,7 @@ def full(site):
     """Mail that Postfix has taken is never returned: neither when the hold has
     more than the quota, nor when the mailbox is full."""
     subjects = [send_large(site, "traveller7") for _ in range(8)]
-    wait_for_queue(site)
+    wait_for_queue(site, "traveller7", len(subjects))
     held = site.held_subjects("traveller7")
     assert held == len(subjects), (
         f"{held} of {len(subjects)} held, of 10 KB each, with a quota of 40 KB;"
@@ -162,32 +163,109 @@ def full(site):
     held = site.held_subjects("traveller7")
     assert in_box >= 2 and in_box + held == len(subjects), (in_box, held)
     send_large(site, "traveller7")
-    wait_for_queue(site)
+    wait_for_queue(site, "traveller7", len(subjects) + 1)
     assert site.held_subjects("traveller7") == held + 1
     assert returned(site) == 0, f"{returned(site)} returned"
     pushed(site, "traveller7", held + 1)
+
+
+def both_full(site):
+    """The hold has reached its own cap, and the mailbox its quota. What has no
+    room in either waits in Postfix's queue."""
+    for sent in range(1, 13):
+        send_large(site, "traveller7")
+        wait_for_queue(site, "traveller7", sent)
+    assert returned(site) == 0, (
+        f"{returned(site)} returned of {sent} messages of 10 KB")
+    assert 1 <= site.held_subjects("traveller7") < 12
 
 
 def returned(site):
     return site.log("postfix").count("status=bounced")
 
 
-def wait_for_queue(site):
-    """Until Postfix has done with what it has, or waits to try again."""
-    def tried():
-        log = site.log("postfix")
-        return log.count(" from=<a@remote.test>") <= sum(
-            log.count(f"status={word}")
-            for word in ("sent", "bounced", "deferred"))
-    with suppress(AssertionError):
-        wait_for("", tried, 10)
+def wait_for_queue(site, user, count):
+    """Until Postfix has delivered or returned so many messages, or has tried
+    and waits."""
+    pattern = re.compile(rf": ([0-9A-F]+): to=<{site.address_of(user)}>.*status=")
+    wait_for("Postfix to try all mail", lambda: len(
+        set(pattern.findall(site.log("postfix")))) >= count)
+
+
+def lmtp_dies(site):
+    """Each delivery and each look at a mailbox kills Dovecot's processes."""
+    site.mail("fatal", "resident")
+    wait_for("lmtp's death",
+             lambda: "service(lmtp): child" in site.log("dovecot"))
+    assert "killed with signal 11" in site.log("dovecot")
 
 
 # -- SMTPUTF8
 
+def say(site, *recipients, sender="sender@remote.test", options=" SMTPUTF8",
+        subject=None):
+    """One message whose header has UTF-8; the reply to each RCPT, the subject."""
+    subject = subject or site.tag("gr\u00fc\u00dfe")
+    with site.smtp() as smtp:
+        smtp.command_encoding = "utf-8"
+        smtp.ehlo("remote.test")
+        code, text = smtp.docmd("MAIL", f"FROM:<{sender}>{options}")
+        assert code == 250, (code, text)
+        replies = [smtp.docmd("RCPT", f"TO:<{recipient}>")
+                   for recipient in recipients]
+        if all(code == 250 for code, _ in replies):
+            code, text = smtp.data(
+                f"From: <{sender}>\r\nSubject: {subject}\r\n\r\n"
+                f"J\u00fcrgen\r\n".encode())
+            assert code == 250, (code, text)
+    return replies, subject
+
+
 def smtputf8(site):
-    raise AssertionError("to be written")
+    """What Dovecot can take arrives, and what it cannot take Postfix refuses."""
+    both = [site.address_of(user) for user in ("traveller7", "resident")]
+    for sender in ("sender@remote.test", "j\u00fcrgen@remote.test",
+                   "j\u00fcrgen@b\u00fccher.test"):
+        _, subject = say(site, *both, sender=sender)
+        copy = site.one_copy("resident", subject)
+        site.wait_held("traveller7", 1)
+        message, = pushed(site, "traveller7")
+        same(message, copy)
+        assert f"Return-Path: <{sender}>\n".encode() in message, message[:200]
+        _, subject = say(site, *both, sender=sender)
+        site.wait_held("traveller7", 1)
+        site.doveadm("restante", "release", "-u", site.login("traveller7"),
+                     "--all")
+        same(site.one_copy("traveller7", subject),
+             site.one_copy("resident", subject))
+    refused_at_rcpt(site)
+    # as cron and other programs of the server itself send
+    subject = site.tag("gr\u00fc\u00dfe")
+    subprocess.run(
+        ["/usr/sbin/sendmail", "-C", site.env["POSTFIX_ETC"], *both], check=True,
+        input=f"From: a@remote.test\nSubject: {subject}\n\nbody\n".encode())
+    subprocess.run(["postqueue", "-c", site.env["POSTFIX_ETC"], "-f"],
+                   check=True)
+    site.one_copy("resident", subject)
+    site.wait_held("traveller7", 1)
+
+
+def refused_at_rcpt(site):
+    for recipient in (f"j\u00fcrgen@{site.domain}", "resident@b\u00fccher.test"):
+        for options in (" SMTPUTF8", ""):
+            (reply,), _ = say(site, recipient, options=options)
+            assert 500 <= reply[0] < 600, reply
+            assert not options or reply[1].startswith(b"5.6.7 "), reply
+    assert returned(site) == 0, f"{returned(site)} returned"
 
 
 def no_smtputf8(site):
-    raise AssertionError("to be written")
+    """Nothing is offered, and UTF-8 that comes all the same goes through."""
+    with site.smtp() as smtp:
+        smtp.ehlo("remote.test")
+        assert not smtp.has_extn("smtputf8")
+    _, subject = say(site, *[site.address_of(user) for user in
+                             ("traveller7", "resident")], options="")
+    site.wait_held("traveller7", 1)
+    message, = pushed(site, "traveller7")
+    same(message, site.one_copy("resident", subject))

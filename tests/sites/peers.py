@@ -48,6 +48,7 @@ Domain remote.test
 Selector test
 KeyFile {key}
 InternalHosts 0.0.0.0/0
+RequireSafeKeys no
 Background no
 PidFile {base}/pid
 Syslog no
