@@ -31,11 +31,13 @@ enum name {
 	NAME_OCTETS,
 	NAME_MAIL_PARAMS,
 	NAME_RCPT_PARAMS,
+	NAME_DIGEST,
 	NAME_COUNT
 };
 
 static const char *const names[NAME_COUNT] = {
-	"v", "id", "t", "k", "from", "to", "skip", "own", "n", "mailp", "rcptp",
+	"v",    "id",  "t", "k",     "from",  "to",
+	"skip", "own", "n", "mailp", "rcptp", "d",
 };
 
 /* A message without one of these can neither be pushed nor delivered. */
@@ -79,21 +81,19 @@ static void put_text(struct rst_buf *out, enum name name, struct rst_str value)
 	free(text);
 }
 
-static void put_key(struct rst_buf *out, const unsigned char *key)
+static void put_hex(struct rst_buf *out, enum name name,
+		    const unsigned char *octets, size_t size)
 {
-	char text[2 * RST_KEY_SIZE];
 	size_t i;
 
-	for (i = 0; i < RST_KEY_SIZE; i++) {
-		text[2 * i] = hex_digits[key[i] >> 4];
-		text[2 * i + 1] = hex_digits[key[i] & 15];
+	rst_buf_printf(out, "%s=", names[name]);
+	for (i = 0; i < size; i++) {
+		rst_buf_append(out, &hex_digits[octets[i] >> 4], 1);
+		rst_buf_append(out, &hex_digits[octets[i] & 15], 1);
 	}
-	rst_buf_printf(out, "%s=", names[NAME_KEY]);
-	rst_buf_append(out, text, sizeof(text));
-	rst_buf_puts(out, ";");
 }
 
-/* The field's value without any white space. */
+/* The field's value before the digest, without any white space. */
 static void put_value(struct rst_buf *out, const struct rst_envelope *env)
 {
 	rst_buf_printf(out, "%s=" VERSION ";%s=%.*s;", names[NAME_VERSION],
@@ -101,7 +101,8 @@ static void put_value(struct rst_buf *out, const struct rst_envelope *env)
 	rst_buf_printf(out, "%s=%" PRId64 ".%06d;", names[NAME_ARRIVED],
 		       env->arrived_us / USECS_PER_SEC,
 		       (int)(env->arrived_us % USECS_PER_SEC));
-	put_key(out, env->key);
+	put_hex(out, NAME_KEY, env->key, RST_KEY_SIZE);
+	rst_buf_puts(out, ";");
 	/* before names that are required: a field that is cut off behind those
 	   still has it */
 	if (env->has_octets)
@@ -159,6 +160,20 @@ static bool can_format(const struct rst_envelope *env)
 	       env->rcpt_params.n <= RST_ENVELOPE_MAX;
 }
 
+char *rst_envelope_covered(const struct rst_envelope *env, size_t *len_r)
+{
+	struct rst_buf value = {0};
+	char *copy;
+
+	if (!can_format(env))
+		return NULL;
+	put_value(&value, env);
+	*len_r = value.used;
+	copy = rst_str_dup(rst_buf_view(&value));
+	rst_buf_clear(&value);
+	return copy;
+}
+
 char *rst_envelope_format(const struct rst_envelope *env, size_t *len_r)
 {
 	struct rst_buf value = {0}, field = {0};
@@ -167,6 +182,10 @@ char *rst_envelope_format(const struct rst_envelope *env, size_t *len_r)
 	if (!can_format(env))
 		return NULL;
 	put_value(&value, env);
+	if (env->has_digest) {
+		rst_buf_puts(&value, ";");
+		put_hex(&value, NAME_DIGEST, env->digest, RST_DIGEST_SIZE);
+	}
 	fold(&field, rst_buf_view(&value));
 	if (field.used <= RST_ENVELOPE_MAX) {
 		*len_r = field.used;
@@ -245,19 +264,19 @@ static int hex_value(char c)
 	return at == NULL ? -1 : (int)(at - hex_digits);
 }
 
-static bool read_key(struct rst_str s, unsigned char *key)
+static bool read_hex(struct rst_str s, unsigned char *octets, size_t size)
 {
 	size_t i;
 
-	if (s.n != (size_t)2 * RST_KEY_SIZE)
+	if (s.n != 2 * size)
 		return false;
-	for (i = 0; i < RST_KEY_SIZE; i++) {
+	for (i = 0; i < size; i++) {
 		int high = hex_value(s.p[2 * i]);
 		int low = hex_value(s.p[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;
-		key[i] = (unsigned char)(high << 4 | low);
+		octets[i] = (unsigned char)(high << 4 | low);
 	}
 	return true;
 }
@@ -296,7 +315,7 @@ static bool read_item(enum name name, struct rst_str value, char **out,
 	case NAME_ARRIVED:
 		return read_time(value, &env->arrived_us);
 	case NAME_KEY:
-		return read_key(value, env->key);
+		return read_hex(value, env->key, RST_KEY_SIZE);
 	case NAME_FROM:
 		return read_text(value, out, &env->mail_from);
 	case NAME_TO:
@@ -312,6 +331,9 @@ static bool read_item(enum name name, struct rst_str value, char **out,
 	case NAME_OCTETS:
 		env->has_octets = true;
 		return rst_str_to_u64(value, &env->octets);
+	case NAME_DIGEST:
+		env->has_digest = true;
+		return read_hex(value, env->digest, RST_DIGEST_SIZE);
 	case NAME_COUNT:
 		break;
 	}
@@ -332,6 +354,7 @@ static enum name find_name(struct rst_str s)
 /* @param out room for as many octets as value has */
 static int read_value(struct rst_str value, char *out, struct rst_envelope *env)
 {
+	const struct rst_str whole = value;
 	struct rst_str item, name_text;
 	unsigned int found = 0;
 
@@ -342,6 +365,10 @@ static int read_value(struct rst_str value, char *out, struct rst_envelope *env)
 		    !rst_str_split(&item, '=', &name_text))
 			return RST_EPROTO;
 		name = find_name(name_text);
+		/* up to the ';' before it */
+		if (name == NAME_DIGEST && name_text.p > whole.p)
+			env->covered = (struct rst_str){
+				whole.p, (size_t)(name_text.p - whole.p) - 1};
 		/* twice: none of the two can be trusted */
 		if (name != NAME_COUNT && (found & 1U << name) != 0)
 			return RST_EPROTO;
@@ -389,6 +416,7 @@ ssize_t rst_envelope_parse(const char *buf, size_t len,
 		.rcpt_to = RST_STR(""),
 		.mail_params = RST_STR(""),
 		.rcpt_params = RST_STR(""),
+		.covered = RST_STR(""),
 	};
 	*storage_r = NULL;
 	if ((ret = match_name(buf, len)) <= 0)

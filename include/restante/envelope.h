@@ -19,6 +19,7 @@
 /** octets of a whole field, folded */
 #define RST_ENVELOPE_MAX 16384
 #define RST_KEY_SIZE 32
+#define RST_DIGEST_SIZE 32
 
 struct rst_envelope {
 	struct rst_str id;  /**< 1 to RST_ID_MAX of [A-Za-z0-9._-] */
@@ -37,11 +38,22 @@ struct rst_envelope {
 	uint64_t octets;            /**< of the message below this field, with
 					 every LF as CRLF, without CRs at the
 					 very end */
+	bool has_digest;            /**< false: an older writer */
+	/** SHA-256 of the message below this field, as it is stored with LF,
+	    without CRs at the very end, and then of `covered` */
+	unsigned char digest[RST_DIGEST_SIZE];
+	/** set by _parse(): the value of the field before the digest, without
+	    white space */
+	struct rst_str covered;
 };
 
 /** Is this an id of ours, good for commands, file names and logs? It does not
     start with '.'. */
 bool rst_id_valid(struct rst_str id);
+
+/** @return what `covered` will be when the field is parsed; free() it. NULL as
+    with _format() */
+char *rst_envelope_covered(const struct rst_envelope *env, size_t *len_r);
 
 /**
  * @return the field, folded, each line ending in CRLF; free() it. NULL when

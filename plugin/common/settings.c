@@ -9,6 +9,7 @@
 #define DEFAULT_HOLD_LOCATION "sdbox:~/restante"
 #define DEFAULT_HOLD_DAYS 14
 #define DEFAULT_GIVE_UP_DAYS 7
+#define DEFAULT_QUEUE_DAYS 5
 #define DEFAULT_NOTIFY_SOCKET "/run/restante/notify"
 #define DEFAULT_RELEASE_SOCKET "lmtp-release"
 
@@ -167,6 +168,8 @@ void rst_settings_read(struct mail_user *user, struct rst_settings *set_r)
 		get_time(user, "restante_hold_time", DEFAULT_HOLD_DAYS);
 	set_r->fallback_give_up_secs = get_time(
 		user, "restante_fallback_give_up", DEFAULT_GIVE_UP_DAYS);
+	set_r->queue_lifetime_secs =
+		get_time(user, "restante_queue_lifetime", DEFAULT_QUEUE_DAYS);
 	set_r->test_no_dedup = get_bool(user, "restante_test_no_dedup", FALSE);
 	set_r->hold_quota = get_size(user, "restante_hold_quota");
 	set_r->max_size = get_size(user, "restante_max_size");

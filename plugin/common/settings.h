@@ -32,6 +32,8 @@ struct rst_settings {
 	unsigned int fallback_give_up_secs;
 	/** one of the user's own mailboxes; empty: one beside the hold */
 	const char *overflow_mailbox;
+	/** for as long as Postfix may try to deliver a message again */
+	unsigned int queue_lifetime_secs;
 	bool test_no_dedup;
 	const char *notify_socket;  /**< path; empty: no notes */
 	const char *release_socket; /**< path, made absolute by base_dir */

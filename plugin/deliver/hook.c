@@ -64,6 +64,7 @@ static const char *rcpt_params_text(const struct mail_deliver_context *ctx)
 }
 
 static int get_delivery(struct mail_deliver_context *ctx,
+			const struct rst_settings *set,
 			struct rst_delivery *delivery_r)
 {
 	i_zero(delivery_r);
@@ -76,6 +77,7 @@ static int get_delivery(struct mail_deliver_context *ctx,
 	delivery_r->mail_params = mail_params_text(ctx);
 	delivery_r->rcpt_params = rcpt_params_text(ctx);
 	delivery_r->arrived = ctx->delivery_time_started;
+	delivery_r->queue_lifetime_secs = set->queue_lifetime_secs;
 	return 0;
 }
 
@@ -231,7 +233,7 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 	if (!rst_settings_concern(ctx->rcpt_user))
 		return deliver_normally(ctx, storage_r);
 	rst_settings_read(ctx->rcpt_user, &set);
-	if (get_delivery(ctx, &delivery) < 0)
+	if (get_delivery(ctx, &set, &delivery) < 0)
 		return set.bypass ? -1
 				  : hold_failed(ctx, &set,
 						"cannot read the message",

@@ -204,7 +204,9 @@ static bool print_held(const struct rst_message *message,
 			   ? 0
 			   : rst_hold_due(settings, message->received));
 	doveadm_print_num(message->size);
-	doveadm_print(message->incomplete ? "incomplete" : "held");
+	doveadm_print(message->damaged      ? "damaged"
+		      : message->incomplete ? "incomplete"
+					    : "held");
 	doveadm_print(t_strdup_printf("<%s>", message->mail_from));
 	doveadm_print(t_strdup_printf("<%s>", message->rcpt_to));
 	return TRUE;

@@ -2,6 +2,7 @@
 #include "lib.h"
 #include "istream-private.h"
 #include "crlf.h"
+#include "digest.h"
 
 struct crlf_istream {
 	struct istream_private istream;
@@ -99,7 +100,8 @@ size_t rst_count_lf(const unsigned char *data, size_t size)
 	return count;
 }
 
-int rst_crlf_size(struct istream *input, uoff_t *size_r)
+int rst_crlf_size(struct istream *input, struct rst_digest *digest,
+		  uoff_t *size_r)
 {
 	const unsigned char *data;
 	size_t size;
@@ -107,6 +109,7 @@ int rst_crlf_size(struct istream *input, uoff_t *size_r)
 	*size_r = 0;
 	while (i_stream_read_more(input, &data, &size) > 0) {
 		*size_r += size + rst_count_lf(data, size);
+		rst_digest_update(digest, data, size);
 		i_stream_skip(input, size);
 	}
 	return input->stream_errno == 0 ? 0 : -1;

@@ -7,6 +7,7 @@
 #define RST_HOLD_CRLF_H
 
 struct istream;
+struct rst_digest;
 
 /**
  * Read every LF of input as CRLF, also an LF after a CR: a reader that turns
@@ -20,9 +21,12 @@ struct istream *rst_crlf_istream(struct istream *input, uoff_t size);
 
 /**
  * Count the octets that rst_crlf_istream() will give, reading input to its end.
+ *
+ * @param digest they are added to it
  * @return 0, or -1 with input->stream_errno
  */
-int rst_crlf_size(struct istream *input, uoff_t *size_r);
+int rst_crlf_size(struct istream *input, struct rst_digest *digest,
+		  uoff_t *size_r);
 
 size_t rst_count_lf(const unsigned char *data, size_t size);
 

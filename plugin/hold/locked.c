@@ -85,7 +85,7 @@ static struct rst_locked *create(struct rst_hold *hold)
 	locked->other.from_start = TRUE;
 	locked->place = &locked->other;
 	locked->order = rst_order_new();
-	locked->spares = rst_spares_new(hold->user->event);
+	locked->spares = rst_spares_new(hold->user);
 	i_array_init(&locked->fresh, 16);
 	i_array_init(&locked->buried, 64);
 	return locked;
@@ -117,7 +117,7 @@ static void close_view(struct rst_locked *locked)
 	rst_message_clear(&locked->message);
 	if (locked->mail != NULL)
 		mail_free(&locked->mail);
-	/* nothing was changed in it but the cache */
+	/* nothing was changed in it but the cache and marks */
 	if (locked->trans != NULL)
 		(void)mailbox_transaction_commit(&locked->trans);
 }
@@ -258,6 +258,7 @@ static bool read_current(struct rst_locked *locked)
 			locked->mail->uid, error);
 	if (ret <= 0)
 		return FALSE;
+	rst_message_mark(locked->mail, &locked->message);
 	if (take_held(locked))
 		return TRUE;
 	rst_message_clear(&locked->message);

@@ -4,8 +4,19 @@
 #include "istream.h"
 #include "mail-storage.h"
 #include "crlf.h"
+#include "digest.h"
 #include "mailbox.h"
 #include "message.h"
+
+/* The envelope, as it stands on top of the message. */
+struct head {
+	bool lf;          /* do the message's lines end in LF alone? */
+	unsigned int own; /* lines below it that are cut off with it */
+	bool has_digest;
+	unsigned char digest[RST_DIGEST_SIZE];
+	struct rst_str covered;
+	char *storage; /* of covered */
+};
 
 /* more than an envelope, so that its parser sees a whole one */
 #define HEAD_MAX (RST_ENVELOPE_MAX + 4096)
@@ -86,7 +97,7 @@ static int make_envelope(struct mail *mail, const char *username,
 
 /* @param octets_r with CRLF, where lines end in LF alone */
 static int skip_lines(struct istream *input, unsigned int lines, bool is_lf,
-		      uoff_t *octets_r)
+		      struct rst_digest *digest, uoff_t *octets_r)
 {
 	uoff_t start = input->v_offset;
 	const unsigned char *data, *lf;
@@ -100,6 +111,7 @@ static int skip_lines(struct istream *input, unsigned int lines, bool is_lf,
 			lines--;
 			skipped++;
 		}
+		rst_digest_update(digest, data, size);
 		i_stream_skip(input, size);
 	}
 	*octets_r = input->v_offset - start + (is_lf ? skipped : 0);
@@ -125,29 +137,61 @@ static bool first_line_is_lf(struct istream *input)
 	return !cr;
 }
 
-/* Open the rest of input, from its present offset, with CRLF. */
-static int open_rest(struct istream *input, bool lf,
-		     struct rst_message *message, uoff_t *end_r)
+static int digest_rest(struct istream *input, struct rst_digest *digest)
+{
+	const unsigned char *data;
+	size_t size;
+
+	while (i_stream_read_more(input, &data, &size) > 0) {
+		rst_digest_update(digest, data, size);
+		i_stream_skip(input, size);
+	}
+	return input->stream_errno == 0 ? 0 : -1;
+}
+
+/* Read input to its end. @param size_r of the rest, with CRLF */
+static int measure_rest(struct istream *input, bool lf,
+			struct rst_digest *digest, uoff_t *size_r)
 {
 	uoff_t start = input->v_offset;
-	struct istream *rest;
 
-	if (!lf) {
-		if (i_stream_get_size(input, TRUE, end_r) <= 0 ||
-		    *end_r < start)
-			return -1;
-		message->size = *end_r - start;
-		message->input = i_stream_create_limit(input, message->size);
-		return 0;
-	}
-	if (rst_crlf_size(input, &message->size) < 0)
+	if (lf)
+		return rst_crlf_size(input, digest, size_r);
+	if (digest_rest(input, digest) < 0)
 		return -1;
-	*end_r = input->v_offset;
-	i_stream_seek(input, start);
-	rest = i_stream_create_limit(input, UOFF_T_MAX);
-	message->input = rst_crlf_istream(rest, message->size);
-	i_stream_unref(&rest);
+	*size_r = input->v_offset - start;
 	return 0;
+}
+
+static bool is_digest(const struct head *head, const struct rst_digest *digest)
+{
+	unsigned char result[RST_DIGEST_SIZE];
+
+	rst_digest_result(digest, head->covered, result);
+	return memcmp(result, head->digest, RST_DIGEST_SIZE) == 0;
+}
+
+/* Open the rest of input, from its present offset, with CRLF. What is proved to
+   be the message now is proved once more while it is read: input may come from
+   the disk again. @param digest of what is above the rest */
+static struct istream *open_rest(struct istream *input, const struct head *head,
+				 const struct rst_digest *digest,
+				 const struct rst_message *message)
+{
+	struct istream *rest, *parent;
+
+	rest = i_stream_create_limit(input, UOFF_T_MAX);
+	if (head->has_digest && !message->incomplete) {
+		parent = rest;
+		rest = rst_digest_istream(parent, digest, head->covered,
+					  head->digest);
+		i_stream_unref(&parent);
+	}
+	parent = rest;
+	rest = head->lf ? rst_crlf_istream(parent, message->size)
+			: i_stream_create_limit(parent, message->size);
+	i_stream_unref(&parent);
+	return rest;
 }
 
 /* Does the envelope of n octets, which is in input's buffer, end in LF? */
@@ -216,9 +260,9 @@ static void check_damaged(struct rst_message *message,
 	char *storage;
 	size_t start;
 
-	message->incomplete =
-		rst_envelope_is_cut((const char *)data, size, &start);
-	if (!message->incomplete || start == size ||
+	message->incomplete = TRUE;
+	if (!rst_envelope_is_cut((const char *)data, size, &start) ||
+	    start == size ||
 	    rst_envelope_parse((const char *)data + start, size - start, &env,
 			       &storage) <= 0)
 		return;
@@ -226,35 +270,40 @@ static void check_damaged(struct rst_message *message,
 	free(storage);
 }
 
-/* @param lf_r  do lines end in LF alone?
-   @param own_r lines below the envelope that are cut off with it */
+static void use_head(struct head *head, const struct rst_envelope *env)
+{
+	head->own = env->own_lines;
+	head->has_digest = env->has_digest;
+	memcpy(head->digest, env->digest, RST_DIGEST_SIZE);
+	head->covered = env->covered;
+}
+
+/* @param head_r its storage is to be freed, whatever is returned */
 static int read_head(struct mail *mail, struct istream *input,
 		     const char *username, struct rst_message *message,
-		     bool *lf_r, unsigned int *own_r, const char **error_r)
+		     struct head *head_r, const char **error_r)
 {
 	struct rst_envelope env;
 	const unsigned char *data;
-	char *storage = NULL;
 	size_t size;
 	ssize_t n;
 
-	n = read_envelope(input, &env, &storage);
+	i_zero(head_r);
+	n = read_envelope(input, &env, &head_r->storage);
 	if (n < 0)
 		return read_failed(input, error_r);
-	*own_r = 0;
 	message->expected = UOFF_T_MAX;
 	data = i_stream_get_data(input, &size);
 	if (n == 0) {
 		check_damaged(message, data, size);
-		*lf_r = first_line_is_lf(input);
+		head_r->lf = first_line_is_lf(input);
 		return make_envelope(mail, username, message, error_r);
 	}
-	*lf_r = is_lf(input, (size_t)n);
-	*own_r = env.own_lines;
+	head_r->lf = is_lf(input, (size_t)n);
+	use_head(head_r, &env);
 	use_envelope(message, &env);
-	message->head = n + (*lf_r ? rst_count_lf(data, n) : 0);
+	message->head = n + (head_r->lf ? rst_count_lf(data, n) : 0);
 	i_stream_skip(input, (size_t)n);
-	free(storage);
 	return 0;
 }
 
@@ -281,40 +330,76 @@ static int end(struct mail *mail, struct rst_message *message, int ret)
 	return mail->expunged ? 0 : -1;
 }
 
+/* Has a reader of the whole message seen that it is incomplete? */
+static bool is_marked(struct mail *mail)
+{
+	return (mail_get_flags(mail) & MAIL_FLAGGED) != 0;
+}
+
 int rst_message_envelope(struct mail *mail, const char *username,
 			 struct rst_message *message_r, const char **error_r)
 {
 	struct istream *input;
-	unsigned int own;
-	bool lf;
+	struct head head;
 	int ret;
 
 	ret = begin(mail, message_r, &input, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = read_head(mail, input, username, message_r, &lf, &own, error_r);
+	ret = read_head(mail, input, username, message_r, &head, error_r);
+	free(head.storage);
+	if (is_marked(mail))
+		message_r->incomplete = TRUE;
 	return end(mail, message_r, ret);
+}
+
+static int read_rest(struct istream *input, const struct head *head,
+		     struct rst_message *message)
+{
+	struct rst_digest above, digest;
+	uoff_t own_octets, start, end_offset;
+
+	rst_digest_init(&above, !head->lf);
+	if (skip_lines(input, head->own, head->lf, &above, &own_octets) < 0)
+		return -1;
+	start = input->v_offset;
+	digest = above;
+	if (measure_rest(input, head->lf, &digest, &message->size) < 0)
+		return -1;
+	end_offset = input->v_offset;
+	if (check_whole(input, own_octets, end_offset, message) < 0)
+		return -1;
+	if (!message->incomplete && head->has_digest &&
+	    !is_digest(head, &digest))
+		message->damaged = message->incomplete = TRUE;
+	i_stream_seek(input, start);
+	message->input = open_rest(input, head, &above, message);
+	return 0;
 }
 
 int rst_message_read(struct mail *mail, const char *username,
 		     struct rst_message *message_r, const char **error_r)
 {
 	struct istream *input;
-	uoff_t own_octets, end_offset;
-	unsigned int own;
-	bool lf;
+	struct head head;
 	int ret;
 
 	ret = begin(mail, message_r, &input, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = read_head(mail, input, username, message_r, &lf, &own, error_r);
-	if (ret == 0 &&
-	    (skip_lines(input, own, lf, &own_octets) < 0 ||
-	     open_rest(input, lf, message_r, &end_offset) < 0 ||
-	     check_whole(input, own_octets, end_offset, message_r) < 0))
+	ret = read_head(mail, input, username, message_r, &head, error_r);
+	if (ret == 0 && read_rest(input, &head, message_r) < 0)
 		ret = read_failed(input, error_r);
+	free(head.storage);
 	return end(mail, message_r, ret);
+}
+
+void rst_message_mark(struct mail *mail, const struct rst_message *message)
+{
+	if (message->incomplete != is_marked(mail))
+		mail_update_flags(
+			mail, message->incomplete ? MODIFY_ADD : MODIFY_REMOVE,
+			MAIL_FLAGGED);
 }
 
 int rst_message_is_whole(struct mail *mail, const char *username,

@@ -28,9 +28,12 @@ struct rst_message {
 	uoff_t size; /**< octets that input gives */
 	struct istream *input;
 
-	/** a crash came while it was saved, and the sender was not told 250: it
-	    goes nowhere by itself */
+	/** it goes nowhere by itself: a crash came while it was saved, and the
+	    sender was not told 250; or it is damaged, or has no valid
+	    envelope */
 	bool incomplete;
+	/** incomplete, as its digest says that its octets have changed */
+	bool damaged;
 	uoff_t octets;   /**< below the envelope, with CRLF */
 	uoff_t expected; /**< of these; UOFF_T_MAX: not known */
 	uoff_t head;     /**< octets of the envelope, with CRLF */
@@ -41,8 +44,8 @@ struct rst_message {
  * which lives until rst_message_clear(); call that before mail is used again.
  *
  * A message that was put into the hold by other means has no envelope of ours.
- * It gets one made of what the mailbox knows, and nothing is cut off. It is not
- * taken for incomplete, unless it begins like an envelope.
+ * It gets one made of what the mailbox knows, nothing is cut off, and it counts
+ * as incomplete: a damaged envelope may look like that.
  *
  * @param username the recipient of such a message
  * @return 1; 0: it has just been expunged; -1: it cannot be read: error_r
@@ -50,9 +53,13 @@ struct rst_message {
 int rst_message_read(struct mail *mail, const char *username,
 		     struct rst_message *message_r, const char **error_r);
 /** Read only the envelope. size and input are not set, and incomplete is set
-    only where there is no valid envelope. */
+    only where there is no valid envelope, or the message is marked. */
 int rst_message_envelope(struct mail *mail, const char *username,
 			 struct rst_message *message_r, const char **error_r);
+/** Mark a message that was read whole and is incomplete, in its mailbox, for
+    readers of envelopes; or take the mark off. The transaction of mail is to be
+    committed. */
+void rst_message_mark(struct mail *mail, const struct rst_message *message);
 void rst_message_clear(struct rst_message *message);
 
 /** Is a message whole of which rst_message_envelope() has read the envelope?

@@ -4,12 +4,17 @@
 #include "istream.h"
 #include "istream-concat.h"
 #include "istream-crlf.h"
+#include "message-date.h"
 #include "message-header-parser.h"
 #include "sha2.h"
 #include "crlf.h"
+#include "digest.h"
 #include "hold.h"
 #include "mailbox.h"
 #include "save.h"
+
+/* for the last try, which may begin a little later, and for clocks */
+#define SLACK_SECS (24 * 3600)
 
 static int read_failed(struct istream *input, const char **error_r)
 {
@@ -118,8 +123,27 @@ static void count_octets(struct counter *counter, const unsigned char *data,
 }
 
 /* input has LF for CRLF. */
+static void digest_lines(struct istream *input, unsigned int lines,
+			 struct rst_digest *digest)
+{
+	const unsigned char *data, *lf;
+	size_t size;
+
+	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
+		lf = memchr(data, '\n', size);
+		if (lf != NULL) {
+			size = lf + 1 - data;
+			lines--;
+		}
+		rst_digest_update(digest, data, size);
+		i_stream_skip(input, size);
+	}
+}
+
+/* input has LF for CRLF. */
 static int hash_stream(struct istream *input, struct sha256_ctx *hash,
-		       uoff_t *octets_r, const char **error_r)
+		       struct rst_digest *digest, uoff_t *octets_r,
+		       const char **error_r)
 {
 	struct counter counter = {0, 0};
 	const unsigned char *data;
@@ -127,6 +151,7 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 
 	while (i_stream_read_more(input, &data, &size) > 0) {
 		sha256_loop(hash, data, size);
+		rst_digest_update(digest, data, size);
 		count_octets(&counter, data, size);
 		i_stream_skip(input, size);
 	}
@@ -134,13 +159,9 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
 }
 
-/* K = SHA-256(recipient, NUL, the message below its trace with LF ends).
-   @param octets_r of the message below its trace, as struct rst_envelope counts
-   them */
-static int hash_delivery(const struct rst_delivery *delivery,
-			 const struct rst_trace *trace,
-			 unsigned char key_r[RST_KEY_SIZE], uoff_t *octets_r,
-			 const char **error_r)
+/* K = SHA-256(recipient, NUL, the message below its trace with LF ends). The
+   octets are those below the trace, as struct rst_envelope counts them. */
+static int hash_delivery(struct rst_delivery *delivery, const char **error_r)
 {
 	struct sha256_ctx hash;
 	struct istream *input;
@@ -148,8 +169,9 @@ static int hash_delivery(const struct rst_delivery *delivery,
 
 	sha256_init(&hash);
 	sha256_loop(&hash, delivery->rcpt_to, strlen(delivery->rcpt_to) + 1);
-	i_stream_seek(delivery->input, trace->octets);
-	if (trace->lf) {
+	rst_digest_init(&delivery->digest, FALSE);
+	i_stream_seek(delivery->input, 0);
+	if (delivery->found.lf) {
 		/* CRLF was made LF already: a CR that is left is the message's
 		   own */
 		input = delivery->input;
@@ -157,9 +179,11 @@ static int hash_delivery(const struct rst_delivery *delivery,
 	} else {
 		input = i_stream_create_lf(delivery->input);
 	}
-	ret = hash_stream(input, &hash, octets_r, error_r);
+	digest_lines(input, delivery->found.lines, &delivery->digest);
+	ret = hash_stream(input, &hash, &delivery->digest, &delivery->octets,
+			  error_r);
 	i_stream_unref(&input);
-	sha256_result(&hash, key_r);
+	sha256_result(&hash, delivery->key);
 	return ret;
 }
 
@@ -181,10 +205,12 @@ static size_t skip_quoted(const unsigned char *text, size_t i, size_t size,
 	return I_MIN(i, size);
 }
 
-/* Is there, outside of comments and before the date, an "id" clause? */
-static bool has_queue_id(const unsigned char *text, size_t size)
+/* Go to the ';' before the date. @return is there, outside of comments and
+   before the date, an "id" clause? */
+static bool has_queue_id(const unsigned char *text, size_t size,
+			 size_t *date_at_r)
 {
-	bool after_id = FALSE;
+	bool after_id = FALSE, found = FALSE;
 	size_t i = 0, start;
 
 	while (i < size && text[i] != ';') {
@@ -200,23 +226,41 @@ static bool has_queue_id(const unsigned char *text, size_t size)
 		for (start = i; i < size && text[i] > ' ' && text[i] != ';' &&
 				text[i] != '(' && text[i] != '"';)
 			i++;
-		if (after_id)
-			return TRUE;
+		found = found || after_id;
 		after_id =
 			i - start == 2 &&
 			strncasecmp((const char *)text + start, "id", 2) == 0;
 	}
-	return FALSE;
+	*date_at_r = i;
+	return found;
 }
 
-/* Has the topmost Received field a queue id, whatever is above it? */
-static bool find_queue_id(struct istream *input)
+/* Has the message been in Postfix's queue for longer than Postfix keeps one?
+   Then this delivery is none of Postfix's: a stored message comes back. */
+static bool is_old(const struct rst_delivery *delivery,
+		   const unsigned char *text, size_t size, size_t date_at)
+{
+	time_t queued;
+	int tz;
+
+	if (date_at >= size ||
+	    !message_date_parse(text + date_at + 1, size - date_at - 1, &queued,
+				&tz))
+		return FALSE;
+	return queued + (time_t)delivery->queue_lifetime_secs + SLACK_SECS <
+	       delivery->arrived.tv_sec;
+}
+
+/* Says the topmost Received field, whatever is above it, that another delivery
+   of the same message is Postfix's next try? */
+static bool is_postfix_try(const struct rst_delivery *delivery)
 {
 	struct message_header_parser_ctx *parser;
 	struct message_header_line *hdr;
 	bool found = FALSE;
+	size_t date_at;
 
-	parser = message_parse_header_init(input, NULL, 0);
+	parser = message_parse_header_init(delivery->input, NULL, 0);
 	while (message_parse_header_next(parser, &hdr) > 0 && !hdr->eoh) {
 		if (strcasecmp(hdr->name, "Received") != 0)
 			continue;
@@ -224,7 +268,10 @@ static bool find_queue_id(struct istream *input)
 			hdr->use_full_value = TRUE;
 			continue;
 		}
-		found = has_queue_id(hdr->full_value, hdr->full_value_len);
+		found = has_queue_id(hdr->full_value, hdr->full_value_len,
+				     &date_at) &&
+			!is_old(delivery, hdr->full_value, hdr->full_value_len,
+				date_at);
 		break;
 	}
 	message_parse_header_deinit(&parser);
@@ -245,13 +292,12 @@ static size_t crlf_length(const char *text)
 int rst_delivery_prepare(struct rst_delivery *delivery, const char **error_r)
 {
 	if (rst_trace_find(delivery, &delivery->found, error_r) < 0 ||
-	    hash_delivery(delivery, &delivery->found, delivery->key,
-			  &delivery->octets, error_r) < 0)
+	    hash_delivery(delivery, error_r) < 0)
 		return -1;
 	if (delivery->found.octets > 0)
 		delivery->octets += crlf_length(delivery->trace);
 	i_stream_seek(delivery->input, delivery->found.octets);
-	if (!find_queue_id(delivery->input))
+	if (!is_postfix_try(delivery))
 		memset(delivery->key, 0, RST_KEY_SIZE);
 	i_stream_seek(delivery->input, 0);
 	return 0;
@@ -280,6 +326,20 @@ static struct istream *create_input(const struct rst_delivery *delivery,
 	return input;
 }
 
+static void set_digest(struct rst_envelope *env,
+		       const struct rst_digest *digest)
+{
+	struct rst_str covered;
+	char *text = rst_envelope_covered(env, &covered.n);
+
+	if (text == NULL)
+		return; /* nor can the field be made */
+	covered.p = text;
+	rst_digest_result(digest, covered, env->digest);
+	env->has_digest = TRUE;
+	free(text);
+}
+
 static int format_envelope(const struct rst_delivery *delivery, const char *id,
 			   char **text_r, size_t *len_r, const char **error_r)
 {
@@ -298,6 +358,7 @@ static int format_envelope(const struct rst_delivery *delivery, const char *id,
 	};
 
 	memcpy(env.key, delivery->key, RST_KEY_SIZE);
+	set_digest(&env, &delivery->digest);
 	*text_r = rst_envelope_format(&env, len_r);
 	if (*text_r != NULL)
 		return 0;

@@ -3,7 +3,7 @@
 #ifndef RST_HOLD_SAVE_H
 #define RST_HOLD_SAVE_H
 
-#include "restante/envelope.h"
+#include "digest.h"
 
 struct istream;
 struct rst_hold;
@@ -27,13 +27,17 @@ struct rst_delivery {
 	const char *mail_params;
 	const char *rcpt_params;
 	struct timeval arrived;
+	unsigned int queue_lifetime_secs; /**< as struct rst_settings */
 
 	/* set by rst_delivery_prepare() */
 	struct rst_trace found;
 	/** of the whole message, as struct rst_envelope counts them */
 	uoff_t octets;
-	/** K; zeros where no queue id tells two equal messages apart */
+	/** K; zeros where no queue id tells two equal messages apart, or the
+	    message is so old that Postfix does not deliver it again */
 	unsigned char key[RST_KEY_SIZE];
+	/** of the whole message, as it will be stored */
+	struct rst_digest digest;
 };
 
 struct rst_saved {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "array.h"
+#include "mail-user.h"
 #include "held.h"
 #include "message.h"
 #include "spares.h"
@@ -9,24 +10,24 @@ struct spare {
 	const char *id;
 	unsigned char key[RST_KEY_SIZE];
 	uint32_t uid;
-	bool incomplete;
+	bool incomplete, damaged;
 	uoff_t octets, expected;
 	bool warned;
 };
 
 struct rst_spares {
-	struct event *event;
+	const struct mail_user *user;
 	pool_t pool;
 	ARRAY(struct spare) list;
 };
 
-struct rst_spares *rst_spares_new(struct event *event)
+struct rst_spares *rst_spares_new(const struct mail_user *user)
 {
 	pool_t pool = pool_alloconly_create("spares", 512);
 	struct rst_spares *spares = p_new(pool, struct rst_spares, 1);
 
 	spares->pool = pool;
-	spares->event = event;
+	spares->user = user;
 	p_array_init(&spares->list, pool, 4);
 	return spares;
 }
@@ -66,6 +67,7 @@ void rst_spares_add(struct rst_spares *spares,
 	memcpy(spare->key, message->key, RST_KEY_SIZE);
 	spare->uid = message->uid;
 	spare->incomplete = message->incomplete;
+	spare->damaged = message->damaged;
 	spare->octets = message->octets;
 	spare->expected = message->expected;
 }
@@ -79,20 +81,38 @@ void rst_spares_forget(struct rst_spares *spares, uint32_t uid)
 			     array_ptr_to_idx(&spares->list, spare), 1);
 }
 
+#define CAUSES                                                           \
+	"Is the disk sound, and does restante-hold load each plugin of " \
+	"restante_hold_plugin_settings?"
+
+static void warn(struct rst_spares *spares, const struct spare *spare)
+{
+	if (spare->damaged)
+		e_error(spares->user->event,
+			"Held message is damaged and stays: user=%s id=%s "
+			"uid=%u: its octets are not those that were saved. " CAUSES,
+			spares->user->username, spare->id, spare->uid);
+	else if (spare->incomplete && spare->expected == UOFF_T_MAX)
+		e_error(spares->user->event,
+			"Held message has no valid envelope and stays: user=%s "
+			"id=%s uid=%u. " CAUSES,
+			spares->user->username, spare->id, spare->uid);
+	else if (spare->incomplete)
+		e_warning(spares->user->event,
+			  "Held message is incomplete and stays: user=%s id=%s "
+			  "uid=%u octets=%" PRIuUOFF_T " expected=%" PRIuUOFF_T,
+			  spares->user->username, spare->id, spare->uid,
+			  spare->octets, spare->expected);
+}
+
 void rst_spares_warn(struct rst_spares *spares)
 {
 	struct spare *spare;
 
 	array_foreach_modifiable(&spares->list, spare)
 	{
-		if (spare->incomplete && !spare->warned)
-			e_warning(spares->event,
-				  "Held message is incomplete and stays: id=%s "
-				  "uid=%u octets=%" PRIuUOFF_T " expected=%s",
-				  spare->id, spare->uid, spare->octets,
-				  spare->expected == UOFF_T_MAX
-					  ? "?"
-					  : dec2str(spare->expected));
+		if (!spare->warned)
+			warn(spares, spare);
 		spare->warned = TRUE;
 	}
 }
@@ -100,8 +120,8 @@ void rst_spares_warn(struct rst_spares *spares)
 void rst_spares_remove(struct rst_spares *spares, const char *id, uint32_t uid,
 		       ARRAY_TYPE(seq_range) * uids)
 {
-	e_info(spares->event, "already have it, removed: id=%s uid=%u", id,
-	       uid);
+	e_info(spares->user->event, "already have it, removed: id=%s uid=%u",
+	       id, uid);
 	seq_range_array_add(uids, uid);
 	rst_spares_forget(spares, uid);
 }

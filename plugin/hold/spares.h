@@ -10,13 +10,13 @@
 #include "seq-range-array.h"
 #include "restante/envelope.h"
 
-struct event;
+struct mail_user;
 struct rst_held;
 struct rst_message;
 struct rst_spares;
 
-/** @param event for the log; outlives the spares */
-struct rst_spares *rst_spares_new(struct event *event);
+/** @param user for the log; outlives the spares */
+struct rst_spares *rst_spares_new(const struct mail_user *user);
 void rst_spares_free(struct rst_spares **spares);
 
 /** Remember this message as a spare, unless its uid is one already. */

@@ -107,8 +107,11 @@ static void remove_leftovers(struct rst_hold *hold)
 
 	ret = rst_locked_open(hold, &locked, &error);
 	if (ret > 0 && locked != NULL) {
-		/* a message that has just come is left to a drain */
-		ret = rst_locked_next(locked, &message, &error);
+		/* a message that has just come is left to a drain; incomplete
+		   ones are logged at the end */
+		do
+			ret = rst_locked_next(locked, &message, &error);
+		while (ret > 0 && message->incomplete);
 		if (ret == 0)
 			ret = rst_locked_expunge(locked, &error);
 		rst_locked_close(&locked);

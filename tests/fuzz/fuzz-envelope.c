@@ -54,7 +54,8 @@ static void check_same(const struct rst_envelope *a,
 	      rst_str_eq(a->rcpt_params, b->rcpt_params) &&
 	      a->trace_lines == b->trace_lines &&
 	      a->own_lines == b->own_lines && a->has_octets == b->has_octets &&
-	      a->octets == b->octets);
+	      a->octets == b->octets && a->has_digest == b->has_digest &&
+	      memcmp(a->digest, b->digest, RST_DIGEST_SIZE) == 0);
 }
 
 static void check_written(const struct rst_envelope *env)

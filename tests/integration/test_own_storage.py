@@ -124,6 +124,35 @@ plugin {{
     assert body(message) == body(sandbox.mailbox("resident")[0])
 
 
+def test_hold_service_without_plugin(make_sandbox, tmp_path):
+    """restante-hold does not load a plugin that encrypts the hold: nothing
+    leaves the hold until it does."""
+    settings = crypt_keys(tmp_path)
+    sandbox = configured(make_sandbox, tmp_path, f"""
+protocol lmtp {{
+  mail_plugins = $mail_plugins mail_crypt
+}}
+plugin {{
+{settings}  restante_hold_plugin_settings = mail_crypt_
+}}
+""")
+    send(sandbox, USER, MARK)
+    wait_for("the delivery", lambda: ": held: id=" in sandbox.log("dovecot"))
+    assert maildir_messages(sandbox.collect(USER)) == []
+    assert sandbox.doveadm("-f", "tab", "restante", "list", "-u",
+                           f"{USER}@{DOMAIN}").stdout.count("incomplete") == 1
+    wait_for("the log", lambda: re.search(
+        rf"restante-hold.*: Held message has no valid envelope and stays: "
+        rf"user={USER}@{DOMAIN} id=.* restante_hold_plugin_settings",
+        sandbox.log("dovecot")))
+    sandbox.stop("dovecot")
+    with open(sandbox.env["DOVECOT_CONF"], "a") as conf:
+        conf.write("protocol restante {\n  mail_plugins = mail_crypt\n}\n")
+    sandbox.start("dovecot")
+    message, = maildir_messages(sandbox.collect(USER))
+    assert b"packs well" in message
+
+
 # -- a hold that cannot be opened
 
 def without_home(sandbox):

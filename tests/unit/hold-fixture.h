@@ -180,6 +180,7 @@ hold_delivery(const char *trace, const void *data, size_t size, time_t arrived)
 		.mail_params = "",
 		.rcpt_params = "",
 		.arrived = {.tv_sec = arrived, .tv_usec = 5},
+		.queue_lifetime_secs = hold_fixture.set.queue_lifetime_secs,
 	};
 	const char *error;
 

@@ -87,6 +87,9 @@ static struct rst_envelope trip_envelope(int i)
 
 	for (n = 0; n < RST_KEY_SIZE; n++)
 		env.key[n] = (unsigned char)(n * 37 + 5);
+	env.has_digest = i % 2 == 0;
+	for (n = 0; n < RST_DIGEST_SIZE && env.has_digest; n++)
+		env.digest[n] = (unsigned char)(n * 41 + 3);
 	return env;
 }
 
@@ -104,6 +107,20 @@ static void assert_same(const struct rst_envelope *a,
 	ck_assert_uint_eq(a->own_lines, b->own_lines);
 	ck_assert_int_eq(a->has_octets, b->has_octets);
 	ck_assert_uint_eq(a->octets, b->octets);
+	ck_assert_int_eq(a->has_digest, b->has_digest);
+	ck_assert_mem_eq(a->digest, b->digest, RST_DIGEST_SIZE);
+}
+
+/* The reader of a digest gets the octets that its writer got. */
+static void assert_covered(const struct rst_envelope *env,
+			   const struct rst_envelope *back)
+{
+	size_t len;
+	char *covered = rst_envelope_covered(env, &len);
+
+	ck_assert_ptr_nonnull(covered);
+	ck_assert_rst_str_eq(back->covered, env->has_digest ? covered : "");
+	free(covered);
 }
 
 /* @return the field and one octet of the next line; free() it */
@@ -132,6 +149,7 @@ START_TEST(round_trip)
 	ck_assert_int_eq(rst_envelope_parse(field, len, &back, &storage),
 			 (ssize_t)len - 1);
 	assert_same(&env, &back);
+	assert_covered(&env, &back);
 	free(storage);
 	free(field);
 }

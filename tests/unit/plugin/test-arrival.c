@@ -29,6 +29,7 @@ static enum rst_arrival bring_to(const char *text, const char *rcpt_to)
 		.mail_params = "",
 		.rcpt_params = "",
 		.arrived = {.tv_sec = 1700000000},
+		.queue_lifetime_secs = hold_fixture.set.queue_lifetime_secs,
 	};
 	const char *whole = t_strconcat(delivery.trace, text, NULL), *error;
 	struct rst_hold hold = hold_of_user();
@@ -125,7 +126,10 @@ START_TEST(test_no_dedup)
 }
 END_TEST
 
-/* The headers of a message, and whether it can be told from an equal one. */
+#define QUEUED(date) "Received: from x by y (a; b)\r\n\tid 4Bx2; " date "\r\n"
+
+/* The headers of a message, and whether another one that is equal is Postfix's
+   next try. */
 static const struct {
 	const char *text;
 	bool counts;
@@ -147,6 +151,17 @@ static const struct {
 	{"Received: from x (unclosed id 4Bx2\r\n", FALSE},
 	{"Received: from x by y id\r\n", FALSE},
 	{"Received:\r\n", FALSE},
+	/* The messages arrive at 1700000000: Tue, 14 Nov 2023 22:13:20 +0000.
+	   Postfix tries for five days, and has one more. */
+	{QUEUED("Tue, 14 Nov 2023 22:13:19 +0000 (UTC)"), TRUE},
+	{QUEUED("Thu, 09 Nov 2023 22:13:20 +0000 (UTC)"), TRUE},
+	{QUEUED("Wed, 08 Nov 2023 23:13:21 +0100 (CET)"), TRUE},
+	{QUEUED("Wed, 08 Nov 2023 22:13:19 +0000 (UTC)"), FALSE},
+	{QUEUED("\r\n\tWed, 08 Nov 2023 23:13:19 +0100 (CET)"), FALSE},
+	{QUEUED("Tue, 14 Nov 2013 22:13:20 +0000 (UTC)"), FALSE},
+	/* a clock that is ahead */
+	{QUEUED("Tue, 14 Nov 2033 22:13:20 +0000 (UTC)"), TRUE},
+	{QUEUED("yesterday"), TRUE},
 	/* only the topmost Received field counts */
 	{"Received: from x by y; date\r\n" WITH_ID, FALSE},
 };

@@ -5,6 +5,8 @@
 #include "hex-binary.h"
 #include "str.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -820,6 +822,7 @@ static const char *const foreign[] = {
 	"X-Rest: x\r\n",
 };
 
+/* A damaged envelope may look like that: it goes nowhere by itself. */
 START_TEST(test_foreign)
 {
 	const char *text = foreign[_i / N_DRIVERS];
@@ -835,8 +838,157 @@ START_TEST(test_foreign)
 	ck_assert_str_eq(message->rcpt_to, "testuser");
 	ck_assert_uint_eq(message->size, strlen(text));
 	ck_assert_str_eq(str_c(read_all(message->input)), text);
-	ck_assert(!message->incomplete);
+	ck_assert(message->incomplete && !message->damaged);
 	rst_locked_close(&locked);
+}
+END_TEST
+
+/* ---- octets that have changed on the disk */
+
+/* @return the path of a message file in dir, or NULL */
+static const char *find_message_file(const char *dir)
+{
+	const char *path = NULL;
+	DIR *dirp = opendir(dir);
+	struct dirent *d;
+
+	while (dirp != NULL && (d = readdir(dirp)) != NULL)
+		if (str_begins(d->d_name, "u.") ||
+		    strstr(d->d_name, ",S=") != NULL)
+			path = t_strconcat(dir, "/", d->d_name, NULL);
+	if (dirp != NULL)
+		(void)closedir(dirp);
+	return path;
+}
+
+/* @return the one message file of the hold, open */
+static int open_message_file(void)
+{
+	static const char *const dirs[] = {"", "/new", "/cur"};
+	const char *path = NULL;
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < N_ELEMENTS(dirs) && path == NULL; i++)
+		path = find_message_file(
+			t_strconcat(hold_file(""), dirs[i], NULL));
+	ck_assert_ptr_nonnull(path);
+	fd = open(path, O_RDWR);
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+/* @return the octets of the file, and NUL; on the data stack */
+static char *read_file(int fd)
+{
+	struct stat st;
+	char *text;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	text = t_malloc0(st.st_size + 1);
+	ck_assert_int_eq(pread(fd, text, st.st_size, 0), st.st_size);
+	return text;
+}
+
+static void put_octet(int fd, off_t at, unsigned char octet)
+{
+	ck_assert_int_eq(pwrite(fd, &octet, 1, at), 1);
+}
+
+/* What a reader gets of a message with one changed octet: the message as it
+   was, or nothing that goes anywhere. */
+static void must_be_whole_or_stay(const string_t *want, off_t at)
+{
+	struct rst_locked *locked = hold_open();
+	struct rst_message *message = must_next(locked);
+	string_t *got;
+
+	if (!message->incomplete) {
+		got = read_all(message->input);
+		ck_assert_msg(str_equals(got, want), "octet %d: %s", (int)at,
+			      str_c(got));
+		ck_assert_str_eq(message->mail_from, "a@example.org");
+		ck_assert_str_eq(message->rcpt_to, "b+x@example.test");
+	}
+	rst_locked_close(&locked);
+}
+
+START_TEST(test_changed)
+{
+	static const char text[] = TRACE HEADER "a\rb\r\r\nlast\r\n";
+	static const unsigned char flips[] = {0x01, 0x20, 0x80, 0xff};
+	string_t *want = t_str_new(256);
+	unsigned char octet;
+	off_t i, start;
+	char *whole;
+	int fd;
+
+	hold_user(hold_drivers[_i], NULL);
+	hold_put(TRACE, text, strlen(text));
+	str_append(want, text + strlen(TRACE) - strlen(TRACE_LEFT));
+	fd = open_message_file();
+	whole = read_file(fd);
+	start = strstr(whole, RST_ENVELOPE_FIELD) - whole;
+	for (i = start; i < strstr(whole, "last\n") + 5 - whole; i++)
+		T_BEGIN
+		{
+			octet = (unsigned char)whole[i];
+			put_octet(fd, i, octet ^ flips[i % 4]);
+			must_be_whole_or_stay(want, i);
+			put_octet(fd, i, octet);
+		}
+	T_END;
+	must_be_whole_or_stay(want, -1);
+	ck_assert_uint_eq(hold_count_held(), 1);
+	i_close_fd(&fd);
+}
+END_TEST
+
+static void replace_word(const char *word, const char *by)
+{
+	int fd = open_message_file();
+	char *text = read_file(fd), *at = strstr(text, word);
+
+	ck_assert_ptr_nonnull(at);
+	ck_assert_int_eq(pwrite(fd, by, strlen(by), at - text),
+			 (ssize_t)strlen(by));
+	i_close_fd(&fd);
+}
+
+/* The reader of the whole message finds the damage. Readers of its envelope see
+   the mark; and a mark is taken off when the disk is as it was. */
+static void must_find(bool damage)
+{
+	struct rst_locked *locked = hold_open();
+	struct rst_message *message = must_next(locked);
+	struct rst_hold_status status;
+	const char *error;
+	time_t due;
+
+	ck_assert_int_eq(message->incomplete, damage);
+	ck_assert_int_eq(message->damaged, damage);
+	must_end(locked);
+	ck_assert_int_eq(rst_locked_next_due(locked, &due, &error), 0);
+	ck_assert_int_eq(due == 0, damage);
+	rst_locked_close(&locked);
+	status = hold_status();
+	ck_assert_uint_eq(status.messages, damage ? 0 : 1);
+	ck_assert_uint_eq(status.incomplete, damage ? 1 : 0);
+}
+
+START_TEST(test_marked)
+{
+	static const char text[] = HEADER "text\r\n";
+
+	hold_user(hold_drivers[_i], NULL);
+	hold_put("", text, strlen(text));
+	must_find(FALSE);
+	replace_word("text", "next");
+	ck_assert_uint_eq(hold_status().messages, 1);
+	must_find(TRUE);
+	must_find(TRUE);
+	replace_word("next", "text");
+	must_find(FALSE);
 }
 END_TEST
 
@@ -1184,6 +1336,9 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_index_not_written, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
+	/* mdbox has several messages in a file */
+	tcase_add_loop_test(tc, test_changed, 0, 2);
+	tcase_add_loop_test(tc, test_marked, 0, 2);
 	tcase_add_loop_test(tc, test_foreign, 0,
 			    (int)N_ELEMENTS(foreign) * N_DRIVERS);
 	tcase_add_loop_test(tc, test_damaged, 0, N_DRIVERS);

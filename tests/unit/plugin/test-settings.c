@@ -56,6 +56,9 @@ static const struct {
 	{"restante_overflow_mailbox=Over",
 	 {.hold_time_secs = 14 * DAYS, .overflow_mailbox = "Over"}},
 	{"restante_overflow_mailbox=Inbox", {.hold_time_secs = 14 * DAYS}},
+	{"restante_queue_lifetime=30d",
+	 {.hold_time_secs = 14 * DAYS, .queue_lifetime_secs = 30 * DAYS}},
+	{"restante_queue_lifetime=0", {.hold_time_secs = 14 * DAYS}},
 	{"restante_test_no_dedup=yes",
 	 {.hold_time_secs = 14 * DAYS, .test_no_dedup = TRUE}},
 	{"base_dir=/run/d",
@@ -90,6 +93,10 @@ START_TEST(test_settings)
 			  want->fallback_give_up_secs == 0
 				  ? 7 * DAYS
 				  : want->fallback_give_up_secs);
+	ck_assert_uint_eq(got->queue_lifetime_secs,
+			  want->queue_lifetime_secs == 0
+				  ? 5 * DAYS
+				  : want->queue_lifetime_secs);
 	ck_assert_int_eq(got->test_no_dedup, want->test_no_dedup);
 	ck_assert_str_eq(got->notify_socket, want->notify_socket == NULL
 						     ? "/run/restante/notify"
