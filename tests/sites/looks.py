@@ -90,6 +90,16 @@ def delimiters(site):
         site.one_copy("resident", site.mail("detail", f"resident{mark}lists"))
 
 
+def unknown_user(site):
+    """Somebody who does not exist is refused, and not by a returned message."""
+    with site.smtp() as smtp:
+        smtp.ehlo("remote.test")
+        smtp.mail("sender@remote.test")
+        code, text = smtp.rcpt(f"no-such-name@{site.domain}")
+    assert code == 550, (code, text)
+    assert returned(site) == 0
+
+
 def detail(site):
     """Held mail for user+box falls back into the mailbox box."""
     subject = site.mail("detail", "traveller7+lists", "resident+lists")
@@ -172,15 +182,39 @@ def full(site):
 def both_full(site):
     """The hold has reached its own cap, and the mailbox its quota. What has no
     room in either waits in Postfix's queue."""
+    subjects = []
     for sent in range(1, 13):
-        send_large(site, "traveller7")
+        subjects.append(send_large(site, "traveller7"))
         wait_for_queue(site, "traveller7", sent)
     assert returned(site) == 0, (
         f"{returned(site)} returned of {sent} messages of 10 KB")
-    assert 1 <= site.held_subjects("traveller7") < 12
+    held, in_box = where(site, subjects)
+    waiting = sent - held - in_box
+    assert held and in_box and waiting, (held, in_box, waiting)
+    # with room in both again, what has waited arrives
+    for _ in range(3):
+        pushed(site, "traveller7", held)
+        site.doveadm("expunge", "-u", site.login("traveller7"), "mailbox",
+                     "INBOX", "all")
+        if not waiting:
+            return
+        subprocess.run(["postqueue", "-c", site.env["POSTFIX_ETC"], "-f"],
+                       check=True)
+        wait_for("more to arrive", lambda: sum(where(site, subjects)) >= min(
+            waiting, 4))
+        held, in_box = where(site, subjects)
+        waiting -= held + in_box
+    assert not waiting, f"{waiting} still wait"
+
+
+def where(site, subjects):
+    """How many of these are held, and how many in the mailbox."""
+    return site.held_subjects("traveller7"), sum(
+        len(site.copies("traveller7", subject)) for subject in subjects)
 
 
 def returned(site):
+    """How many messages Postfix has returned."""
     return site.log("postfix").count("status=bounced")
 
 

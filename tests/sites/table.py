@@ -114,6 +114,12 @@ FORMATS = [
     Row("maildir-layouts", "LAYOUT=fs, INDEX and CONTROL elsewhere",
         dovecot="mail_location = maildir:~/mail:LAYOUT=fs:"
         "INDEX=@DIR@/mail/index-%u:CONTROL=@DIR@/mail/control-%u\n"),
+    Row("mbox", "Debian's default: mbox, INBOX in a spool directory",
+        dovecot="mail_location = mbox:~/mail:INBOX=@DIR@/mail/spool-%u\n"),
+    Row("shared-disk", "as for NFS: no mmap, dotlocks",
+        dovecot="mmap_disable = yes\nmail_fsync = always\n"
+        "mail_nfs_storage = yes\nmail_nfs_index = yes\n"
+        "lock_method = dotlock\n"),
     Row("crlf", "mail_save_crlf", dovecot="mail_save_crlf = yes\n"),
     Row("attachments", "mail_attachment_dir",
         dovecot="mail_attachment_dir = @DIR@/mail/attachments\n"
@@ -129,6 +135,9 @@ PLUGINS = [
         dovecot=MAILDIR + quota("maildir", RULE), extra=looks.full),
     Row("quota-maildir-no-rule", "quota maildir++, no rule",
         dovecot=MAILDIR + quota("maildir", ""), extra=looks.full),
+    Row("quota-at-rcpt", "lmtp_rcpt_check_quota",
+        dovecot=quota("count", "") + "lmtp_rcpt_check_quota = yes\n",
+        extra=looks.full),
     Row("quota-and-cap", "quota count, and a cap on the hold",
         dovecot=quota("count", "\n  restante_hold_quota = 30K"),
         extra=looks.both_full,
@@ -164,6 +173,9 @@ namespace virtual {
     Row("mail-log", "notify and mail_log", dovecot=plugins(
         "notify mail_log", "  mail_log_events = save copy expunge\n"
         "  mail_log_fields = uid box msgid size")),
+    Row("push-notification", "notify and push_notification",
+        dovecot=plugins("notify push_notification",
+                        "  push_notification_driver = dlog")),
     Row("many-plugins", "zlib, acl, quota, notify, mail_log and fts at once",
         dovecot=MAILDIR + plugins(
             "zlib acl quota notify mail_log fts fts_xapian",
@@ -187,6 +199,13 @@ DELIVERY = [
         peers=(peers.open_log,), master="dovecot unix - n n - - pipe flags=DRhu user=mail "
         "argv=/usr/lib/dovecot/dovecot-lda -c @DIR@/dovecot/dovecot.conf "
         "-f ${sender} -a ${original_recipient} -d ${user}@${nexthop}\n"),
+    Row("one-at-a-time", "one recipient each, long queue ids",
+        postfix="lmtp_destination_recipient_limit = 1\n"
+        "enable_long_queue_ids = yes\n"),
+    Row("verify", "reject_unverified_recipient",
+        postfix="smtpd_relay_restrictions = reject_unauth_destination, "
+        "reject_unverified_recipient\naddress_verify_map =\n"
+        "unverified_recipient_reject_code = 550\n", extra=looks.unknown_user),
     Row("proxy", "a Dovecot in front hands LMTP on to this one",
         dovecot="service lmtp {\n  inet_listener lmtp {\n"
         "    address = 127.0.0.1\n    port = @PORT2@\n  }\n}\n",

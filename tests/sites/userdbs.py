@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -208,13 +209,17 @@ rootpw secret
 directory {base}/db
 """)
         log = open(self.dir / "log" / "slapd.out", "wb")
-        # it forks by itself, once it listens
+        # it forks by itself
         subprocess.run(["/usr/sbin/slapd", "-f", base / "slapd.conf",
                         "-h", self.url], check=True, stdout=log, stderr=log,
                        stdin=subprocess.DEVNULL)
-        socket = self.dir / "run" / "ldapi"
-        wait_for("slapd's socket", socket.exists)
-        socket.chmod(0o777)
+        path = self.dir / "run" / "ldapi"
+
+        def answers():
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(path)) == 0
+        wait_for("slapd", answers)
+        path.chmod(0o777)
 
     def ldap(self, program, text):
         with open(self.dir / "log" / "slapd.out", "ab") as log:
