@@ -7,6 +7,7 @@
 #include "array.h"
 #include "fsync-mode.h"
 #include "istream.h"
+#include "lda-settings.h"
 #include "lmtp-common.h"
 #include "lmtp-recipient.h"
 #include "mail-deliver.h"
@@ -105,6 +106,17 @@ static void warn_fsync_never(struct mail_deliver_context *ctx)
 		"MAIL WILL BE LOST at the next power cut: mail_fsync=never "
 		"is set for this service, but a held message must be on disk "
 		"before it is accepted. Set mail_fsync=optimized");
+}
+
+/*
+ * Postfix has accepted the message, so a full mailbox may not be answered 5xx:
+ * the sender would get a non-delivery report for mail that Postfix can keep
+ * until the hold, or the mailbox, has room.
+ */
+static void tempfail_when_full(struct mail_deliver_context *ctx)
+{
+	/* the recipient's own: mail_storage_service has made a copy */
+	((struct lda_settings *)ctx->set)->quota_full_tempfail = TRUE;
 }
 
 /* ---- holding */
@@ -233,6 +245,8 @@ static int restante_deliver(struct mail_deliver_context *ctx,
 	if (!rst_settings_concern(ctx->rcpt_user))
 		return deliver_normally(ctx, storage_r);
 	rst_settings_read(ctx->rcpt_user, &set);
+	if (set.enrolled)
+		tempfail_when_full(ctx);
 	if (get_delivery(ctx, &set, &delivery) < 0)
 		return set.bypass ? -1
 				  : hold_failed(ctx, &set,

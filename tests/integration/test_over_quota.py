@@ -92,3 +92,61 @@ def test_moved_at_the_last(sandbox):
     assert b"Subject: overflow" in message
     assert b"X-Restante-Envelope" not in message
     assert status(sandbox, "traveller1") == (0, 0)
+
+
+SMALL_HOLD = """
+protocol lmtp {
+  mail_plugins = $mail_plugins quota
+}
+protocol imap {
+  mail_plugins = $mail_plugins quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=20K
+  quota_grace = 0
+  restante_hold_quota = 20K
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def small(make_sandbox, tmp_path_factory):
+    extra = tmp_path_factory.mktemp("small") / "extra.conf"
+    extra.write_text(SMALL_HOLD)
+    sandbox = make_sandbox("--extra-dovecot", extra)
+    yield sandbox
+    sandbox.down()
+
+
+def test_hold_is_in_no_quota(small):
+    """Held mail does not fill the mailbox; where the hold is full, mail goes to
+    the mailbox; and where both are full, Postfix keeps it and nobody gets a
+    non-delivery report."""
+    user = "traveller0"
+
+    def answered(number):
+        log = small.log("postfix")
+        return log.count("status=sent") + log.count("status=deferred") >= number
+
+    # 7.6 KB each: two in the hold, two in the mailbox, and two wait. One after
+    # the other: 2.3's lmtp panics where several deliveries make one INBOX.
+    for n in range(6):
+        send_large(small, user, f"n-{n}")
+        wait_for("an answer", lambda: answered(n + 1))
+    assert len(small.held(user)) == len(small.mailbox(user)) == 2
+    assert small.log("postfix").count("status=deferred") >= 2
+    assert "452 4.2.2" in small.log("postfix")
+    # there is room again
+    assert len(maildir_messages(small.collect(user))) == 2
+    wait_for("Postfix's next try", lambda: len(small.held(user)) == 2, 60)
+    assert len(small.mailbox(user)) == 2
+    assert "status=bounced" not in small.log("postfix")
+
+
+def test_resident_over_quota(small):
+    """A user who is not enrolled is refused as before."""
+    for n in range(4):
+        send_large(small, "resident", f"n-{n}")
+    wait_for("552", lambda: "552 5.2.2" in small.log("postfix"))

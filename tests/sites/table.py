@@ -205,7 +205,9 @@ DELIVERY = [
     Row("verify", "reject_unverified_recipient",
         postfix="smtpd_relay_restrictions = reject_unauth_destination, "
         "reject_unverified_recipient\naddress_verify_map =\n"
-        "unverified_recipient_reject_code = 550\n", extra=looks.unknown_user),
+        "unverified_recipient_reject_code = 550\n"
+        "address_verify_poll_delay = 1s\n", extra=looks.unknown_user,
+        quiet=QUIET + "|status=undeliverable"),
     Row("proxy", "a Dovecot in front hands LMTP on to this one",
         dovecot="service lmtp {\n  inet_listener lmtp {\n"
         "    address = 127.0.0.1\n    port = @PORT2@\n  }\n}\n",
