@@ -13,18 +13,17 @@ from userdbs import ENROLLED
 
 
 def held(site, user, what):
-    """Hold one message; the resident's copy of it is the one to compare with."""
+    """Hold one message. The resident's copy is there to compare with."""
     subject = site.mail(what, user, "resident")
     site.wait_held(user, 1)
     site.no_copy(user, subject)
     return subject
 
 
-def like_residents(site, user, subject, seconds=10):
+def like_residents(site, user, subject):
     """The message is in the user's mailbox, once, with the octets that the
     resident's copy has."""
-    same(site.one_copy(user, subject, seconds=seconds),
-         site.one_copy("resident", subject))
+    same(site.one_copy(user, subject), site.one_copy("resident", subject))
 
 
 def sleep_until(when):
@@ -42,7 +41,7 @@ def hold(site):
 
 
 def push(site):
-    """The client gets held mail, and mail that arrives while it is signed in."""
+    """The client gets held mail, and new mail while it is signed in."""
     yield
     subject = getattr(site, "first", None)
     assert subject, "nothing was held"

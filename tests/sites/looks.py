@@ -198,8 +198,7 @@ def both_full(site):
                      "INBOX", "all")
         if not waiting:
             return
-        subprocess.run(["postqueue", "-c", site.env["POSTFIX_ETC"], "-f"],
-                       check=True)
+        flush_queue(site)
         wait_for("more to arrive", lambda: sum(where(site, subjects)) >= min(
             waiting, 4))
         held, in_box = where(site, subjects)
@@ -218,10 +217,17 @@ def returned(site):
     return site.log("postfix").count("status=bounced")
 
 
+def flush_queue(site):
+    """Postfix tries all that waits, and looks for what sendmail(1) left."""
+    subprocess.run(["postqueue", "-c", site.env["POSTFIX_ETC"], "-f"],
+                   check=True, stderr=subprocess.DEVNULL)
+
+
 def wait_for_queue(site, user, count):
     """Until Postfix has delivered or returned so many messages, or has tried
     and waits."""
-    pattern = re.compile(rf": ([0-9A-F]+): to=<{site.address_of(user)}>.*status=")
+    pattern = re.compile(
+        rf": ([0-9A-F]+): to=<{site.address_of(user)}>.*status=")
     wait_for("Postfix to try all mail", lambda: len(
         set(pattern.findall(site.log("postfix")))) >= count)
 
@@ -238,7 +244,9 @@ def lmtp_dies(site):
 
 def say(site, *recipients, sender="sender@remote.test", options=" SMTPUTF8",
         subject=None):
-    """One message whose header has UTF-8; the reply to each RCPT, the subject."""
+    """One message with UTF-8 in its header.
+
+    Return the reply to each RCPT, and the subject."""
     subject = subject or site.tag("gr\u00fc\u00dfe")
     with site.smtp() as smtp:
         smtp.command_encoding = "utf-8"
@@ -256,7 +264,7 @@ def say(site, *recipients, sender="sender@remote.test", options=" SMTPUTF8",
 
 
 def smtputf8(site):
-    """What Dovecot can take arrives, and what it cannot take Postfix refuses."""
+    """What Dovecot can take arrives; what it cannot take Postfix refuses."""
     both = [site.address_of(user) for user in ("traveller7", "resident")]
     for sender in ("sender@remote.test", "j\u00fcrgen@remote.test",
                    "j\u00fcrgen@b\u00fccher.test"):
@@ -276,16 +284,17 @@ def smtputf8(site):
     # as cron and other programs of the server itself send
     subject = site.tag("gr\u00fc\u00dfe")
     subprocess.run(
-        ["/usr/sbin/sendmail", "-C", site.env["POSTFIX_ETC"], *both], check=True,
-        input=f"From: a@remote.test\nSubject: {subject}\n\nbody\n".encode())
-    subprocess.run(["postqueue", "-c", site.env["POSTFIX_ETC"], "-f"],
-                   check=True)
+        ["/usr/sbin/sendmail", "-C", site.env["POSTFIX_ETC"], *both],
+        check=True, stderr=subprocess.DEVNULL, input=(
+            f"From: a@remote.test\nSubject: {subject}\n\nbody\n".encode()))
+    flush_queue(site)
     site.one_copy("resident", subject)
     site.wait_held("traveller7", 1)
 
 
 def refused_at_rcpt(site):
-    for recipient in (f"j\u00fcrgen@{site.domain}", "resident@b\u00fccher.test"):
+    for recipient in (f"j\u00fcrgen@{site.domain}",
+                      "resident@b\u00fccher.test"):
         for options in (" SMTPUTF8", ""):
             (reply,), _ = say(site, recipient, options=options)
             assert 500 <= reply[0] < 600, reply

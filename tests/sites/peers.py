@@ -60,7 +60,7 @@ Syslog no
 def front(site):
     """Another Dovecot, which has no mail, and hands what it gets by LMTP on to
     this one's LMTP service on PORT2."""
-    base = site.dir / "front"
+    base, port = site.dir / "front", site.words["PORT2"]
     base.mkdir()
     (base / "dovecot.conf").write_text(f"""
 base_dir = {site.dir}/run/front
@@ -73,7 +73,7 @@ ssl = no
 lmtp_proxy = yes
 passdb {{
   driver = static
-  args = nopassword=y proxy=y host=127.0.0.1 port={site.words['PORT2']} protocol=lmtp
+  args = nopassword=y proxy=y protocol=lmtp host=127.0.0.1 port={port}
 }}
 userdb {{
   driver = static

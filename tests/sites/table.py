@@ -89,7 +89,7 @@ mailbox_size_limit = 0
     Row("sqlite", "dovecot-sqlite", userdb="sqlite"),
     Row("sqlite-no-list", "dovecot-sqlite whose users cannot be listed",
         userdb="sqlite-no-iterate"),
-    Row("ldap", "slapd", userdb="ldap", always=True),
+    Row("ldap", "slapd", userdb="ldap"),
     Row("ldap-no-list", "slapd whose users cannot be listed",
         userdb="ldap-no-iterate"),
     Row("no-home", "a userdb without homes, mail_location absolute",
@@ -105,7 +105,7 @@ mailbox_size_limit = 0
 ]
 
 FORMATS = [
-    Row("maildir", "INBOX maildir, hold sdbox", dovecot=MAILDIR, always=True),
+    Row("maildir", "INBOX maildir, hold sdbox", dovecot=MAILDIR),
     Row("mdbox", "INBOX mdbox, hold sdbox",
         dovecot="mail_location = mdbox:~/mail\n"),
     Row("maildir-hold", "all maildir, mail_fsync = always",
@@ -147,9 +147,10 @@ PLUGINS = [
     Row("zlib-maildir", "zlib_save = gz, INBOX maildir",
         dovecot=MAILDIR + plugins("zlib", "  zlib_save = gz")),
     Row("mail-crypt", "mail_crypt with global keys", prepare=peers.keys,
-        dovecot=plugins("mail_crypt", "  mail_crypt_save_version = 2\n"
-                        "  mail_crypt_global_private_key = <@BASE@/private.pem\n"
-                        "  mail_crypt_global_public_key = <@BASE@/public.pem")),
+        dovecot=plugins("mail_crypt", """
+  mail_crypt_save_version = 2
+  mail_crypt_global_private_key = <@BASE@/private.pem
+  mail_crypt_global_public_key = <@BASE@/public.pem""")),
     Row("acl", "acl",
         dovecot=plugins("acl", "  acl = vfile\n  acl_shared_dict = "
                         "file:@DIR@/mail/shared.db")),
@@ -160,8 +161,8 @@ PLUGINS = [
         "fts fts_xapian", XAPIAN)),
     Row("fts-squat", "fts with squat", dovecot=plugins(
         "fts fts_squat", "  fts = squat\n  fts_squat = partial=4 full=10"),
-        peer_fault=("Dovecot 2.3.19's fts_squat makes lmtp, imap and doveadm die "
-                    "with signal 11 in fts_mailbox_allocated()",
+        peer_fault=("Dovecot 2.3.19's fts_squat makes lmtp, imap and doveadm "
+                    "die with signal 11 in fts_mailbox_allocated()",
                     looks.lmtp_dies)),
     Row("virtual", "virtual mailboxes", dovecot=plugins("virtual") + """
 namespace virtual {
@@ -196,7 +197,8 @@ DELIVERY = [
         "    mode = 0666\n  }\n}\n",
         postfix="virtual_transport = dovecot\n"
         "dovecot_destination_recipient_limit = 1\n",
-        peers=(peers.open_log,), master="dovecot unix - n n - - pipe flags=DRhu user=mail "
+        peers=(peers.open_log,),
+        master="dovecot unix - n n - - pipe flags=DRhu user=mail "
         "argv=/usr/lib/dovecot/dovecot-lda -c @DIR@/dovecot/dovecot.conf "
         "-f ${sender} -a ${original_recipient} -d ${user}@${nexthop}\n"),
     Row("one-at-a-time", "one recipient each, long queue ids",
@@ -225,7 +227,7 @@ ADDRESSES = [
         "{ resident@example.test = traveller9@example.test }, "
         "{ traveller8@example.test = resident@example.test } }\n",
         extra=looks.recipient_bcc),
-    Row("aliases", "virtual aliases to enrolled and other users", always=True,
+    Row("aliases", "virtual aliases to enrolled and other users",
         postfix="virtual_alias_maps = inline:{ { everybody@example.test = "
         "traveller7@example.test, resident@example.test, "
         "traveller8@example.test } }\n", extra=looks.aliases),
@@ -244,11 +246,11 @@ FILTERS = [
         "-o smtpd_proxy_filter=127.0.0.1:@PORT2@\n" + INJECT,
         postfix="smtpd_proxy_options = speed_adjust\n"),
     Row("milter", "opendkim as a milter that signs", peers=(peers.opendkim,),
-        postfix="smtpd_milters = inet:127.0.0.1:@PORT2@\n", always=True),
+        postfix="smtpd_milters = inet:127.0.0.1:@PORT2@\n"),
     Row("content-filter", "a filter that hands mail back to Postfix",
         peers=(peers.relay,), master=INJECT
         + "filter unix - - n - - smtp -o smtp_send_xforward_command=yes\n",
-        postfix="content_filter = filter:127.0.0.1:@PORT2@\n", always=True),
+        postfix="content_filter = filter:127.0.0.1:@PORT2@\n"),
     Row("postscreen", "postscreen", port="PORT1",
         master="@PORT1@ inet n - n - 1 postscreen\n"
         "smtpd pass - - n - - smtpd\ndnsblog unix - - n - 0 dnsblog\n"
@@ -262,6 +264,10 @@ FILTERS = [
     Row("no-smtputf8", "smtputf8_enable = no",
         postfix="smtputf8_enable = no\n", extra=looks.no_smtputf8),
 ]
+
+# Nobody's mail is held here. Only resident and logs may be green.
+CONTROL = Row("control", "the plugin is told to hold nothing",
+              dovecot="plugin {\n  restante_bypass = yes\n}\n")
 
 ROWS = [Row("plain", "sdbox, passwd-file, LMTP", always=True),
         *DATABASES, *FORMATS, *PLUGINS, *DELIVERY, *ADDRESSES, *FILTERS]

@@ -90,11 +90,12 @@ class Static(Userdb):
 
     def sections(self, enrolled):
         pattern = "^(" + "|".join(enrolled) + ")$"
+        field = f"restante=%{{if;%u;~;{pattern};yes;no}}"
         return f"""
 {passwd_file("passdb", self.etc / "users")}
 userdb {{
   driver = static
-  args = uid=mail gid=mail home={self.dir}/mail/%u restante=%{{if;%u;~;{pattern};yes;no}}
+  args = uid=mail gid=mail home={self.dir}/mail/%u {field}
 }}
 """
 
