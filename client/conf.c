@@ -3,6 +3,7 @@
 
 #include <confuse.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include "restante/str.h"
 
 #define PASSWORD_MAX 1024
+/* Octets read of its file: with a byte order mark and a line end. */
+#define PASSWORD_FILE_MAX (PASSWORD_MAX + 5)
 #define HOST_MAX 255
 
 static bool is_text(const char *value);
@@ -29,7 +32,7 @@ static const struct setting {
 	{"password_file", NULL, "a file whose first line is the password"},
 	{"maildir", NULL, "a directory"},
 	{"state_dir", NULL, "a directory"},
-	{"hostname", is_hostname, "this machine's name, ASCII"},
+	{"hostname", is_hostname, "this machine's name"},
 };
 
 /* libconfuse passes no argument of ours to its callbacks; a process reads one
@@ -56,13 +59,38 @@ static bool is_text(const char *value)
 
 static bool is_hostname(const char *value)
 {
-	static const char chars[] = "abcdefghijklmnopqrstuvwxyz"
-				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789-.";
-	size_t n = strlen(value);
+	return is_text(value) && strlen(value) <= HOST_MAX;
+}
 
-	return n > 0 && n <= HOST_MAX && strspn(value, chars) == n &&
-	       value[0] != '.' && value[0] != '-';
+static bool is_domain_octet(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '-' || c == '.';
+}
+
+/* RFC 5321 4.1.2. Each run of other octets becomes a hyphen.
+   @return free() it */
+static char *to_domain(const char *hostname)
+{
+	char *domain = rst_strdup(hostname);
+	const char *from;
+	size_t n = 0;
+
+	for (from = hostname; *from != '\0'; from++) {
+		char c = is_domain_octet(*from) ? *from : '-';
+
+		if ((n == 0 && (c == '-' || c == '.')) ||
+		    (c != *from && domain[n - 1] == '-'))
+			continue;
+		domain[n++] = c;
+	}
+	while (n > 0 && (domain[n - 1] == '-' || domain[n - 1] == '.'))
+		n--;
+	domain[n] = '\0';
+	if (n > 0)
+		return domain;
+	free(domain);
+	return rst_strdup("localhost");
 }
 
 /* "host:port", "192.0.2.1:port" or "[2001:db8::1]:port" */
@@ -315,6 +343,7 @@ static void finish(struct conf *conf)
 		    i != CONF_STATE_DIR)
 			report_unexpected("not set", i, "");
 	}
+	conf->domain = to_domain(conf->value[CONF_HOSTNAME]);
 	if (conf->value[CONF_SERVER] != NULL &&
 	    split_server(conf->value[CONF_SERVER], &host, &port)) {
 		conf->host = rst_str_dup(host);
@@ -361,6 +390,7 @@ void conf_free(struct conf **_conf)
 	}
 	free(conf->host);
 	free(conf->port);
+	free(conf->domain);
 	free(conf);
 }
 
@@ -379,29 +409,86 @@ void conf_complain(const struct conf *conf, enum conf_setting which,
 
 /* ---- the password */
 
+/* Windows' Notepad saves as UTF-8 with a byte order mark, or as UTF-16. A NUL
+   is no password's, and UTF-16 without its mark has one in each letter.
+   @return what is wrong; NULL: buf is the terminated first line */
+static const char *cut_password(char *buf, size_t n)
+{
+	static const char mark[] = {'\xef', '\xbb', '\xbf'};
+	char *end;
+
+	if (n >= 2 && (memcmp(buf, "\xff\xfe", 2) == 0 ||
+		       memcmp(buf, "\xfe\xff", 2) == 0))
+		return "it is UTF-16: save it as UTF-8";
+	if (n >= sizeof(mark) && memcmp(buf, mark, sizeof(mark)) == 0) {
+		n -= sizeof(mark);
+		memmove(buf, buf + sizeof(mark), n);
+	}
+	end = memchr(buf, '\n', n);
+	if (end != NULL)
+		n = (size_t)(end - buf);
+	if (memchr(buf, '\0', n) != NULL)
+		return "its first line has a NUL octet, as in UTF-16: save it "
+		       "as UTF-8";
+	end = memchr(buf, '\r', n);
+	if (end != NULL)
+		n = (size_t)(end - buf);
+	if (n > PASSWORD_MAX)
+		return "its first line is too long";
+	if (n == 0)
+		return "its first line is empty";
+	explicit_bzero(buf + n, PASSWORD_FILE_MAX - n);
+	return NULL;
+}
+
+/* No stream: it would leave a copy in memory.
+   @return octets read, at most `size`; -1 with errno */
+static ssize_t read_start(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), saved;
+	size_t done = 0;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return -1;
+	while (n != 0 && done < size) {
+		n = read(fd, buf + done, size - done);
+		if (n < 0 && errno != EINTR)
+			break;
+		done += n < 0 ? 0 : (size_t)n;
+	}
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return n < 0 ? -1 : (ssize_t)done;
+}
+
 char *conf_password(const char *path, const char **error_r)
 {
-	FILE *file = fopen(path, "re");
-	char *line;
+	char *buf = rst_calloc(1, PASSWORD_FILE_MAX + 1);
+	ssize_t n = read_start(path, buf, PASSWORD_FILE_MAX);
 
-	if (file == NULL) {
+	if (n < 0)
 		*error_r = strerror(errno);
-		return NULL;
-	}
-	(void)setvbuf(file, NULL, _IONBF, 0); /* no second copy in memory */
-	line = rst_calloc(1, PASSWORD_MAX + 2);
-	if (fgets(line, PASSWORD_MAX + 2, file) == NULL)
-		*error_r = ferror(file) ? strerror(errno) : "it is empty";
-	else if (strlen(line) > PASSWORD_MAX)
-		*error_r = "its first line is too long";
-	else if (line[strcspn(line, "\r\n")] = '\0', *line == '\0')
-		*error_r = "its first line is empty";
+	else if (n == 0)
+		*error_r = "it is empty";
 	else
-		*error_r = NULL;
-	fclose(file);
-	if (*error_r != NULL)
-		conf_password_free(&line);
-	return line;
+		*error_r = cut_password(buf, (size_t)n);
+	if (*error_r == NULL)
+		return buf;
+	explicit_bzero(buf, PASSWORD_FILE_MAX);
+	free(buf);
+	return NULL;
+}
+
+const char *conf_password_doubt(const char *password)
+{
+	size_t n = strlen(password);
+
+	if (n > 0 && (strchr(" \t", password[0]) != NULL ||
+		      strchr(" \t", password[n - 1]) != NULL))
+		return "the password begins or ends with a blank";
+	return NULL;
 }
 
 void conf_password_free(char **password)

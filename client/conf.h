@@ -22,6 +22,7 @@ struct conf {
 	char *value[CONF_COUNT];  /**< NULL: not set; only CA_FILE can be */
 	char *origin[CONF_COUNT]; /**< "file:line" or "command line" */
 	char *host, *port;        /**< of CONF_SERVER, without brackets */
+	char *domain;             /**< CONF_HOSTNAME as SMTP allows it, ASCII */
 };
 
 /** @param line "file:line: setting: value: what was expected" */
@@ -42,10 +43,13 @@ void conf_complain(const struct conf *conf, enum conf_setting setting,
 		   const char *problem, conf_error_func *error, void *ctx);
 
 /**
- * Read the first line of a file.
+ * Read the first line of a file, without a byte order mark of UTF-8.
  * @return to be wiped and freed with conf_password_free(); NULL: see error_r
  */
 char *conf_password(const char *path, const char **error_r);
+/** @return why the password may not be the one that is meant; NULL: nothing
+   is odd. Blanks stay, since a password may have them. */
+const char *conf_password_doubt(const char *password);
 void conf_password_free(char **password);
 
 #endif

@@ -45,6 +45,7 @@ struct dial {
 	struct bufferevent *bev;
 	char name[NI_MAXHOST + NI_MAXSERV]; /* of the current address */
 	char error[TLS_ERROR_SIZE];
+	bool untrusted; /* an address has shown a wrong certificate */
 };
 
 static void try_next(struct dial *dial);
@@ -116,7 +117,8 @@ static void on_handshake(struct bufferevent *bev, short what, void *arg)
 		dial->done(bev, dial->name, dial->ctx);
 		return;
 	}
-	tls_error(bev, error);
+	if (tls_error(bev, error))
+		dial->untrusted = true;
 	fail(dial, *error != '\0' ? error : lost);
 }
 
@@ -247,6 +249,11 @@ struct dial *dial_start(struct event_base *base,
 	dial->resolve = resolve_start(base, settings->host, settings->port,
 				      on_resolved, dial);
 	return dial;
+}
+
+bool dial_untrusted(const struct dial *dial)
+{
+	return dial->untrusted;
 }
 
 void dial_free(struct dial **_dial)

@@ -28,6 +28,9 @@ struct dial;
 struct dial *dial_start(struct event_base *base,
 			const struct dial_settings *settings,
 			dial_done_func *done, void *ctx);
+/** Has an address shown a certificate that is not to be trusted? Then a person
+    is needed. */
+bool dial_untrusted(const struct dial *dial);
 /** Stop, or clean up after the end; may be called inside `done`. */
 void dial_free(struct dial **dial);
 

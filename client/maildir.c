@@ -24,6 +24,9 @@
 
 #define ID_LABEL ",restante="
 #define HOST_MAX 64
+/* Maildir readers skip names that begin with it. */
+#define HIDDEN "."
+#define TRY_FILE HIDDEN "restante.try"
 
 /* @param id_r empty where the server gave none
    @return false: not a file of ours */
@@ -81,7 +84,7 @@ static int make_dirs(const struct maildir *maildir)
 
 int maildir_open(struct maildir *maildir, const char *path)
 {
-	*maildir = (struct maildir){rst_strdup(path), -1, -1, -1};
+	*maildir = (struct maildir){rst_strdup(path), -1, -1, -1, false};
 	if (path_make_dir(path) == 0)
 		maildir->fd = open_dir(AT_FDCWD, path);
 	if (maildir->fd < 0) {
@@ -109,7 +112,27 @@ void maildir_close(struct maildir *maildir)
 			close(fds[i]);
 	}
 	free(maildir->path);
-	*maildir = (struct maildir){NULL, -1, -1, -1};
+	*maildir = (struct maildir){NULL, -1, -1, -1, false};
+}
+
+int maildir_in_place(const struct maildir *maildir)
+{
+	if (path_leads_to(AT_FDCWD, maildir->path, maildir->fd) < 0 ||
+	    path_leads_to(maildir->fd, "tmp", maildir->tmp_fd) < 0)
+		return -1;
+	return path_leads_to(maildir->fd, "new", maildir->new_fd);
+}
+
+int maildir_work_fd(const struct maildir *maildir)
+{
+	return maildir->apart ? maildir->new_fd : maildir->tmp_fd;
+}
+
+void maildir_work_name(const struct maildir *maildir, const char *name,
+		       char name_r[MAILDIR_NAME_SIZE])
+{
+	(void)snprintf(name_r, MAILDIR_NAME_SIZE, "%s%s",
+		       maildir->apart ? HIDDEN : "", name);
 }
 
 static int lock_file(const char *path)
@@ -137,6 +160,56 @@ int maildir_lock(const char *dir)
 	return fd;
 }
 
+int maildir_lock_in_place(const char *dir, int lock_fd)
+{
+	char *path = path_join(dir, MAILDIR_LOCK_FILE);
+	int ret = path_leads_to(AT_FDCWD, path, lock_fd);
+
+	free(path);
+	return ret;
+}
+
+/* Besides other file systems there are bind mounts, projects with a quota, and
+   directories with other keys: only trying tells. */
+static bool is_apart(int from_fd, int to_fd)
+{
+	int fd = openat(from_fd, TRY_FILE,
+			O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	bool apart = false;
+
+	if (fd < 0)
+		return false; /* the first message tells why */
+	close(fd);
+	if (renameat(from_fd, TRY_FILE, to_fd, TRY_FILE) < 0) {
+		apart = errno == EXDEV;
+		(void)unlinkat(from_fd, TRY_FILE, 0);
+	}
+	(void)unlinkat(to_fd, TRY_FILE, 0);
+	return apart;
+}
+
+void maildir_try(struct maildir *maildir)
+{
+	int cur_fd = open_dir(maildir->fd, "cur");
+
+	maildir->apart = is_apart(maildir->tmp_fd, maildir->new_fd);
+	if (maildir->apart)
+		log_short(LOG_INFO,
+			  "tmp and new are on different file systems: messages "
+			  "are written in new, by hidden names, until they are "
+			  "whole",
+			  "maildir", maildir->path);
+	if (cur_fd < 0)
+		return;
+	if (is_apart(maildir->new_fd, cur_fd))
+		log_short(LOG_WARNING,
+			  "new and cur are on different file systems: mail "
+			  "programs cannot mark a message as seen; put both on "
+			  "one",
+			  "maildir", maildir->path);
+	close(cur_fd);
+}
+
 /* Call func for each entry of a directory of the Maildir. */
 static int each_file(const struct maildir *maildir, const char *sub,
 		     void (*func)(const char *name, void *ctx), void *ctx)
@@ -162,9 +235,10 @@ static int each_file(const struct maildir *maildir, const char *sub,
 	return errno == 0 ? 0 : -1;
 }
 
-static void clean_file(const char *name, void *ctx)
+/* A file that is being written is in tmp, or in new by a hidden name. */
+static void clean_tmp(const char *name, void *ctx)
 {
-	struct maildir *maildir = ctx;
+	const struct maildir *maildir = ctx;
 	struct rst_str id;
 	int64_t time;
 
@@ -172,9 +246,21 @@ static void clean_file(const char *name, void *ctx)
 		(void)unlinkat(maildir->tmp_fd, name, 0);
 }
 
+static void clean_new(const char *name, void *ctx)
+{
+	const struct maildir *maildir = ctx;
+	struct rst_str id;
+	int64_t time;
+
+	if (strncmp(name, HIDDEN, strlen(HIDDEN)) == 0 &&
+	    parse_name(name + strlen(HIDDEN), &id, &time))
+		(void)unlinkat(maildir->new_fd, name, 0);
+}
+
 void maildir_clean(struct maildir *maildir)
 {
-	(void)each_file(maildir, "tmp", clean_file, maildir);
+	(void)each_file(maildir, "tmp", clean_tmp, maildir);
+	(void)each_file(maildir, "new", clean_new, maildir);
 }
 
 struct scan {
@@ -205,22 +291,31 @@ int maildir_scan(const struct maildir *maildir, int64_t since,
 	return each_file(maildir, "cur", scan_file, &scan);
 }
 
+static bool is_host_octet(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+}
+
+/* '/' and ':' have to be encoded. So are a comma, which begins our label, a
+   backslash, and octets that a file system may refuse in a name. */
 char *maildir_host(const char *hostname)
 {
-	char *host = rst_strdup(hostname), *p;
+	char *host = rst_malloc(HOST_MAX + 1);
+	size_t n = 0, need;
 
-	for (p = host; *p != '\0'; p++) {
-		bool good = (*p >= 'a' && *p <= 'z') ||
-			    (*p >= 'A' && *p <= 'Z') ||
-			    (*p >= '0' && *p <= '9') || *p == '.' || *p == '-';
-
-		if (!good)
-			*p = '_';
-		if (p - host == HOST_MAX)
-			*p = '\0';
-		if (*p == '\0')
+	for (; *hostname != '\0'; hostname++) {
+		need = is_host_octet(*hostname) ? 1 : 4;
+		if (n + need > HOST_MAX)
 			break;
+		if (need == 1)
+			host[n] = *hostname;
+		else
+			(void)snprintf(host + n, need + 1, "\\%03o",
+				       (unsigned int)(unsigned char)*hostname);
+		n += need;
 	}
+	host[n] = '\0';
 	return host;
 }
 

@@ -10,6 +10,8 @@
 #ifndef CLIENT_MAILDIR_H
 #define CLIENT_MAILDIR_H
 
+#include <stdbool.h>
+
 #include "restante/envelope.h"
 
 #define MAILDIR_LOCK_FILE "restante.lock"
@@ -18,6 +20,9 @@
 struct maildir {
 	char *path;
 	int fd, tmp_fd, new_fd;
+	/** new is on another file system than tmp: files are written in new, by
+	    a hidden name, which readers skip */
+	bool apart;
 };
 
 /**
@@ -27,7 +32,21 @@ struct maildir {
  */
 int maildir_open(struct maildir *maildir, const char *path);
 void maildir_close(struct maildir *maildir);
-/** Remove the files that a crash left in tmp. The caller has the lock. */
+/** Does the path still lead to these directories? @return 0; -1 with errno,
+    which is ESTALE when others are there */
+int maildir_in_place(const struct maildir *maildir);
+/**
+ * Try where a file can be renamed to, and set `apart`. What is unusual is
+ * logged. The caller has the lock.
+ */
+void maildir_try(struct maildir *maildir);
+/** @return the directory to write files in, before they are renamed to new */
+int maildir_work_fd(const struct maildir *maildir);
+/** @param name_r for a name that maildir_name() has made: that of the file
+    while it is being written */
+void maildir_work_name(const struct maildir *maildir, const char *name,
+		       char name_r[MAILDIR_NAME_SIZE]);
+/** Remove the files that a crash left unfinished. The caller has the lock. */
 void maildir_clean(struct maildir *maildir);
 
 /**
@@ -35,14 +54,17 @@ void maildir_clean(struct maildir *maildir);
  * @return descriptor that holds the lock; -1: logged
  */
 int maildir_lock(const char *dir);
+/** Is the lock's file still there? @return 0, or -1 with errno */
+int maildir_lock_in_place(const char *dir, int lock_fd);
 
 /** Make a new name.
     @param host as returned by maildir_host()
     @param secs since 1970, not negative */
 void maildir_name(char name_r[MAILDIR_NAME_SIZE], const char *host,
 		  struct rst_str id, int64_t secs);
-/** @return a copy in which octets that are no letter, digit, '.' or '-' are
-   '_', cut at 64; free() it */
+/** @return a copy for names, cut at 64, in which octets that are no letter,
+   digit, '.', '-' or '_' are encoded as in "\072", the Maildir's convention for
+   a colon; free() it */
 char *maildir_host(const char *hostname);
 
 typedef void maildir_found_func(struct rst_str id, int64_t time, void *ctx);

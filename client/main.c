@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "conf.h"
 #include "log.h"
@@ -17,13 +18,15 @@
 struct arguments {
 	char *option[CONF_COUNT];
 	const char *conf;
-	bool once, verbose;
+	bool once;
+	int log_least;
 };
 
 /* Values of the long options. A setting's is OPT_SETTING + its number. */
 enum {
 	OPT_SETTING = 256,
 	OPT_ONCE = OPT_SETTING + CONF_COUNT,
+	OPT_QUIET,
 	OPT_VERBOSE,
 	OPT_HELP,
 	OPT_VERSION,
@@ -38,6 +41,7 @@ static const struct option long_options[] = {
 	{"state-dir", required_argument, NULL, OPT_SETTING + CONF_STATE_DIR},
 	{"hostname", required_argument, NULL, OPT_SETTING + CONF_HOSTNAME},
 	{"once", no_argument, NULL, OPT_ONCE},
+	{"quiet", no_argument, NULL, OPT_QUIET},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -58,6 +62,7 @@ static const char usage_text[] =
 	"  --state-dir DIR       where the seen-log is [the Maildir]\n"
 	"  --hostname NAME       how this machine calls itself\n"
 	"  --once                end when all that waits is here\n"
+	"  --quiet               report only errors that need you\n"
 	"  --verbose             say more\n"
 	"  -c FILE               settings [~/.config/restante/restante.conf]\n";
 
@@ -86,8 +91,11 @@ static int take_option(struct arguments *args, int option)
 	case OPT_ONCE:
 		args->once = true;
 		return -1;
+	case OPT_QUIET:
+		args->log_least = LOG_ERR;
+		return -1;
 	case OPT_VERBOSE:
-		args->verbose = true;
+		args->log_least = LOG_DEBUG;
 		return -1;
 	case OPT_HELP:
 		fputs(usage_text, stdout);
@@ -153,6 +161,7 @@ static int run(const struct conf *conf, bool once)
 		.maildir = conf->value[CONF_MAILDIR],
 		.state_dir = conf->value[CONF_STATE_DIR],
 		.hostname = conf->value[CONF_HOSTNAME],
+		.domain = conf->domain,
 		.server = conf->host,
 	};
 	char error[TLS_ERROR_SIZE];
@@ -177,7 +186,7 @@ static int run(const struct conf *conf, bool once)
 
 int main(int argc, char **argv)
 {
-	struct arguments args = {.conf = NULL};
+	struct arguments args = {.log_least = LOG_INFO};
 	struct conf *conf;
 	int status;
 
@@ -188,11 +197,15 @@ int main(int argc, char **argv)
 	signal(SIGUSR1, SIG_IGN); /* until registration_run() handles it */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a too large file fails its write instead */
-	log_open(args.verbose);
+	log_open(args.log_least);
+	if (args.once && args.log_least == LOG_INFO && !isatty(STDERR_FILENO))
+		log_hold_back(); /* cron(8) mails whatever is written */
 	conf = conf_read(args.conf, args.option, print_error, NULL);
 	if (conf == NULL)
 		return EX_CONFIG;
 	status = run(conf, args.once);
+	if (status != EX_OK)
+		log_release();
 	conf_free(&conf);
 	return status;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,5 +44,33 @@ int path_make_dir(const char *path)
 	if (fd >= 0)
 		close(fd);
 	free(above);
+	return ret;
+}
+
+int path_leads_to(int at, const char *name, int fd)
+{
+	struct stat named, opened;
+
+	if (fstatat(at, name, &named, 0) < 0 || fstat(fd, &opened) < 0)
+		return -1;
+	if (named.st_dev == opened.st_dev && named.st_ino == opened.st_ino)
+		return 0;
+	errno = ESTALE;
+	return -1;
+}
+
+int path_device(const char *path, dev_t *device_r)
+{
+	struct stat st;
+	int ret = stat(path, &st);
+	char *copy;
+
+	if (ret < 0 && errno == ENOENT) {
+		copy = rst_strdup(path);
+		ret = stat(dirname(copy), &st);
+		free(copy);
+	}
+	if (ret == 0)
+		*device_r = st.st_dev;
 	return ret;
 }

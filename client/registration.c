@@ -5,12 +5,14 @@
  *                     `-----------the store can be opened again-----------'
  *
  * WAITING: `timer` runs. DIALLING: `dial` is set. CONNECTED: `conn` is set.
- * NO_ROOM: `store` is NULL, and `room_timer` runs. SIGUSR1 leads from all but
- * NO_ROOM to DIALLING. With `once` each end of a connection, and each failure
- * to get one, ends the loop.
+ * A store whose paths lead elsewhere has failed, too, and is found in DIALLING
+ * as well. NO_ROOM: `store` is NULL, and `room_timer` runs. SIGUSR1 leads from
+ * all but NO_ROOM to DIALLING. With `once` each end of a connection, and each
+ * failure to get one, ends the loop.
  */
 #include "registration.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -22,6 +24,7 @@
 #include "dial.h"
 #include "log.h"
 #include "restante/clock.h"
+#include "room.h"
 #include "server-conn.h"
 
 #define ADDRESS_TIMEOUT_MS 10000
@@ -44,6 +47,8 @@ struct registration {
 	struct tls *tls;
 	const struct store_settings *store_settings;
 	struct store *store;
+	struct place_disks disks; /* of the last one */
+	int probe_errno;          /* that was reported; or 0 */
 	bool once;
 	struct event_base *base;
 	struct event *timer;
@@ -54,6 +59,7 @@ struct registration {
 	struct backoff backoff;
 	struct backoff room_backoff; /* of room that turned out too small */
 	int64_t connected_ms;
+	const char *password_doubt; /* of the sign-in's; or NULL */
 	bool stopping;
 	int status;
 };
@@ -113,7 +119,15 @@ static int once_status(const struct server_conn_result *result)
 	}
 }
 
-static void log_end(const struct server_conn_result *result, bool once)
+static void log_password_doubt(const struct registration *reg,
+			       struct rst_logline *line)
+{
+	rst_logline_cstr(line, "hint", reg->password_doubt);
+	rst_logline_cstr(line, "path", reg->conf->value[CONF_PASSWORD_FILE]);
+}
+
+static void log_end(const struct registration *reg,
+		    const struct server_conn_result *result)
 {
 	struct rst_logline line;
 	int level = LOG_INFO;
@@ -127,6 +141,10 @@ static void log_end(const struct server_conn_result *result, bool once)
 	case SERVER_CONN_DISMISSED:
 		rst_logline_begin(&line, "sent away by the server");
 		break;
+	case SERVER_CONN_MOVED:
+		level = LOG_WARNING;
+		rst_logline_begin(&line, "left the mail at the server");
+		break;
 	case SERVER_CONN_NO_ROOM:
 		level = LOG_ERR;
 		rst_logline_begin(&line, "left the mail at the server");
@@ -138,12 +156,18 @@ static void log_end(const struct server_conn_result *result, bool once)
 		level = LOG_ERR;
 		rst_logline_begin(&line, "sign-in refused");
 		break;
+	case SERVER_CONN_TEMPFAIL:
+		level = LOG_WARNING;
+		rst_logline_begin(&line, "sign-in failed for now");
+		break;
 	default:
 		level = LOG_ERR;
 		rst_logline_begin(&line, "sign-in or session failed");
 	}
 	rst_logline_cstr(&line, "reason", result->text);
-	if (once && result->signed_in)
+	if (result->end == SERVER_CONN_REFUSED && reg->password_doubt != NULL)
+		log_password_doubt(reg, &line);
+	if (reg->once && result->signed_in)
 		rst_logline_u64(&line, "left", result->left);
 	log_line(level, &line);
 }
@@ -156,12 +180,18 @@ static int64_t room_wait_ms(struct registration *reg)
 	return ms < ROOM_MS ? ROOM_MS : ms;
 }
 
-static void wait_for_room(struct registration *reg)
+static void reopen_store(struct registration *reg)
 {
 	store_free(&reg->store);
+	reg->probe_errno = 0;
+	set_timer(reg->room_timer, room_wait_ms(reg));
+}
+
+static void wait_for_room(struct registration *reg)
+{
 	log_short(LOG_WARNING, "waiting for a disk that can be written to",
 		  "maildir", reg->store_settings->maildir);
-	set_timer(reg->room_timer, room_wait_ms(reg));
+	reopen_store(reg);
 }
 
 static void wait_after(struct registration *reg,
@@ -176,6 +206,9 @@ static void wait_after(struct registration *reg,
 	switch (result->end) {
 	case SERVER_CONN_NO_ROOM:
 		wait_for_room(reg);
+		break;
+	case SERVER_CONN_MOVED:
+		reopen_store(reg);
 		break;
 	case SERVER_CONN_ROOM_AGAIN:
 		wait_then_dial(reg, room_wait_ms(reg) - ROOM_MS);
@@ -197,7 +230,7 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 {
 	struct registration *reg = ctx;
 
-	log_end(result, reg->once);
+	log_end(reg, result);
 	/* messages were stored before the disk was full again: there was
 	   room */
 	if (result->stored > 0 &&
@@ -217,7 +250,7 @@ static void on_ended(const struct server_conn_result *result, void *ctx)
 static void connect_server(struct registration *reg, struct bufferevent *bev,
 			   char *password)
 {
-	const char *hostname = reg->conf->value[CONF_HOSTNAME];
+	const char *hostname = reg->conf->domain;
 	const struct server_conn_settings settings = {
 		.customer = {.hostname = hostname,
 			     .user = reg->conf->value[CONF_USER],
@@ -258,6 +291,7 @@ static void use_connection(struct registration *reg, struct bufferevent *bev)
 	struct rst_logline line;
 
 	if (password != NULL) {
+		reg->password_doubt = conf_password_doubt(password);
 		connect_server(reg, bev, password);
 		conf_password_free(&password);
 		return;
@@ -283,7 +317,8 @@ static void on_dialled(struct bufferevent *bev, const char *text, void *ctx)
 		rst_logline_cstr(&line, "server",
 				 reg->conf->value[CONF_SERVER]);
 		rst_logline_cstr(&line, "error", text);
-		log_line(LOG_ERR, &line);
+		log_line(dial_untrusted(reg->dial) ? LOG_ERR : LOG_WARNING,
+			 &line);
 		failed(reg);
 	}
 	dial_free(&reg->dial);
@@ -301,6 +336,10 @@ static void start_dial(struct registration *reg)
 	evtimer_del(reg->timer);
 	dial_free(&reg->dial);
 	server_conn_free(&reg->conn);
+	if (!reg->once && store_in_place(reg->store) < 0) {
+		reopen_store(reg);
+		return;
+	}
 	log_short(LOG_DEBUG, "dialling", "server",
 		  reg->conf->value[CONF_SERVER]);
 	reg->dial = dial_start(reg->base, &settings, on_dialled, reg);
@@ -313,18 +352,42 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	start_dial(arg);
 }
 
+/* Once for each reason. That the disk is full was said. */
+static void report_probe(struct registration *reg, int error)
+{
+	const char *text = strerror(error);
+	struct rst_logline line;
+
+	if (error == reg->probe_errno || room_is_missing(error))
+		return;
+	reg->probe_errno = error;
+	if (error == ENODEV)
+		text = "on another disk than before, and no Maildir or no "
+		       "seen-log is there: mount the disk, or make them, or "
+		       "start restante anew";
+	rst_logline_begin(&line, "waiting for the Maildir");
+	rst_logline_cstr(&line, "maildir", reg->store_settings->maildir);
+	rst_logline_cstr(&line, "error", text);
+	log_line(LOG_WARNING, &line);
+}
+
 static void try_store(struct registration *reg)
 {
-	if (store_probe(reg->store_settings) < 0) {
+	if (place_probe(reg->store_settings->maildir,
+			reg->store_settings->state_dir, &reg->disks) < 0) {
+		report_probe(reg, errno);
 		set_timer(reg->room_timer, ROOM_MS);
 		return;
 	}
 	reg->store = store_open(reg->store_settings);
-	if (reg->store == NULL) { /* logged */
+	if (reg->store == NULL ||
+	    store_disks(reg->store, &reg->disks) < 0) { /* logged */
+		store_free(&reg->store);
 		set_timer(reg->room_timer, room_wait_ms(reg));
 		return;
 	}
-	log_short(LOG_INFO, "the disk can be written to again", NULL, NULL);
+	log_short(LOG_INFO, "the Maildir is open again", "maildir",
+		  reg->store_settings->maildir);
 	start_dial(reg);
 }
 
@@ -403,8 +466,10 @@ int registration_run(const struct conf *conf, struct tls *tls,
 				   .once = once};
 
 	reg.store = store_open(store_settings);
-	if (reg.store == NULL)
+	if (reg.store == NULL || store_disks(reg.store, &reg.disks) < 0) {
+		store_free(&reg.store);
 		return EX_TEMPFAIL;
+	}
 	set_up(&reg);
 	start_dial(&reg);
 	event_base_dispatch(reg.base);

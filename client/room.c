@@ -11,7 +11,8 @@
 
 #include "path.h"
 
-#define PROBE_FILE "restante.probe"
+/* Hidden: the directory may be the new of a Maildir. */
+#define PROBE_FILE ".restante.probe"
 #define PROBE_WRITE 4096
 
 bool room_is_missing(int error)

@@ -235,6 +235,35 @@ void seen_free(struct seen **_seen)
 	free(seen);
 }
 
+int seen_remove(const char *dir)
+{
+	int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret, saved;
+
+	if (dir_fd < 0)
+		return -1;
+	ret = unlinkat(dir_fd, SEEN_FILE, 0);
+	if (ret < 0 && errno == ENOENT)
+		ret = 0;
+	if (ret == 0)
+		ret = path_sync_dir(dir_fd);
+	saved = errno;
+	close(dir_fd);
+	errno = saved;
+	return ret;
+}
+
+int seen_in_place(const struct seen *seen)
+{
+	if (path_leads_to(AT_FDCWD, seen->dir, seen->dir_fd) < 0)
+		return -1;
+	return path_leads_to(seen->dir_fd, SEEN_FILE, seen->fd);
+}
+
+int seen_dir_fd(const struct seen *seen)
+{
+	return seen->dir_fd;
+}
+
 enum seen_state seen_find(const struct seen *seen, struct rst_str id)
 {
 	const struct seen_entry *entry = find(seen, id);
@@ -482,6 +511,14 @@ int64_t seen_newest(const struct seen *seen)
 bool seen_damaged(const struct seen *seen)
 {
 	return seen->damaged;
+}
+
+void seen_retract(struct seen *seen, struct rst_str id)
+{
+	struct seen_entry *entry = find(seen, id);
+
+	if (entry != NULL && !entry->forgotten)
+		drop(seen, entry);
 }
 
 void seen_mend(struct seen *seen)

@@ -41,6 +41,13 @@ struct seen;
  */
 struct seen *seen_open(const char *dir);
 void seen_free(struct seen **seen);
+/** Remove the log of a directory, durably. @return 0, or -1 with errno */
+int seen_remove(const char *dir);
+/** Does the path still lead to this log? @return 0; -1 with errno, which is
+    ESTALE when another one is there */
+int seen_in_place(const struct seen *seen);
+/** @return descriptor of the directory; borrowed */
+int seen_dir_fd(const struct seen *seen);
 enum seen_state seen_find(const struct seen *seen, struct rst_str id);
 /** Note that `id` is stored, since `time`. Durable after seen_flush(). A known
    or forgotten id stays as it is. */
@@ -64,6 +71,9 @@ void seen_forget(struct seen *seen, struct rst_str id);
 int64_t seen_newest(const struct seen *seen);
 /** Were there damaged lines? Then any id may be missing. */
 bool seen_damaged(const struct seen *seen);
+/** Take back an id whose line may be in the file. seen_mend() makes that
+    durable. */
+void seen_retract(struct seen *seen, struct rst_str id);
 /** Write a damaged log anew. A failure is logged, and does no harm. */
 void seen_mend(struct seen *seen);
 

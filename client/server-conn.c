@@ -108,6 +108,8 @@ static void log_message(const struct message *msg)
 	rst_logline_cstr(&line, "id", msg->id);
 	rst_logline_u64(&line, "octets", msg->octets);
 	rst_logline_i64(&line, "ms", clock_ms() - msg->began_ms);
+	if (ok)
+		log_release(); /* there is something to report */
 	log_line(ok ? LOG_INFO : LOG_DEBUG, &line);
 }
 
@@ -409,7 +411,10 @@ static void check_store(struct server_conn *conn)
 {
 	int error = store_failed(conn->store);
 
-	if (error != 0)
+	if (store_moved(conn->store))
+		start_closing(conn, SERVER_CONN_MOVED,
+			      "the Maildir or the seen-log is another one now");
+	else if (error != 0)
 		start_closing(conn, SERVER_CONN_NO_ROOM, strerror(error));
 }
 

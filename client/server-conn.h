@@ -34,6 +34,7 @@ enum server_conn_end {
 	SERVER_CONN_STOPPED,   /**< by server_conn_stop() */
 	SERVER_CONN_DISMISSED, /**< the server's CLOSE: do not dial at once */
 	SERVER_CONN_NO_ROOM,   /**< nothing can be stored: close the store */
+	SERVER_CONN_MOVED,     /**< store_moved(): open the store anew */
 	/** room for a message that was too large: dial at once, and the server
 	    sends all held mail again */
 	SERVER_CONN_ROOM_AGAIN,

@@ -6,16 +6,20 @@
  *   WHOLE       store_end(): all are written
  *   SYNCED      store_commit(): the file is synced
  *   RENAMED     it is in new, and its id is noted
- *   LOGGED      new is synced, then the seen-log is written and synced: only
- *               now is it answered 250
+ *   LOGGED      new is synced, then the seen-log is written and synced, and
+ *               then the paths are found to lead here: only now is it
+ *               answered 250
  *   FAILED      from any of the first four: the file is removed again
  *
  * A message stays RENAMED when only the seen-log failed: it is in the Maildir,
  * but is not answered 250, and the server's next try finds its id noted.
  *
+ * It stays so as well when the Maildir was moved away after its line was
+ * written: where it is now, the file and the line are together.
+ *
  * A crash leaves a file in tmp, which the next start removes, or a file in new
  * or cur whose id is not in the seen-log, which the next start finds by its
- * name: find_unlogged().
+ * name: place_open().
  */
 #include "restante-config.h"
 
@@ -31,27 +35,19 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "maildir.h"
 #include "path.h"
 #include "restante/clock.h"
 #include "restante/smtp.h"
 #include "room.h"
-#include "seen.h"
 
 #define WRITE_SIZE 65536
-/* With less room the disk counts as full, although small messages might fit. */
-#define ROOM_MIN (1024 * 1024)
 /* Room for a message's trace fields, its names, its line in the log. */
 #define ROOM_BESIDE 65536
-/* The times in a name and in its line of the log are read separately. */
-#define NAME_SLACK_SECS 86400
 
 struct store {
-	struct maildir maildir;
-	struct seen *seen;
-	char *state_dir, *hostname, *server;
-	char *host; /* hostname, for file names */
-	int lock_fd, state_lock_fd;
+	struct place place;
+	char *domain, *server;
+	char *host;       /* for file names */
 	int last_errno;   /* of the last logged failure; 0: storing works */
 	int failed;       /* errno for store_failed(); 0: none */
 	uint64_t missing; /* room for the largest message that did not fit */
@@ -73,9 +69,10 @@ struct store_message {
 	struct rst_str id; /* a view of id_octets */
 	char id_octets[RST_ID_MAX];
 	char name[MAILDIR_NAME_SIZE];
-	bool no_room;             /* it failed for want of room */
-	uint64_t announced, came; /* octets */
-	int fd;                   /* of the file in tmp, or -1 */
+	char work_name[MAILDIR_NAME_SIZE]; /* before it is renamed */
+	bool no_room;                      /* it failed for want of room */
+	uint64_t announced, came;          /* octets */
+	int fd;                            /* of the file in tmp, or -1 */
 	bool last_cr; /* the last octet was a CR that may begin a CRLF */
 	char *buf;
 	size_t used;
@@ -83,73 +80,16 @@ struct store_message {
 
 /* ---- opening */
 
-static int lock_dirs(struct store *store, const struct store_settings *settings)
-{
-	struct stat maildir, state;
-
-	store->lock_fd = maildir_lock(settings->maildir);
-	if (store->lock_fd < 0)
-		return -1;
-	if (path_make_dir(settings->state_dir) < 0) {
-		log_errno("cannot make directory", "path", settings->state_dir);
-		return -1;
-	}
-	if (fstat(store->maildir.fd, &maildir) < 0 ||
-	    stat(settings->state_dir, &state) < 0) {
-		log_errno("cannot stat", "path", settings->state_dir);
-		return -1;
-	}
-	if (maildir.st_dev == state.st_dev && maildir.st_ino == state.st_ino)
-		return 0;
-	store->state_lock_fd = maildir_lock(settings->state_dir);
-	return store->state_lock_fd < 0 ? -1 : 0;
-}
-
-static void note_found(struct rst_str id, int64_t time, void *ctx)
-{
-	if (seen_find(ctx, id) == SEEN_UNKNOWN)
-		seen_note(ctx, id, time);
-}
-
-/*
- * Note the messages that were renamed just before a crash and are not in the
- * log. Their names are not older than the log's last line, whatever the clock
- * did: see stamp(). Without a log, or with a damaged one, every name counts.
- */
-static int find_unlogged(struct store *store)
-{
-	bool damaged = seen_damaged(store->seen);
-	int64_t since =
-		damaged ? 0 : seen_newest(store->seen) - NAME_SLACK_SECS;
-
-	if (maildir_scan(&store->maildir, since, note_found, store->seen) < 0)
-		return -1;
-	/* a failure does no harm: the noted ids are known, and the next flush
-	   tries again */
-	if (path_sync_dir(store->maildir.new_fd) < 0 ||
-	    seen_flush(store->seen) < 0)
-		log_errno("cannot write the seen-log", "dir", store->state_dir);
-	else if (damaged)
-		seen_mend(store->seen);
-	return 0;
-}
-
 struct store *store_open(const struct store_settings *settings)
 {
 	struct store *store = rst_calloc(1, sizeof(*store));
 
-	store->lock_fd = store->state_lock_fd = -1;
-	store->state_dir = rst_strdup(settings->state_dir);
-	store->hostname = rst_strdup(settings->hostname);
+	store->domain = rst_strdup(settings->domain);
 	store->server = rst_strdup(settings->server);
 	store->host = maildir_host(settings->hostname);
-	if (maildir_open(&store->maildir, settings->maildir) < 0 ||
-	    lock_dirs(store, settings) < 0 ||
-	    (store->seen = seen_open(settings->state_dir)) == NULL ||
-	    find_unlogged(store) < 0)
+	if (place_open(&store->place, settings->maildir, settings->state_dir) <
+	    0)
 		store_free(&store);
-	else
-		maildir_clean(&store->maildir);
 	return store;
 }
 
@@ -160,49 +100,29 @@ void store_free(struct store **_store)
 	*_store = NULL;
 	if (store == NULL)
 		return;
-	seen_free(&store->seen);
-	maildir_close(&store->maildir);
-	if (store->lock_fd >= 0)
-		close(store->lock_fd);
-	if (store->state_lock_fd >= 0)
-		close(store->state_lock_fd);
-	free(store->state_dir);
-	free(store->hostname);
+	place_close(&store->place);
+	free(store->domain);
 	free(store->server);
 	free(store->host);
 	free(store);
 }
 
-static int open_dir(const char *path, const char *name)
+int store_disks(const struct store *store, struct place_disks *disks_r)
 {
-	char *joined = path_join(path, name);
-	int fd = open(joined, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	free(joined);
-	return fd;
+	return place_disks(&store->place, disks_r);
 }
 
-static int probe_dir(int dir_fd)
+int store_in_place(struct store *store)
 {
-	int ret = dir_fd < 0 ? -1 : room_probe(dir_fd, ROOM_MIN), saved = errno;
-
-	if (dir_fd >= 0)
-		close(dir_fd);
-	errno = saved;
-	return ret;
+	if (place_check(&store->place) == 0)
+		return 0;
+	store->failed = errno;
+	return -1;
 }
 
-int store_probe(const struct store_settings *settings)
+bool store_moved(const struct store *store)
 {
-	char *log = path_join(settings->state_dir, SEEN_FILE);
-	int ret = access(log, W_OK);
-
-	free(log);
-	if (ret == 0)
-		ret = probe_dir(open_dir(settings->maildir, "tmp"));
-	if (ret == 0)
-		ret = probe_dir(open_dir(settings->state_dir, "."));
-	return ret;
+	return store->place.moved != 0;
 }
 
 /* ---- one message */
@@ -211,7 +131,8 @@ int store_probe(const struct store_settings *settings)
    where the clock was set back. */
 static int64_t stamp(const struct store *store)
 {
-	int64_t now = clock_wall_secs(), newest = seen_newest(store->seen);
+	int64_t now = clock_wall_secs(),
+		newest = seen_newest(store->place.seen);
 
 	return now < newest ? newest : now;
 }
@@ -233,10 +154,20 @@ static void report(struct store *store, const char *dir, const char *name)
 static void report_maildir(struct store *store, const char *sub,
 			   const char *name)
 {
-	char *dir = path_join(store->maildir.path, sub);
+	char *dir = path_join(store->place.maildir.path, sub);
 
 	report(store, dir, name);
 	free(dir);
+}
+
+/* Was it no fault of the disk? Keeps errno. */
+static bool failed_as_moved(struct store *store)
+{
+	int saved = errno;
+	bool moved = store_in_place(store) < 0; /* and reported */
+
+	errno = saved;
+	return moved;
 }
 
 static void free_buf(struct store_message *msg)
@@ -255,10 +186,14 @@ static void close_file(struct store_message *msg)
 
 static void fail(struct store_message *msg)
 {
+	const struct maildir *maildir = &msg->store->place.maildir;
+
 	msg->no_room = room_is_missing(errno);
-	report_maildir(msg->store, "tmp", msg->name);
+	if (!failed_as_moved(msg->store))
+		report_maildir(msg->store, maildir->apart ? "new" : "tmp",
+			       msg->work_name);
 	close_file(msg);
-	(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
+	(void)unlinkat(maildir_work_fd(maildir), msg->work_name, 0);
 	msg->state = STATE_FAILED;
 }
 
@@ -346,7 +281,7 @@ static void put_trace(struct store_message *msg,
 	puts_str(msg, RST_STR("\nReceived: from "));
 	put_host(msg, msg->store->server);
 	puts_str(msg, RST_STR("\n\tby "));
-	put_host(msg, msg->store->hostname);
+	put_host(msg, msg->store->domain);
 	puts_str(msg, rst_str(utf8 ? " (Restante) with UTF8SMTPS"
 				   : " (Restante) with ESMTPS"));
 	if (msg->id.n > 0) {
@@ -363,9 +298,12 @@ static void put_trace(struct store_message *msg,
 static void open_file(struct store_message *msg,
 		      const struct store_envelope *env)
 {
+	const struct maildir *maildir = &msg->store->place.maildir;
+
 	msg->buf = rst_malloc(WRITE_SIZE);
 	maildir_name(msg->name, msg->store->host, msg->id, stamp(msg->store));
-	msg->fd = openat(msg->store->maildir.tmp_fd, msg->name,
+	maildir_work_name(maildir, msg->name, msg->work_name);
+	msg->fd = openat(maildir_work_fd(maildir), msg->work_name,
 			 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (msg->fd < 0)
 		fail(msg);
@@ -386,7 +324,11 @@ struct store_message *store_begin(struct store *store,
 		memcpy(msg->id_octets, env->id.p, env->id.n);
 		msg->id.n = env->id.n;
 	}
-	switch (seen_find(store->seen, msg->id)) {
+	if (store_in_place(store) < 0) {
+		msg->state = STATE_FAILED;
+		return msg;
+	}
+	switch (seen_find(store->place.seen, msg->id)) {
 	case SEEN_LOGGED:
 	case SEEN_FORGOTTEN: /* the server has broken its promise */
 		msg->state = STATE_LOGGED;
@@ -492,19 +434,20 @@ static void rename_file(struct store_message *msg)
 {
 	struct store *store = msg->store;
 
-	if (seen_find(store->seen, msg->id) != SEEN_UNKNOWN) {
+	if (seen_find(store->place.seen, msg->id) != SEEN_UNKNOWN) {
 		/* the same id twice in one commit: the first one counts */
-		(void)unlinkat(store->maildir.tmp_fd, msg->name, 0);
+		(void)unlinkat(maildir_work_fd(&store->place.maildir),
+			       msg->work_name, 0);
 		msg->repeated = true;
 		msg->state = STATE_RENAMED;
 		return;
 	}
-	if (renameat(store->maildir.tmp_fd, msg->name, store->maildir.new_fd,
-		     msg->name) < 0) {
+	if (renameat(maildir_work_fd(&store->place.maildir), msg->work_name,
+		     store->place.maildir.new_fd, msg->name) < 0) {
 		fail(msg);
 		return;
 	}
-	seen_note(store->seen, msg->id, stamp(store));
+	seen_note(store->place.seen, msg->id, stamp(store));
 	msg->state = STATE_RENAMED;
 }
 
@@ -514,28 +457,50 @@ static void rename_file(struct store_message *msg)
 static void take_back(struct store_message *msg)
 {
 	if (msg->state != STATE_RENAMED || msg->repeated ||
-	    unlinkat(msg->store->maildir.new_fd, msg->name, 0) < 0)
+	    unlinkat(msg->store->place.maildir.new_fd, msg->name, 0) < 0)
 		return;
-	seen_unnote(msg->store->seen, msg->id);
+	seen_unnote(msg->store->place.seen, msg->id);
 	msg->state = STATE_FAILED;
 }
 
-static int sync_renamed(struct store *store, struct store_message *const *msgs,
-			size_t count)
+/* The files are not under the path any more. Where the log still is, it must
+   not have them; a log that was moved away with them keeps them. */
+static void retract(struct store *store, struct store_message *const *msgs,
+		    size_t count)
 {
 	size_t i;
 
-	if (path_sync_dir(store->maildir.new_fd) < 0) {
+	if (seen_in_place(store->place.seen) < 0)
+		return;
+	for (i = 0; i < count; i++) {
+		if (msgs[i]->state == STATE_RENAMED)
+			seen_retract(store->place.seen, msgs[i]->id);
+	}
+	seen_mend(store->place.seen);
+}
+
+/* @return -1: no message of them may be answered 250 */
+static int sync_renamed(struct store *store, struct store_message *const *msgs,
+			size_t count)
+{
+	bool synced = path_sync_dir(store->place.maildir.new_fd) == 0;
+	size_t i;
+
+	if (!failed_as_moved(store) && !synced)
 		report_maildir(store, "new", "");
+	if (!synced || store->place.moved) {
 		for (i = 0; i < count; i++)
 			take_back(msgs[i]);
 		return -1;
 	}
-	if (seen_flush(store->seen) < 0) {
-		report(store, store->state_dir, SEEN_FILE);
+	if (seen_flush(store->place.seen) < 0) {
+		report(store, store->place.state_dir, SEEN_FILE);
 		return -1;
 	}
-	return 0;
+	if (store_in_place(store) == 0)
+		return 0;
+	retract(store, msgs, count);
+	return -1;
 }
 
 /* @param done its line in the log is synced. If not, a message with an id stays
@@ -545,7 +510,7 @@ static void finish(struct store_message *msg, bool done)
 	if (done) {
 		msg->state = STATE_LOGGED;
 	} else if (msg->id.n == 0) {
-		(void)unlinkat(msg->store->maildir.new_fd, msg->name, 0);
+		(void)unlinkat(msg->store->place.maildir.new_fd, msg->name, 0);
 		msg->state = STATE_FAILED;
 	}
 }
@@ -557,10 +522,10 @@ static void check_log_room(struct store *store,
 	int error;
 	size_t i;
 
-	if (seen_reserve(store->seen, count) == 0)
+	if (seen_reserve(store->place.seen, count) == 0)
 		return;
 	error = errno;
-	report(store, store->state_dir, SEEN_FILE);
+	report(store, store->place.state_dir, SEEN_FILE);
 	for (i = 0; i < count; i++) {
 		errno = error;
 		if (msgs[i]->state == STATE_WHOLE)
@@ -571,7 +536,7 @@ static void check_log_room(struct store *store,
 void store_commit(struct store *store, struct store_message *const *msgs,
 		  size_t count)
 {
-	bool any = false, done;
+	bool any = false, in_place, done;
 	size_t i;
 
 	check_log_room(store, msgs, count);
@@ -579,8 +544,11 @@ void store_commit(struct store *store, struct store_message *const *msgs,
 		if (msgs[i]->state == STATE_WHOLE)
 			sync_file(msgs[i]);
 	}
+	in_place = store_in_place(store) == 0;
 	for (i = 0; i < count; i++) {
-		if (msgs[i]->state == STATE_SYNCED)
+		if (msgs[i]->state == STATE_SYNCED && !in_place)
+			fail(msgs[i]);
+		else if (msgs[i]->state == STATE_SYNCED)
 			rename_file(msgs[i]);
 		any = any || msgs[i]->state == STATE_RENAMED;
 	}
@@ -595,7 +563,7 @@ void store_commit(struct store *store, struct store_message *const *msgs,
 		return;
 	if (store->last_errno != 0)
 		log_short(LOG_INFO, "storing works again", "maildir",
-			  store->maildir.path);
+			  store->place.maildir.path);
 	store->last_errno = 0;
 }
 
@@ -618,15 +586,10 @@ void store_message_free(struct store_message **_msg)
 	if (msg == NULL)
 		return;
 	if (msg->state <= STATE_SYNCED)
-		(void)unlinkat(msg->store->maildir.tmp_fd, msg->name, 0);
+		(void)unlinkat(maildir_work_fd(&msg->store->place.maildir),
+			       msg->work_name, 0);
 	close_file(msg);
 	free(msg);
-}
-
-static bool small_fits(const struct store *store)
-{
-	return probe_dir(dup(store->maildir.tmp_fd)) == 0 &&
-	       probe_dir(open_dir(store->state_dir, ".")) == 0;
 }
 
 int store_failed(struct store *store)
@@ -634,7 +597,8 @@ int store_failed(struct store *store)
 	int error = store->failed;
 
 	store->failed = 0;
-	if (error != 0 && room_is_missing(error) && small_fits(store))
+	if (error != 0 && room_is_missing(error) &&
+	    place_probe_small(&store->place) == 0)
 		return 0;
 	return error;
 }
@@ -647,7 +611,8 @@ bool store_lacks_room(const struct store *store)
 bool store_has_room_again(struct store *store)
 {
 	if (store->missing == 0 ||
-	    room_probe(store->maildir.tmp_fd, store->missing) < 0)
+	    room_probe(maildir_work_fd(&store->place.maildir), store->missing) <
+		    0)
 		return false;
 	store->missing = 0;
 	return true;
@@ -655,5 +620,5 @@ bool store_has_room_again(struct store *store)
 
 void store_forget(struct store *store, struct rst_str id)
 {
-	seen_forget(store->seen, id);
+	seen_forget(store->place.seen, id);
 }

@@ -130,7 +130,7 @@ struct bufferevent *tls_connect(struct tls *tls, struct event_base *base,
 	return bev;
 }
 
-void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE])
+bool tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE])
 {
 	SSL *ssl = bufferevent_openssl_get_ssl(bev);
 	unsigned long error = bufferevent_get_openssl_error(bev);
@@ -142,6 +142,7 @@ void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE])
 			       X509_verify_cert_error_string(verify));
 	else if (ERR_GET_LIB(error) != 0) /* 0: libevent's, of the socket */
 		error_text(error, error_r);
+	return verify != X509_V_OK;
 }
 
 void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE])

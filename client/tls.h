@@ -27,8 +27,11 @@ void tls_free(struct tls **tls);
  */
 struct bufferevent *tls_connect(struct tls *tls, struct event_base *base,
 				int fd, const char *host);
-/** Why a handshake or a connection failed; "": not because of TLS. */
-void tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE]);
+/**
+ * Why a handshake or a connection failed; "": not because of TLS.
+ * @return whether the certificate is not to be trusted
+ */
+bool tls_error(struct bufferevent *bev, char error_r[TLS_ERROR_SIZE]);
 /** Describe a connection: "TLSv1.3 TLS_AES_256_GCM_SHA384 resumed". */
 void tls_describe(struct bufferevent *bev, char text_r[TLS_ERROR_SIZE]);
 /** Did the server choose the ALPN protocol `restante`? */

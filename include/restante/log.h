@@ -59,14 +59,13 @@ static inline void log_errno(const char *message, const char *key,
  * Write a line to standard error, with time, process and level before it.
  * @param who "core"; the process id is added
  */
-static inline void log_stderr(const char *who, int level,
-			      const struct rst_logline *line)
+static inline void log_stderr_at(const char *who, int level, int64_t wall_ms,
+				 const struct rst_logline *line)
 {
 	char head[RST_LOGLINE_HEAD_MAX];
 	struct iovec iov[3];
 
-	rst_logline_head(head, clock_wall_us() / 1000, who, (int)getpid(),
-			 level);
+	rst_logline_head(head, wall_ms, who, (int)getpid(), level);
 	iov[0].iov_base = head;
 	iov[0].iov_len = strlen(head);
 	iov[1].iov_base = (char *)line->text;
@@ -76,6 +75,12 @@ static inline void log_stderr(const char *who, int level,
 	/* one write: several processes share this descriptor */
 	if (writev(STDERR_FILENO, iov, 3) < 0)
 		return; /* there is no other place to report this */
+}
+
+static inline void log_stderr(const char *who, int level,
+			      const struct rst_logline *line)
+{
+	log_stderr_at(who, level, clock_wall_us() / 1000, line);
 }
 
 #endif

@@ -26,6 +26,8 @@ static int fault_step, fault_crash_at, fault_fail_at, fault_errno;
 static bool fault_for_good; /* all steps after fault_fail_at fail, too */
 /* Not counted as steps: each write(), or fallocate(), fails with ENOSPC. */
 static bool fault_disk_full, fault_no_reserve;
+static int fault_hook_at; /* before this step: */
+static void (*fault_hook)(void);
 static int fault_write_back; /* errno of each sync_file_range(), no step too */
 
 /* No exit(): no handler runs, no stream is flushed, no leak is looked for. */
@@ -38,6 +40,8 @@ static inline void fault_crash(void)
 static inline bool fault_next(void)
 {
 	fault_step++;
+	if (fault_step == fault_hook_at)
+		fault_hook();
 	if (fault_step == fault_crash_at)
 		fault_crash();
 	if (fault_step != fault_fail_at &&
@@ -55,6 +59,16 @@ static inline void fault_set(int crash_at, int fail_at, int error)
 	fault_fail_at = fail_at;
 	fault_errno = error;
 	fault_for_good = false;
+	fault_hook_at = 0;
+}
+
+/* From here on: before step n, from 1, `hook` is called. It may use no call
+   that is a step. */
+static inline void fault_set_hook(int n, void (*hook)(void))
+{
+	fault_set(0, 0, 0);
+	fault_hook_at = n;
+	fault_hook = hook;
 }
 
 /* From here on: step n, from 1, and all after it fail. */
@@ -192,7 +206,7 @@ static inline char *temp_read(const char *path, size_t *n_r)
 }
 
 /* @return the number of files of temp_dir/sub whose names contain `part`;
-   *path_r is one of them */
+ *path_r is one of them */
 static inline unsigned int temp_count(const char *sub, const char *part,
 				      char path_r[1024])
 {

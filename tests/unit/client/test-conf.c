@@ -125,6 +125,38 @@ START_TEST(test_no_file)
 END_TEST
 
 static const struct {
+	const char *hostname, *domain;
+} domains[] = {
+	{"laptop.example.org", "laptop.example.org"},
+	{"a b", "a-b"},
+	{"my_laptop", "my-laptop"},
+	{"a/b:c", "a-b-c"},
+	{"a--b", "a--b"},
+	{"t\xc3\xa4st.example.org", "t-st.example.org"},
+	{"\xc3\xa4", "localhost"},
+	{"\xc3\xa4x\xc3\xa4", "x"},
+	{"-.x.-", "x"},
+	{"::1", "1"},
+	{"/", "localhost"},
+};
+
+/* Any name will do, and what SMTP cannot say is replaced. */
+START_TEST(test_domain)
+{
+	char text[512];
+	struct conf *conf;
+
+	(void)snprintf(text, sizeof(text), GOOD "hostname = \"%s\"\n",
+		       domains[_i].hostname);
+	conf = read_text(text, NULL);
+	ck_assert_msg(conf != NULL, "%s", reported);
+	ck_assert_str_eq(conf->value[CONF_HOSTNAME], domains[_i].hostname);
+	ck_assert_str_eq(conf->domain, domains[_i].domain);
+	conf_free(&conf);
+}
+END_TEST
+
+static const struct {
 	const char *line;
 	const char *report; /* after "file:4: " */
 } wrong[] = {
@@ -141,8 +173,7 @@ static const struct {
 	{"server = \"[]:25\"", "server: []:25: expected "},
 	{"server = \"m x:25\"", "server: m x:25: expected "},
 	{"server = \"m<x>:25\"", "server: m<x>:25: expected "},
-	{"hostname = \"a b\"", "hostname: a b: expected "},
-	{"hostname = \"\xc3\xa4\"", "hostname: \xc3\xa4: expected "},
+	{"hostname = \"a\tb\"", "hostname: a\tb: expected "},
 	{"hostname = \"\"", "hostname: : expected "},
 	{"maildir = \"here\"", "maildir: here: expected a full path"},
 	{"maildir = \"\"", "maildir: : expected a full path"},
@@ -167,9 +198,9 @@ END_TEST
 START_TEST(test_two_wrong)
 {
 	ck_assert_ptr_null(
-		read_text("server = \"x\"\nhostname = \"/\"\n", NULL));
+		read_text("server = \"x\"\nhostname = \"\x1b\"\n", NULL));
 	ck_assert_ptr_nonnull(strstr(reported, ":1: server: x: "));
-	ck_assert_ptr_nonnull(strstr(reported, ":2: hostname: /: "));
+	ck_assert_ptr_nonnull(strstr(reported, ":2: hostname: \x1b: "));
 }
 END_TEST
 
@@ -204,37 +235,92 @@ START_TEST(test_no_home)
 }
 END_TEST
 
+#define OCTETS(literal) RST_STR(literal)
+#define BOM "\xef\xbb\xbf"
+#define UTF16 "it is UTF-16: save it as UTF-8"
+#define NUL                                                         \
+	"its first line has a NUL octet, as in UTF-16: save it as " \
+	"UTF-8"
+
 static const struct {
-	const char *text;
+	struct rst_str octets;
 	const char *password; /* NULL: none */
+	const char *error;
 } passwords[] = {
-	{"secret", "secret"},
-	{"secret\n", "secret"},
-	{"secret\r\n", "secret"},
-	{"secret\r", "secret"},
-	{"with blank \nx\n", "with blank "},
-	{"p\xc3\xa4ss\n", "p\xc3\xa4ss"},
-	{"", NULL},
-	{"\n", NULL},
-	{"\r\n", NULL},
-	{"\nsecret\n", NULL},
+	{OCTETS("secret"), "secret", NULL},
+	{OCTETS("secret\n"), "secret", NULL},
+	{OCTETS("secret\r\n"), "secret", NULL},
+	{OCTETS("secret\r"), "secret", NULL},
+	{OCTETS("with blank \nx\n"), "with blank ", NULL},
+	{OCTETS("p\xc3\xa4ss\n"), "p\xc3\xa4ss", NULL},
+	{OCTETS(BOM "secret\r\n"), "secret", NULL},
+	{OCTETS(BOM "secret"), "secret", NULL},
+	/* only the first mark is none of the password's */
+	{OCTETS(BOM BOM "x\n"), BOM "x", NULL},
+	{OCTETS("x" BOM "\n"), "x" BOM, NULL},
+	{OCTETS("secret\na\0b"), "secret", NULL},
+	{OCTETS(""), NULL, "it is empty"},
+	{OCTETS("\n"), NULL, "its first line is empty"},
+	{OCTETS("\r\n"), NULL, "its first line is empty"},
+	{OCTETS("\nsecret\n"), NULL, "its first line is empty"},
+	{OCTETS(BOM), NULL, "its first line is empty"},
+	{OCTETS(BOM "\r\n"), NULL, "its first line is empty"},
+	{OCTETS("\xff\xfes\0e\0\r\0\n\0"), NULL, UTF16},
+	{OCTETS("\xfe\xff\0s\0e\0\r\0\n"), NULL, UTF16},
+	{OCTETS("\xff\xfe"), NULL, UTF16},
+	{OCTETS("s\0e\0\r\0\n\0"), NULL, NUL},
+	{OCTETS("\0s\0e"), NULL, NUL},
+	{OCTETS("secret\0\n"), NULL, NUL},
 };
 
 START_TEST(test_password)
 {
-	const char *text = passwords[_i].text, *want = passwords[_i].password;
-	const char *error = NULL;
+	struct rst_str octets = passwords[_i].octets;
+	const char *want = passwords[_i].password;
+	const char *error = "none";
 	char *password;
 
-	temp_write("p", text, strlen(text));
+	temp_write("p", octets.p, octets.n);
 	password = conf_password(temp_path("p"), &error);
 	if (want == NULL) {
 		ck_assert_ptr_null(password);
-		ck_assert_ptr_nonnull(error);
+		ck_assert_str_eq(error, passwords[_i].error);
 	} else {
+		ck_assert_ptr_nonnull(password);
 		ck_assert_str_eq(password, want);
 	}
 	conf_password_free(&password);
+}
+END_TEST
+
+START_TEST(test_password_doubt)
+{
+	ck_assert_ptr_null(conf_password_doubt("se cret"));
+	ck_assert_ptr_nonnull(conf_password_doubt("secret "));
+	ck_assert_ptr_nonnull(conf_password_doubt("secret\t"));
+	ck_assert_ptr_nonnull(conf_password_doubt(" secret"));
+}
+END_TEST
+
+/* The mark does not count. */
+START_TEST(test_password_longest)
+{
+	char text[3 + 1025];
+	const char *error = NULL;
+	char *password;
+
+	memcpy(text, BOM, 3);
+	memset(text + 3, 'x', 1025);
+	memcpy(text + 3 + 1023, "\r\n", 2);
+	temp_write("p", text, sizeof(text));
+	password = conf_password(temp_path("p"), &error);
+	ck_assert_ptr_nonnull(password);
+	ck_assert_uint_eq(strlen(password), 1023);
+	conf_password_free(&password);
+	memset(text + 3, 'x', 1025);
+	temp_write("p", text, sizeof(text));
+	ck_assert_ptr_null(conf_password(temp_path("p"), &error));
+	ck_assert_str_eq(error, "its first line is too long");
 }
 END_TEST
 
@@ -268,11 +354,14 @@ static Suite *conf_suite(void)
 	tcase_add_test(tc, test_command_line_wins);
 	tcase_add_test(tc, test_usual_file);
 	tcase_add_test(tc, test_no_file);
+	tcase_add_loop_test(tc, test_domain, 0, (int)N_ELEMENTS(domains));
 	tcase_add_loop_test(tc, test_wrong, 0, (int)N_ELEMENTS(wrong));
 	tcase_add_test(tc, test_two_wrong);
 	tcase_add_test(tc, test_not_set);
 	tcase_add_loop_test(tc, test_no_home, 0, 2);
 	tcase_add_loop_test(tc, test_password, 0, (int)N_ELEMENTS(passwords));
+	tcase_add_test(tc, test_password_doubt);
+	tcase_add_test(tc, test_password_longest);
 	tcase_add_test(tc, test_password_too_long);
 	suite_add_tcase(suite, tc);
 	return suite;

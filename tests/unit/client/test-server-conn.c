@@ -443,6 +443,7 @@ static struct store *open_store(void)
 		.maildir = maildir,
 		.state_dir = maildir,
 		.hostname = "laptop",
+		.domain = "laptop",
 		.server = "mx.example.org",
 	};
 	struct store *store;
@@ -756,6 +757,29 @@ START_TEST(test_group_disk_full)
 }
 END_TEST
 
+/* The Maildir is moved away before the messages are committed: every one is
+   answered 452, also one that was stored before and is sent again. */
+START_TEST(test_moved)
+{
+	struct test test = {.ended = false};
+	int fd = sign_in(&test, false, 60000);
+
+	say_messages(fd, 0, 1);
+	hear(&test, fd, "250 2.0.0 Stored");
+	ck_assert_int_eq(rename(temp_path("Maildir"), temp_path("away")), 0);
+	say_messages(fd, 0, 30);
+	hear(&test, fd, "452 4.3.1 ");
+	(void)close(fd);
+	event_base_dispatch(test.base);
+	ck_assert_int_eq(test.result.end, SERVER_CONN_MOVED);
+	ck_assert_uint_eq(test.result.stored, 1);
+	ck_assert_uint_eq(temp_count("away/new", "", NULL), 1);
+	ck_assert_uint_eq(temp_count("away/tmp", "", NULL), 0);
+	ck_assert_int_ne(access(temp_path("Maildir"), F_OK), 0);
+	clean_up(&test);
+}
+END_TEST
+
 #define SERVER_HELLO "220 mx ESMTP\r\n250-mx\r\n250-AUTH PLAIN\r\n250 ATRN\r\n"
 
 static const struct {
@@ -829,6 +853,7 @@ static Suite *server_conn_suite(void)
 	tcase_add_test(tc, test_once_in_group);
 	tcase_add_test(tc, test_quit_and_shut);
 	tcase_add_test(tc, test_group_disk_full);
+	tcase_add_test(tc, test_moved);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -7,19 +7,33 @@
 
 #include "fault.h"
 #include "log.h"
+#include "maildir.h"
 #include "store.h"
 
-static struct store *try_open(void)
+static const char *hostname = "laptop.example.org";
+
+static bool own_state_dir;
+
+static struct store_settings make_settings(void)
 {
-	static char maildir[128];
+	static char maildir[128], state[128];
 	const struct store_settings settings = {
 		.maildir = maildir,
-		.state_dir = maildir,
-		.hostname = "laptop.example.org",
+		.state_dir = own_state_dir ? state : maildir,
+		.hostname = hostname,
+		.domain = "laptop.example.org",
 		.server = "mx.example.org",
 	};
 
 	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
+	(void)snprintf(state, sizeof(state), "%s/state", temp_dir);
+	return settings;
+}
+
+static struct store *try_open(void)
+{
+	const struct store_settings settings = make_settings();
+
 	return store_open(&settings);
 }
 
@@ -29,6 +43,12 @@ static struct store *open_store(void)
 
 	ck_assert_ptr_nonnull(store);
 	return store;
+}
+
+static int probe(const struct store_settings *settings,
+		 const struct place_disks *disks)
+{
+	return place_probe(settings->maildir, settings->state_dir, disks);
 }
 
 static struct store_message *begin(struct store *store, const char *id)
@@ -187,6 +207,46 @@ START_TEST(test_trace)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0600);
 	free(octets);
+	store_free(&store);
+}
+END_TEST
+
+static const struct {
+	const char *hostname, *host;
+} hosts[] = {
+	{"my_laptop-2.example.org", "my_laptop-2.example.org"},
+	{"a/b", "a\\057b"},
+	{"a:b", "a\\072b"},
+	{"../x", "..\\057x"},
+	{"a b\\c", "a\\040b\\134c"},
+	{"t\xc3\xa4st", "t\\303\\244st"},
+	/* would be taken for our label */
+	{"x,restante=y", "x\\054restante\\075y"},
+	/* cut at 64, and not inside of an octet */
+	{"0123456789012345678901234567890123456789012345678901234567890:x",
+	 "0123456789012345678901234567890123456789012345678901234567890"},
+	{"0123456789012345678901234567890123456789012345678901234567890123456",
+	 "0123456789012345678901234567890123456789012345678901234567890123"},
+};
+
+/* Any name of the machine: the id in the file's name is found again. */
+START_TEST(test_host)
+{
+	struct store *store;
+	char path[1024], *host = maildir_host(hosts[_i].hostname), part[128];
+
+	ck_assert_str_eq(host, hosts[_i].host);
+	free(host);
+	hostname = hosts[_i].hostname;
+	store = open_store();
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	store_free(&store);
+	(void)snprintf(part, sizeof(part), ".%s,restante=a", hosts[_i].host);
+	ck_assert_uint_eq(temp_count(NEW, part, path), 1);
+	ck_assert_int_eq(unlink(temp_path("Maildir/restante.seen")), 0);
+	store = open_store();
+	ck_assert_int_eq(put(store, "a", RST_STR("x")), RST_VERDICT_OK);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 1);
 	store_free(&store);
 }
 END_TEST
@@ -459,6 +519,9 @@ START_TEST(test_found_by_name)
 	temp_write("Maildir/cur/somebody.elses", "x", 1);
 	temp_write("Maildir/tmp/somebody.elses", "x", 1);
 	temp_write("Maildir/tmp/1.M2P3Q4.host,restante=c", "x", 1);
+	/* new was on another file system, and is not any more */
+	temp_write("Maildir/new/.1.M2P3Q5.host,restante=d", "x", 1);
+	temp_write("Maildir/new/.somebody.elses", "x", 1);
 
 	store = open_store();
 	msg = begin(store, "a");
@@ -469,6 +532,13 @@ START_TEST(test_found_by_name)
 	store_message_free(&msg);
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 1);
 	ck_assert_uint_eq(temp_count(TMP, "somebody", NULL), 1);
+	ck_assert_int_ne(access(temp_path("Maildir/new/"
+					  ".1.M2P3Q5.host,restante=d"),
+				F_OK),
+			 0);
+	ck_assert_int_eq(access(temp_path("Maildir/new/.somebody.elses"), F_OK),
+			 0);
+	ck_assert_int_eq(put(store, "d", RST_STR("x")), RST_VERDICT_OK);
 	store_free(&store);
 }
 END_TEST
@@ -573,22 +643,63 @@ START_TEST(test_probe)
 	char maildir[128], log[512];
 	const struct store_settings settings = {.maildir = maildir,
 						.state_dir = maildir};
+	struct place_disks disks;
 	struct store *store;
 
 	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
-	ck_assert_int_eq(store_probe(&settings), -1);
 	store = open_store();
+	ck_assert_int_eq(store_disks(store, &disks), 0);
 	store_free(&store);
-	ck_assert_int_eq(store_probe(&settings), 0);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
 	fault_disk_full = true;
-	ck_assert_int_eq(store_probe(&settings), -1);
+	ck_assert_int_eq(probe(&settings, &disks), -1);
 	ck_assert_int_eq(errno, ENOSPC);
 	fault_disk_full = false;
 	(void)snprintf(log, sizeof(log), "%s/restante.seen", maildir);
 	ck_assert_int_eq(unlink(log), 0);
-	ck_assert_int_eq(store_probe(&settings), -1);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
 	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
 	ck_assert_uint_eq(temp_count("Maildir", "probe", NULL), 0);
+	ck_assert_int_ne(access(temp_path(TMP "/.restante.probe"), F_OK), 0);
+	ck_assert_int_ne(access(temp_path(NEW "/.restante.probe"), F_OK), 0);
+	ck_assert_int_ne(access(temp_path("Maildir/.restante.probe"), F_OK), 0);
+}
+END_TEST
+
+/* Without its three directories, or missing, it may be the empty place of a
+   disk that is not mounted: it will do on the disk where it was. */
+START_TEST(test_probe_unmounted)
+{
+	char maildir[128], state[128];
+	const struct store_settings settings = {.maildir = maildir,
+						.state_dir = state};
+	struct place_disks disks, other;
+	struct stat st;
+
+	(void)snprintf(maildir, sizeof(maildir), "%s/Maildir", temp_dir);
+	(void)snprintf(state, sizeof(state), "%s/state", temp_dir);
+	ck_assert_int_eq(stat(temp_dir, &st), 0);
+	disks.maildir = disks.state_dir = st.st_dev;
+	other.maildir = other.state_dir = st.st_dev + 1;
+	ck_assert_int_eq(probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &other), -1);
+	ck_assert_int_eq(errno, ENODEV);
+	ck_assert_int_eq(mkdir(maildir, 0700), 0);
+	ck_assert_int_eq(mkdir(state, 0700), 0);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
+	ck_assert_int_eq(probe(&settings, &other), -1);
+	ck_assert_int_eq(mkdir(temp_path("Maildir/cur"), 0700), 0);
+	ck_assert_int_eq(mkdir(temp_path(TMP), 0700), 0);
+	ck_assert_int_eq(probe(&settings, &other), -1);
+	ck_assert_int_eq(mkdir(temp_path(NEW), 0700), 0);
+	/* a Maildir, and no seen-log */
+	ck_assert_int_eq(probe(&settings, &other), -1);
+	temp_write("state/restante.seen", "", 0);
+	ck_assert_int_eq(probe(&settings, &other), 0);
+	/* no directory at all above it */
+	(void)snprintf(maildir, sizeof(maildir), "%s/a/b", temp_dir);
+	ck_assert_int_eq(probe(&settings, &disks), -1);
+	ck_assert_int_eq(errno, ENOENT);
 }
 END_TEST
 
@@ -610,6 +721,7 @@ START_TEST(test_two_directories)
 		.maildir = maildir,
 		.state_dir = state,
 		.hostname = "laptop",
+		.domain = "laptop",
 		.server = "::1",
 	};
 	struct store *store;
@@ -856,6 +968,201 @@ START_TEST(test_step_fails_without_id)
 }
 END_TEST
 
+/* ---- another Maildir at the path */
+
+static void shell(const char *format)
+{
+	char command[1024];
+
+	(void)snprintf(command, sizeof(command), "cd '%s' && %s", temp_dir,
+		       format);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void replace_by_empty(void)
+{
+	shell("mv Maildir away && mkdir Maildir");
+}
+
+static void replace_by_whole(void)
+{
+	shell("mv Maildir away && mkdir -p Maildir/tmp Maildir/new "
+	      "Maildir/cur");
+}
+
+static void move_away(void)
+{
+	shell("mv Maildir away");
+}
+
+static void remove_all(void)
+{
+	shell("rm -r Maildir");
+}
+
+static void remove_and_make(void)
+{
+	shell("rm -r Maildir && mkdir Maildir");
+}
+
+static void replace_by_copy(void)
+{
+	shell("cp -a Maildir copy && mv Maildir away && mv copy Maildir");
+}
+
+static void replace_by_link(void)
+{
+	shell("mv Maildir away && mkdir -p big/tmp big/new big/cur && "
+	      "ln -s big Maildir");
+}
+
+static void replace_new(void)
+{
+	shell("mv Maildir/new away && mkdir Maildir/new");
+}
+
+static void replace_tmp(void)
+{
+	shell("mv Maildir/tmp away && mkdir Maildir/tmp");
+}
+
+static void remove_log(void)
+{
+	shell("rm -f Maildir/restante.seen state/restante.seen");
+}
+
+static void remove_lock(void)
+{
+	shell("rm Maildir/restante.lock");
+}
+
+static void (*const replaces[])(void) = {
+	replace_by_empty, replace_by_whole, move_away,       remove_all,
+	remove_and_make,  replace_by_copy,  replace_by_link, replace_new,
+	replace_tmp,      remove_log,       remove_lock,
+};
+
+/* Nothing is answered 250 that is not under the path, and the store can be
+   opened anew: then each message that is sent again is there once, whatever the
+   seen-log was told. */
+static void check_replaced(struct store **store, bool old_too)
+{
+	const struct store_settings settings = make_settings();
+	const char *const names[] = {"=one", "=old"};
+	struct place_disks disks;
+	unsigned int i;
+
+	ck_assert(store_moved(*store));
+	ck_assert_int_ne(store_failed(*store), 0);
+	ck_assert_int_eq(store_disks(*store, &disks), 0);
+	ck_assert_int_eq(put(*store, "two", RST_STR("x")),
+			 RST_VERDICT_TEMPFAIL);
+	ck_assert_int_eq(put(*store, "old", RST_STR("x")),
+			 RST_VERDICT_TEMPFAIL);
+	store_free(store);
+	ck_assert_int_eq(probe(&settings, &disks), 0);
+	*store = open_store();
+	for (i = 0; i < 4; i++) {
+		ck_assert_int_eq(
+			put(*store, names[i / 2] + 1, RST_STR("x\r\n")),
+			RST_VERDICT_OK);
+		if (i < 2 || old_too)
+			check_body(names[i / 2], RST_STR("x\n"));
+	}
+	ck_assert_uint_eq(temp_count(TMP, "", NULL), 0);
+	store_free(store);
+}
+
+/* Before each step of a commit, and before the message begins. */
+START_TEST(test_replaced)
+{
+	size_t n = (size_t)_i / 2;
+	struct store *store;
+	int step, moved = 0;
+
+	own_state_dir = _i % 2 == 1;
+	for (step = 0;; step++) {
+		temp_dir_remove();
+		temp_dir_make();
+		store = open_store();
+		ck_assert_int_eq(put(store, "old", RST_STR("x\r\n")),
+				 RST_VERDICT_OK);
+		fault_set_hook(step, replaces[n]);
+		if (step == 0)
+			replaces[n]();
+		if (put(store, "one", RST_STR("x\r\n")) == RST_VERDICT_OK)
+			break;
+		fault_set(0, 0, 0);
+		ck_assert_int_ge(step, moved);
+		moved = step;
+		/* what is not in the log yet is taken back */
+		if (replaces[n] == replace_by_empty)
+			ck_assert_uint_eq(temp_count("away/new", "=one", NULL),
+					  step > 4);
+		/* new alone: as if a reader had deleted old messages */
+		check_replaced(&store, replaces[n] != replace_new);
+	}
+	ck_assert_int_ge(moved, 5);
+	store_free(&store);
+}
+END_TEST
+
+/* A message whose acknowledgement got lost, then the client ends, and the
+   Maildir is another one when it starts: the log of its own directory does not
+   answer for it. That of the same Maildir does. */
+START_TEST(test_bound)
+{
+	struct store *store;
+	size_t i;
+
+	own_state_dir = true;
+	for (i = 0; i < N_ELEMENTS(replaces); i++) {
+		if (replaces[i] == replace_tmp)
+			break;
+		temp_dir_remove();
+		temp_dir_make();
+		store = open_store();
+		put(store, "old", RST_STR("x\r\n"));
+		store_free(&store);
+		shell("rm Maildir/new/*");
+		store = open_store();
+		put(store, "old", RST_STR("x\r\n"));
+		ck_assert_uint_eq(temp_count(NEW, "", NULL), 0);
+		store_free(&store);
+		replaces[i]();
+		store = open_store();
+		put(store, "old", RST_STR("x\r\n"));
+		ck_assert_uint_eq(temp_count(NEW, "=old", NULL),
+				  replaces[i] != replace_new);
+		store_free(&store);
+	}
+}
+END_TEST
+
+/* A log that was written by an earlier version counts. */
+START_TEST(test_not_bound)
+{
+	struct store *store;
+	size_t i;
+
+	own_state_dir = true;
+	shell("mkdir state Maildir && printf 'old\\t1\\n' "
+	      ">state/restante.seen && touch state/restante.lock");
+	for (i = 0; i < 3; i++) {
+		store = open_store();
+		put(store, "old", RST_STR("x\r\n"));
+		store_free(&store);
+		ck_assert_uint_eq(temp_count(NEW, "", NULL), 0);
+	}
+	/* a record that was torn is of no Maildir */
+	shell("printf 0123 >state/restante.lock");
+	store = open_store();
+	put(store, "old", RST_STR("x\r\n"));
+	store_free(&store);
+	ck_assert_uint_eq(temp_count(NEW, "", NULL), 1);
+}
+END_TEST
+
 static Suite *store_suite(void)
 {
 	Suite *suite = suite_create("store");
@@ -867,6 +1174,7 @@ static Suite *store_suite(void)
 			    (int)N_ELEMENTS(conversions));
 	tcase_add_test(tc, test_large);
 	tcase_add_test(tc, test_trace);
+	tcase_add_loop_test(tc, test_host, 0, (int)N_ELEMENTS(hosts));
 	tcase_add_test(tc, test_nasty_envelope);
 	tcase_add_test(tc, test_seen_twice);
 	tcase_add_test(tc, test_forgotten_stays_so);
@@ -883,6 +1191,7 @@ static Suite *store_suite(void)
 	tcase_add_test(tc, test_directories_cannot_be_synced);
 	tcase_add_test(tc, test_failed);
 	tcase_add_test(tc, test_probe);
+	tcase_add_test(tc, test_probe_unmounted);
 	tcase_add_test(tc, test_lock);
 	tcase_add_test(tc, test_two_directories);
 	tcase_add_test(tc, test_no_maildir);
@@ -894,6 +1203,10 @@ static Suite *store_suite(void)
 	tcase_add_test(tc, test_no_room_in_log);
 	tcase_add_test(tc, test_no_tmp);
 	tcase_add_test(tc, test_step_fails_without_id);
+	tcase_add_loop_test(tc, test_replaced, 0,
+			    (int)N_ELEMENTS(replaces) * 2);
+	tcase_add_test(tc, test_bound);
+	tcase_add_test(tc, test_not_bound);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
