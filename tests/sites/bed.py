@@ -28,11 +28,11 @@ SHORT_SECONDS = 2
 HOLD_TIME = (f"plugin {{\n  restante_hold_time = "
              f"%{{if;%n;~;^({'|'.join(SHORT)})$;{SHORT_SECONDS}s;14d}}\n}}\n")
 
-# octets that careless hands change: dots, 8 bits, blanks at the end of a line,
-# a line that looks like an mbox's, a long one
 # Postfix does not wait a second for a policyd that a test has stopped.
 POSTFIX = "smtpd_policy_service_try_limit = 1\n"
 
+# octets that careless hands change: dots, 8 bits, blanks at the end of a line,
+# a line that looks like an mbox's, a long one
 BODY = (b"one\r\n.\r\n..two\r\nFrom three\r\nbl\xe4nk  \r\n\t\r\n\r\n"
         + b"x" * 900 + b"\r\n" + b"line of filler text\r\n" * 150 + b"end\r\n")
 
@@ -125,7 +125,10 @@ class Site(Sandbox):
     def stop_all(self, directory):
         for peer in self.peers:
             peer.terminate()
-            peer.wait(20)
+            try:
+                peer.wait(20)
+            except subprocess.TimeoutExpired:
+                peer.kill()
         try:
             os.kill(int((directory / "run" / "slapd.pid").read_text()),
                     signal.SIGTERM)
