@@ -8,7 +8,8 @@ raises AssertionError is red.
 import subprocess
 import time
 
-from bed import SANDBOX, SHORT_SECONDS, maildir_messages, same, wait_for
+from bed import (SANDBOX, SHORT_SECONDS, below_trace, maildir_messages, same,
+                 wait_for)
 from userdbs import ENROLLED
 
 
@@ -59,6 +60,23 @@ def push(site):
     same(stored[0], site.one_copy("resident", subject))
     site.wait_held("traveller1", 0)
     client.kill(15)
+
+
+def again(site):
+    """Postfix delivers a message again when it did not hear the answer. It is
+    held once, also when it has left the hold by then."""
+    yield
+    subject = site.mail("again", "resident")
+    octets = below_trace(site.one_copy("resident", subject))
+    for _ in range(2):
+        site.row.hop(site, "traveller5", octets)
+    try:
+        site.wait_held("traveller5", 1)
+    finally:
+        site.collect(site.address_of("traveller5"))
+    site.row.hop(site, "traveller5", octets)
+    site.wait_held("traveller5", 0)
+    site.no_copy("traveller5", subject)
 
 
 def fall_back(site):
@@ -160,8 +178,8 @@ def reload_dovecot(site, command):
     subprocess.run([SANDBOX, command, site.dir], check=True, timeout=60)
 
 
-CELLS = {"hold": hold, "push": push, "fall back": fall_back,
+CELLS = {"hold": hold, "push": push, "again": again, "fall back": fall_back,
          "resident": resident, "unenrol": unenrol, "unload": unload}
 
 # the order in which the parts of the cells are done
-ORDER = ("fall back", "unenrol", "hold", "push", "resident", "unload")
+ORDER = ("fall back", "unenrol", "hold", "push", "again", "resident", "unload")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Programs that a site has beside Postfix and Dovecot."""
+import smtplib
 import subprocess
 
 from bed import HERE, wait_for
@@ -55,6 +56,24 @@ Syslog no
 """)
     site.start_peer("opendkim", "-f", "-x", base / "conf")
     site.wait_for_port("PORT2")
+
+
+def lmtp(site, user, octets, socket="lmtp.sock"):
+    """What Postfix does when it delivers a message."""
+    with smtplib.LMTP(str(site.dir / "run" / socket)) as server:
+        server.sendmail("sender@remote.test", site.address_of(user),
+                        octets.replace(b"\n", b"\r\n"))
+
+
+def through_front(site, user, octets):
+    lmtp(site, user, octets, "front.sock")
+
+
+def lda(site, user, octets):
+    subprocess.run(["setpriv", "--reuid", "mail", "--regid", "mail",
+                    "--clear-groups", "/usr/lib/dovecot/dovecot-lda",
+                    "-c", site.env["DOVECOT_CONF"], "-f", "sender@remote.test",
+                    "-d", site.login(user)], input=octets, check=True)
 
 
 def front(site):

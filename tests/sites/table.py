@@ -22,6 +22,7 @@ class Row:
     userdb: str = "passwd-file"                  # of userdbs.py
     domains: tuple = ("example.test",)
     port: str = ""            # where senders dial, PORT1 or the like
+    hop: object = peers.lmtp   # Postfix's way to Dovecot
     prepare: object = None    # a function that makes files beforehand
     peers: tuple = ()         # functions that start other programs
     recipient: object = str   # what senders say for an address
@@ -203,7 +204,7 @@ DELIVERY = [
         "    mode = 0666\n  }\n}\n",
         postfix="virtual_transport = dovecot\n"
         "dovecot_destination_recipient_limit = 1\n",
-        peers=(peers.open_log,),
+        peers=(peers.open_log,), hop=peers.lda,
         master="dovecot unix - n n - - pipe flags=DRhu user=mail "
         "argv=/usr/lib/dovecot/dovecot-lda -c @DIR@/dovecot/dovecot.conf "
         "-f ${sender} -a ${original_recipient} -d ${user}@${nexthop}\n"),
@@ -220,7 +221,7 @@ DELIVERY = [
         dovecot="service lmtp {\n  inet_listener lmtp {\n"
         "    address = 127.0.0.1\n    port = @PORT2@\n  }\n}\n",
         postfix="virtual_transport = lmtp:unix:@DIR@/run/front.sock\n",
-        peers=(peers.front,), always=True),
+        peers=(peers.front,), hop=peers.through_front, always=True),
     Row("ipv6", "IPv6 only", options={"--address": "::1"}),
 ]
 
