@@ -23,9 +23,8 @@ bool rst_auth_field(struct rst_str *rest, struct rst_str *field_r)
 	return true;
 }
 
-/* Is the field `name` or name=value? @param value_r empty without '=' */
-static bool field_is(struct rst_str field, const char *name,
-		     struct rst_str *value_r)
+bool rst_auth_field_is(struct rst_str field, const char *name,
+		       struct rst_str *value_r)
 {
 	size_t n = strlen(name);
 
@@ -74,7 +73,7 @@ char *rst_auth_unescape(struct rst_str field, struct rst_str *text_r)
 	return text;
 }
 
-static void append_escaped(struct rst_buf *out, struct rst_str s)
+void rst_auth_append_escaped(struct rst_buf *out, struct rst_str s)
 {
 	size_t i, k;
 
@@ -144,19 +143,19 @@ void rst_auth_answer_parse(struct rst_str fields,
 					     .reason = RST_STR(""),
 					     .code = RST_STR("")};
 	while (rst_auth_field(&fields, &field)) {
-		if (field_is(field, "user", &value))
+		if (rst_auth_field_is(field, "user", &value))
 			answer_r->user = value;
-		else if (field_is(field, "reason", &value))
+		else if (rst_auth_field_is(field, "reason", &value))
 			answer_r->reason = value;
-		else if (field_is(field, "code", &value))
+		else if (rst_auth_field_is(field, "code", &value))
 			answer_r->code = value;
-		else if (field_is(field, "nologin", &value))
+		else if (rst_auth_field_is(field, "nologin", &value))
 			answer_r->nologin = true;
-		else if (field_is(field, "proxy", &value))
+		else if (rst_auth_field_is(field, "proxy", &value))
 			answer_r->proxy = true;
-		else if (field_is(field, "anonymous", &value))
+		else if (rst_auth_field_is(field, "anonymous", &value))
 			answer_r->anonymous = true;
-		else if (field_is(field, "temp", &value))
+		else if (rst_auth_field_is(field, "temp", &value))
 			answer_r->temporary = true;
 	}
 	/* Dovecot said "temp" before it had codes */
@@ -212,7 +211,7 @@ int rst_auth_format(struct rst_buf *out, uint32_t id,
 	rst_buf_printf(out, "AUTH\t%u\t", id);
 	rst_buf_str(out, req->mechanism);
 	rst_buf_puts(out, "\tservice=");
-	append_escaped(out, rst_str(req->service));
+	rst_auth_append_escaped(out, rst_str(req->service));
 	rst_buf_puts(out, "\tsecured=tls");
 	append_ip(out, "\tlip=", req->local_ip);
 	append_ip(out, "\trip=", req->remote_ip);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/** The lines of Dovecot's auth protocol; auth.c has the exchanges. */
+/** The lines of Dovecot's auth protocols; auth.c has the exchanges, lookup.c
+   the questions about accounts. */
 #ifndef RST_AUTH_PRIVATE_H
 #define RST_AUTH_PRIVATE_H
 
@@ -21,6 +22,11 @@
  * @return false: no more
  */
 bool rst_auth_field(struct rst_str *rest, struct rst_str *field_r);
+/** Is the field `name` or name=value? @param value_r empty without '=' */
+bool rst_auth_field_is(struct rst_str field, const char *name,
+		       struct rst_str *value_r);
+/** Append s as Dovecot's str_tabescape() would write it. */
+void rst_auth_append_escaped(struct rst_buf *out, struct rst_str s);
 /** @return a copy without tab escapes, free() it; text_r is a view into it */
 char *rst_auth_unescape(struct rst_str field, struct rst_str *text_r);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "hold-private.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,44 +143,4 @@ char *rst_hold_scan_preamble(size_t *len_r)
 	struct rst_str field = RST_STR("SCAN");
 
 	return preamble(&field, 1, field.n, len_r);
-}
-
-/* ---- the note */
-
-ssize_t rst_note_format(const struct rst_note *note, char out[RST_NOTE_MAX])
-{
-	/* room for the worst case, so that only the result is measured */
-	char line[2 * RST_NOTE_MAX + 64];
-	char due[24];
-	struct rst_str fields[] = {
-		RST_STR("HELD"), note->user, note->id, {due, 0}};
-	size_t n;
-
-	fields[3].n =
-		(size_t)snprintf(due, sizeof(due), "%lld",
-				 note->due > 0 ? (long long)note->due : 0LL);
-	if (note->user.n > RST_NOTE_MAX - RST_ID_MAX || note->id.n > RST_ID_MAX)
-		return RST_ELIMIT;
-	n = rst_hold_join(fields, 4, line);
-	if (n > RST_NOTE_MAX)
-		return RST_ELIMIT;
-	memcpy(out, line, n);
-	return (ssize_t)n;
-}
-
-int rst_note_parse(char *buf, size_t len, struct rst_note *note_r)
-{
-	struct rst_str fields[RST_HOLD_FIELDS_MAX];
-	uint64_t due;
-
-	*note_r = (struct rst_note){RST_STR(""), RST_STR(""), 0};
-	if (len == 0 || len > RST_NOTE_MAX || buf[len - 1] != '\n' ||
-	    rst_hold_split(buf, len - 1, fields) < 4)
-		return RST_EPROTO;
-	if (!rst_str_eq(fields[0], RST_STR("HELD")) || fields[1].n == 0 ||
-	    (fields[2].n > 0 && !rst_id_valid(fields[2])) ||
-	    !rst_str_to_u64(fields[3], &due) || due > INT64_MAX)
-		return RST_EPROTO;
-	*note_r = (struct rst_note){fields[1], fields[2], (int64_t)due};
-	return 0;
 }

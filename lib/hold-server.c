@@ -150,12 +150,6 @@ static bool fail(struct rst_hold_server *s, const char *text)
 	return true;
 }
 
-/* The same, for a line that is no command here. */
-static bool fail_line(struct rst_hold_server *s, const char *text)
-{
-	return fail(s, s->limits.scan_only ? "not now, or not at all" : text);
-}
-
 /* ---- commands. They return false: it has to wait, and is not taken. */
 
 typedef bool command_func(struct rst_hold_server *s,
@@ -164,7 +158,7 @@ typedef bool command_func(struct rst_hold_server *s,
 static bool cmd_version(struct rst_hold_server *s, const struct rst_str *fields)
 {
 	if (!rst_hold_version_matches(fields))
-		return fail_line(s, "another protocol or version");
+		return fail(s, "another protocol or version");
 	s->state = STATE_WHO;
 	rst_hold_put_version(&s->output);
 	return true;
@@ -298,8 +292,6 @@ static command_func *find_command(const struct rst_hold_server *s,
 	size_t i;
 
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (s->limits.scan_only && commands[i].handle == cmd_user)
-			continue;
 		if (commands[i].state == s->state &&
 		    count >= commands[i].fields &&
 		    rst_str_eq(word, rst_str(commands[i].word)))
@@ -323,7 +315,7 @@ static bool fail_unknown(struct rst_hold_server *s, size_t len)
 	(void)snprintf(s->error, sizeof(s->error),
 		       "%.*s%s: not now, or not at all", (int)n, s->line,
 		       whole ? "" : "...");
-	return fail_line(s, s->error);
+	return fail(s, s->error);
 }
 
 static bool read_line(struct rst_hold_server *s, size_t len)
@@ -333,7 +325,7 @@ static bool read_line(struct rst_hold_server *s, size_t len)
 	command_func *handle;
 
 	if (count < 0)
-		return fail_line(s, "malformed line");
+		return fail(s, "malformed line");
 	handle = find_command(s, fields[0], count);
 	return handle == NULL ? fail_unknown(s, len) : handle(s, fields);
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -29,6 +30,7 @@
 #include "restante/auth.h"
 #include "restante/clock.h"
 #include "restante/hold.h"
+#include "restante/lookup.h"
 
 #define TIMEOUT_SECS 5
 #define BUFFER 32768
@@ -294,10 +296,10 @@ static bool check_policy_socket(const struct conf *conf)
 	return problem == NULL;
 }
 
-/* ---- plugin and operators */
+/* ---- the holders directory */
 
-/* The daemon makes the directory too, where only that is missing. */
-static bool can_create(const char *path)
+/* Only the last two directories are made. */
+static bool can_make(const char *path)
 {
 	char *copy = rst_strdup(path), *dir = dirname(copy);
 	bool ok = access(dir, W_OK) == 0 ||
@@ -307,21 +309,48 @@ static bool can_create(const char *path)
 	return ok;
 }
 
-/* A socket that the daemon makes. */
-static void check_own_socket(const char *setting, const char *path, int type,
-			     const char *mend, bool running)
+/* @return what is wrong with the directory, and *mend_r; or NULL */
+static const char *check_directory(const struct conf *conf,
+				   const struct stat *st, const char **mend_r)
 {
-	int fd = dial(path, type);
+	const struct passwd *pw = getpwnam(conf->user);
+	uid_t owner = geteuid() == 0 && pw != NULL ? pw->pw_uid : geteuid();
 
+	*mend_r = "chown it to `user'";
+	if (!S_ISDIR(st->st_mode))
+		return "is not a directory";
+	if (st->st_uid != owner)
+		return "belongs to another account";
+	*mend_r = "chmod 1733 it, or 1770 and its group the one of all mail";
+	if ((st->st_mode & S_IRWXU) != S_IRWXU)
+		return "is closed to its owner";
+	if ((st->st_mode & S_ISVTX) == 0)
+		return "lets each user remove the entries of others";
+	if ((st->st_mode & (S_IXGRP | S_IWGRP)) != (S_IXGRP | S_IWGRP))
+		return "is closed to deliveries";
+	return NULL;
+}
+
+/* A socket that the daemon makes. */
+static void check_control_socket(const struct conf *conf, bool running)
+{
+	static const char *const setting = "control_socket";
+	const char *path = conf->control_socket;
+	int fd;
+
+	if (path[0] == '\0')
+		return;
+	fd = dial(path, SOCK_STREAM);
 	if (fd >= 0)
 		report_ok(setting, path, "somebody listens");
 	else if (errno != ENOENT && errno != ECONNREFUSED)
-		report_error(setting, path, strerror(errno), mend);
+		report_error(setting, path, strerror(errno),
+			     "run this check as root");
 	else if (running)
 		report_error(setting, path,
 			     "the running daemon does not listen there",
 			     "restart it");
-	else if (!can_create(path))
+	else if (!can_make(path))
 		report_error(setting, path,
 			     "no file can be made in the directory",
 			     "start as root, or choose another");
@@ -331,15 +360,27 @@ static void check_own_socket(const char *setting, const char *path, int type,
 		(void)close(fd);
 }
 
-static void check_own_sockets(const struct conf *conf, bool running)
+static void check_holders(const struct conf *conf)
 {
-	check_own_socket("notify_socket", conf->notify_socket, SOCK_DGRAM,
-			 "the plugin, as any user, must be let through",
-			 running);
-	if (conf->index_socket[0] == '\0')
-		return;
-	check_own_socket("index_socket", conf->index_socket, SOCK_STREAM,
-			 "run this check as root", running);
+	const char *path = conf->holders_directory, *problem, *mend;
+	struct stat st;
+
+	if (stat(path, &st) == 0) {
+		problem = check_directory(conf, &st, &mend);
+		if (problem == NULL)
+			report_ok("holders_directory", path, NULL);
+		else
+			report_error("holders_directory", path, problem, mend);
+	} else if (errno != ENOENT) {
+		report_error("holders_directory", path, strerror(errno),
+			     "the directories above must be searchable");
+	} else if (can_make(path)) {
+		report_ok("holders_directory", path, "the daemon will make it");
+	} else {
+		report_error("holders_directory", path,
+			     "it does not exist and cannot be made",
+			     "start as root, or make the directory above it");
+	}
 }
 
 /* ---- Dovecot */
@@ -420,6 +461,83 @@ static void check_auth_socket(const struct conf *conf)
 	(void)close(fd);
 }
 
+/* Asks for a user who cannot exist. @return NULL, or what is wrong */
+static const char *ask_userdb(struct rst_lookup *lookup, int fd,
+			      struct rst_lookup_answer *answer_r)
+{
+	bool asked = false;
+	static char in[BUFFER];
+	size_t used = 0, len;
+	ssize_t n;
+
+	for (;;) {
+		const char *out = rst_lookup_output(lookup, &len);
+
+		if (len > 0 && !send_all(fd, out, len))
+			return "does not take the handshake";
+		rst_lookup_sent(lookup, len);
+		n = recv(fd, in + used, sizeof(in) - used, 0);
+		if (n <= 0)
+			return asked ? "does not answer a question"
+				     : "does not finish the handshake";
+		used += (size_t)n;
+		while ((n = rst_lookup_recv(lookup, in, used)) > 0) {
+			used -= (size_t)n;
+			memmove(in, in + n, used);
+		}
+		if (n < 0)
+			return "does not speak Dovecot's auth master protocol";
+		if (rst_lookup_next(lookup, answer_r))
+			return NULL;
+		if (!asked && rst_lookup_server(lookup) != 0)
+			asked = rst_lookup_ask(lookup, RST_LOOKUP_PASS,
+					       RST_STR("restante-nobody"),
+					       RST_STR(""), clock_ms()) > 0;
+	}
+}
+
+static void report_userdb(const char *path,
+			  const struct rst_lookup_answer *answer)
+{
+	if (answer->result != RST_LOOKUP_UNKNOWN)
+		report_ok("userdb_socket", path, NULL);
+	else
+		report_ok("userdb_socket", path,
+			  "the passdb cannot be asked without a password: "
+			  "accounts that are disabled are not noticed, those "
+			  "that are gone are");
+}
+
+static void check_userdb_socket(const struct conf *conf)
+{
+	const struct rst_lookup_limits limits = {60000, 60000, 1};
+	const char *path = conf->userdb_socket, *problem;
+	struct rst_lookup_answer answer;
+	struct rst_lookup *lookup;
+	int fd;
+
+	if (path[0] == '\0' || conf->recheck_interval_ms == 0) {
+		report_ok("userdb_socket", path,
+			  "not used: a session lives on after its account");
+		return;
+	}
+	fd = dial_dovecot("userdb_socket", path,
+			  "give Dovecot's service auth a unix_listener of this "
+			  "name, as 90-restante.conf has it");
+	if (fd < 0)
+		return;
+	lookup = rst_lookup_new(&limits, clock_ms());
+	problem = ask_userdb(lookup, fd, &answer);
+	if (problem == NULL)
+		report_userdb(path, &answer);
+	else
+		report_error("userdb_socket", path, problem,
+			     "it must be a unix_listener of service auth whose "
+			     "name ends in \"-userdb\"");
+	rst_lookup_free(&lookup);
+	(void)close(fd);
+}
+
 /* @return NULL: ev_r is set; else what is wrong */
 static const char *first_answer(struct rst_hold_dialler *hold, int fd,
 				struct rst_hold_event *ev_r)
@@ -460,14 +578,17 @@ static void check_scan(const struct conf *conf, int fd)
 	if (problem != NULL) {
 		report_error("hold_socket", path, problem,
 			     "see Dovecot's log for service restante-hold");
+	} else if (ev.type == RST_HOLD_REFUSED &&
+		   rst_str_eq(ev.code, RST_STR(RST_HOLD_NO_LIST))) {
+		report_ok("hold_socket", path,
+			  "the userdb does not list its users: mail that was "
+			  "held before this version, or whose entry is lost, "
+			  "is found when its user signs in");
 	} else if (ev.type == RST_HOLD_REFUSED) {
-		(void)snprintf(text, sizeof(text),
-			       "cannot go through the users: %.*s",
+		(void)snprintf(text, sizeof(text), "refuses: %.*s",
 			       (int)ev.text.n, ev.text.p);
 		report_error("hold_socket", path, text,
-			     "the userdb must be able to iterate: "
-			     "`doveadm user \"*\"' must list all, sql and "
-			     "ldap need iterate_query or iterate_filter");
+			     "see Dovecot's log for service restante-hold");
 	} else {
 		report_ok("hold_socket", path, NULL);
 	}
@@ -511,7 +632,8 @@ int check_run(const struct conf *conf)
 	for (i = 0; i < conf->listen_count; i++)
 		check_listen(&conf->listen[i], running);
 	check_congestion(conf);
-	check_own_sockets(conf, running);
+	check_holders(conf);
+	check_control_socket(conf, running);
 	/* the daemon connects to these after it has dropped privileges */
 	if (getpwnam(conf->user) != NULL &&
 	    !privileges_drop(conf->user, error, sizeof(error)))
@@ -519,6 +641,7 @@ int check_run(const struct conf *conf)
 	if (tls_read)
 		check_reload(conf);
 	check_auth_socket(conf);
+	check_userdb_socket(conf);
 	check_hold_socket(conf);
 	return errors == 0 ? EX_OK : EX_CONFIG;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 #include "core/conf.h"
 #include "core/core.h"
 #include "core/fdstore.h"
+#include "core/holders.h"
+#include "core/keeper.h"
 #include "core/privileges.h"
 #include "core/workers.h"
 #include "worker/main.h"
@@ -32,7 +35,9 @@
    keeps other users out, and an answer would tell them nothing anyhow. */
 #define POLICY_SOCKET_MODE 0666
 /** Its answers name users: only for root, or for the user that started us. */
-#define INDEX_SOCKET_MODE 0600
+#define CONTROL_SOCKET_MODE 0600
+/** How often it is seen whether a socket has vanished. */
+#define KEEPER_INTERVAL_MS 10000
 /** Descriptors beside one for each client: open holds, listeners, the core. */
 #define OTHER_DESCRIPTORS 256
 
@@ -133,15 +138,6 @@ static void raise_descriptor_limit(const struct conf *conf)
 	log_descriptors(conf, limit.rlim_cur);
 }
 
-/* /run is empty after a boot. Directories above PATH's are the operator's. */
-static void make_directory_of(const char *path)
-{
-	char *copy = rst_strdup(path);
-
-	(void)mkdir(dirname(copy), 0755);
-	free(copy);
-}
-
 /* The workers of a daemon that was killed close their listeners as soon as they
    notice that it has gone: they get two seconds. */
 static int listen_tcp_soon(const struct conf_listen *l)
@@ -172,20 +168,59 @@ static void set_congestion(const struct conf *conf, const int *listen_fds)
 	log_line(LOG_NOTICE, &line);
 }
 
-/* No error: mail works without the index, and so do operators. */
-static int open_index(const char *path)
+/* Here, as it takes root's rights to make the directory, and to give it to the
+   user. A failure is no reason not to start: the core says so and tries again.
+ */
+static void make_holders_directory(const struct conf *conf)
+{
+	const struct passwd *pw = geteuid() == 0 ? getpwnam(conf->user) : NULL;
+	uid_t uid = pw == NULL ? geteuid() : pw->pw_uid;
+	gid_t gid = pw == NULL ? getegid() : pw->pw_gid;
+
+	if (!holders_make_directory(conf->holders_directory, uid, gid))
+		log_errno("holders directory not made", "holders_directory",
+			  conf->holders_directory);
+}
+
+static void make_directory_of(const char *path)
+{
+	char *copy = rst_strdup(path);
+
+	(void)mkdir(dirname(copy), 0755);
+	free(copy);
+}
+
+/* A failure is no reason not to start: doveadm says that it cannot reach it. */
+static int open_control(const char *path)
 {
 	int fd;
 
 	if (path[0] == '\0')
 		return -1;
 	make_directory_of(path);
-	fd = unix_socket_listen(path, SOCK_STREAM, INDEX_SOCKET_MODE);
+	fd = unix_socket_listen(path, SOCK_STREAM, CONTROL_SOCKET_MODE);
 	if (fd < 0)
-		log_errno("index socket not opened, doveadm restante will look "
-			  "at all users",
-			  "index_socket", path);
+		log_errno("control socket not opened, doveadm restante who and "
+			  "kick will not work",
+			  "control_socket", path);
 	return fd;
+}
+
+static void keep_sockets(const struct conf *conf, struct core_setup *setup)
+{
+	setup->sockets[CORE_POLICY_SOCKET] = (struct keeper_socket){
+		.setting = "policy_socket",
+		.path = conf->policy_socket,
+		.mode = POLICY_SOCKET_MODE,
+		.foreign = setup->fdstore->listen_is_units};
+	setup->sockets[CORE_CONTROL_SOCKET] =
+		(struct keeper_socket){.setting = "control_socket",
+				       .path = conf->control_socket,
+				       .mode = CONTROL_SOCKET_MODE,
+				       .missing = setup->control_fd < 0};
+	if (setup->keeper_fd >= 0)
+		keeper_begin(setup->keeper_fd, setup->sockets, CORE_SOCKETS,
+			     KEEPER_INTERVAL_MS);
 }
 
 static int open_sockets(const struct conf *conf, struct core_setup *setup,
@@ -207,13 +242,8 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	if (setup->policy_fd < 0)
 		return refuse("policy_socket", conf->policy_socket,
 			      strerror(errno));
-	make_directory_of(conf->notify_socket);
-	setup->notify_fd = unix_socket_listen(conf->notify_socket, SOCK_DGRAM,
-					      conf->notify_socket_mode);
-	if (setup->notify_fd < 0)
-		return refuse("notify_socket", conf->notify_socket,
-			      strerror(errno));
-	setup->index_fd = open_index(conf->index_socket);
+	setup->control_fd = open_control(conf->control_socket);
+	keep_sockets(conf, setup);
 	return EX_OK;
 }
 
@@ -268,6 +298,8 @@ static int prepare(const struct conf *conf, struct core_setup *setup,
 	int ret = open_sockets(conf, setup, listen_fds);
 	unsigned int i;
 
+	if (ret == EX_OK)
+		make_holders_directory(conf);
 	privileges_be_urgent();
 	if (ret == EX_OK && !privileges_drop(conf->user, error, sizeof(error)))
 		ret = refuse("user", conf->user, error);
@@ -295,6 +327,10 @@ static int serve(const struct conf *conf, bool foreground)
 	fill_standard_fds();
 	log_open("core", true);
 	fdstore_take(manager, conf->policy_socket, &fdstore);
+	setup.keeper_fd = keeper_start();
+	if (setup.keeper_fd < 0)
+		log_errno("sockets that vanish will not be made again", NULL,
+			  NULL);
 	ret = read_certificate(conf, &pem, &len);
 	setup.pem = (struct rst_str){pem, len};
 	if (ret == EX_OK)

@@ -71,8 +71,8 @@ sed 's/one/three/; s/two/one/; s/three/two/' "$dir/tree/lib/planted-one.c" \
 	>"$dir/tree/lib/planted-two.c"
 expect "a circle of two .c files" lib/planted-one.c
 
-include '"worker/drain.h"' policyd/core/notes.c
-expect "core -> worker" policyd/core/notes.c
+include '"worker/drain.h"' policyd/core/dial.c
+expect "core -> worker" policyd/core/dial.c
 
 include '"core/conf.h"' policyd/worker/worker.c
 expect "worker -> core" policyd/worker/worker.c
@@ -123,27 +123,27 @@ include '"../policyd/common/log.h"' client/main.c
 expect "a file of another part" client/main.c
 
 # other ways to say the same
-include '"core/../worker/drain.h"' policyd/core/notes.c
-expect "an include by .." policyd/core/notes.c
+include '"core/../worker/drain.h"' policyd/core/dial.c
+expect "an include by .." policyd/core/dial.c
 
-add ' # include "worker/drain.h"' policyd/core/notes.c
-expect "an include with blanks" policyd/core/notes.c
+add ' # include "worker/drain.h"' policyd/core/dial.c
+expect "an include with blanks" policyd/core/dial.c
 
 add '#define PLANTED "worker/drain.h"
-#include PLANTED' policyd/core/notes.c
-expect "an include by a macro" policyd/core/notes.c
+#include PLANTED' policyd/core/dial.c
+expect "an include by a macro" policyd/core/dial.c
 
 include '"nosuch.h"' client/store.c
 expect "a header that is not there" client/store.c
 
-add 'int planted(void) { return drain_ended(0); }' policyd/core/notes.c
-expect "core -> worker by a name" policyd/core/notes.c
+add 'int planted(void) { return drain_ended(0); }' policyd/core/dial.c
+expect "core -> worker by a name" policyd/core/dial.c
 
 # a static function may have the name of a function of another folder
 add 'static int drain_ended(int n)
 {
 	return n;
-}' policyd/core/notes.c
+}' policyd/core/dial.c
 check || complain "a static function is taken for an arrow"
 fresh_copy
 

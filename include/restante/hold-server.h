@@ -24,10 +24,6 @@ struct rst_hold_server_limits {
 	/** ACKs and FALLBACKs without a COMMIT that is answered: one more is
 	    a protocol error. The caller keeps this many in memory. */
 	unsigned int max_marks;
-	/** Take SCAN only, for a socket that anybody may open: USER is then a
-	    protocol error, and the text of an error says nothing about what
-	    was wrong. */
-	bool scan_only;
 };
 
 enum rst_hold_server_event_type {

@@ -25,6 +25,7 @@
 #define RST_HOLD_NO_ENROLLED "NOTENROLLED" /**< knows it; no mail is held */
 #define RST_HOLD_NO_BUSY "BUSY"      /**< another connection has the lock */
 #define RST_HOLD_NO_TEMP "TEMPFAIL"  /**< storage trouble; see text */
+#define RST_HOLD_NO_LIST "NOLIST"    /**< SCAN: the users cannot be listed */
 #define RST_HOLD_NO_PROTO "PROTOCOL" /**< command not valid now, or unknown */
 
 /**
@@ -128,22 +129,5 @@ void rst_hold_dialler_sent(struct rst_hold_dialler *h, size_t n);
     that leaves input waiting (its client is slow) does not ask. There is no
     _tick: nothing else happens by time here. */
 int64_t rst_hold_dialler_deadline(const struct rst_hold_dialler *h);
-
-/**
- * The note is one datagram (protocol-hold.md, section 2). It may be lost. `id`
- * is empty and due 0 when an operator's tool only asks for a push.
- */
-#define RST_NOTE_MAX 1024
-
-struct rst_note {
-	struct rst_str user;
-	struct rst_str id;
-	int64_t due; /**< wall-clock second of the fallback; 0: not said */
-};
-
-/** @return octets written to out, or RST_ELIMIT */
-ssize_t rst_note_format(const struct rst_note *note, char out[RST_NOTE_MAX]);
-/** @param buf written to. @return 0 or RST_EPROTO */
-int rst_note_parse(char *buf, size_t len, struct rst_note *note_r);
 
 #endif

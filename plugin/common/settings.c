@@ -10,7 +10,7 @@
 #define DEFAULT_HOLD_DAYS 14
 #define DEFAULT_GIVE_UP_DAYS 7
 #define DEFAULT_QUEUE_DAYS 5
-#define DEFAULT_NOTIFY_SOCKET "/run/restante/notify"
+#define DEFAULT_HOLDERS "/var/lib/restante/holders"
 #define DEFAULT_RELEASE_SOCKET "lmtp-release"
 
 static void complain(struct mail_user *user, const char *name,
@@ -127,6 +127,18 @@ static void refuse_hold_mailbox(struct mail_user *user)
 			 "it is ignored");
 }
 
+static const char *get_holders(struct mail_user *user)
+{
+	static const char *const name = "restante_holders";
+	const char *value = get_string(user, name, DEFAULT_HOLDERS);
+
+	if (*value == '/' || *value == '\0')
+		return value;
+	complain(user, name, value, "the full path of a directory",
+		 "nothing can be held");
+	return "";
+}
+
 static const char *get_release_socket(struct mail_user *user)
 {
 	const char *value = get_string(user, "restante_release_socket",
@@ -174,7 +186,6 @@ void rst_settings_read(struct mail_user *user, struct rst_settings *set_r)
 	set_r->hold_quota = get_size(user, "restante_hold_quota");
 	set_r->max_size = get_size(user, "restante_max_size");
 	set_r->on_error = get_on_error(user);
-	set_r->notify_socket = get_string(user, "restante_notify_socket",
-					  DEFAULT_NOTIFY_SOCKET);
+	set_r->holders = get_holders(user);
 	set_r->release_socket = get_release_socket(user);
 }

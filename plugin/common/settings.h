@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * The settings of one user, from plugin {} and the userdb. They are read and
- * checked only here; restante_index_socket is doveadm's.
+ * checked only here; restante_control_socket is doveadm's.
  */
 #ifndef RST_COMMON_SETTINGS_H
 #define RST_COMMON_SETTINGS_H
@@ -35,7 +35,8 @@ struct rst_settings {
 	/** for as long as Postfix may try to deliver a message again */
 	unsigned int queue_lifetime_secs;
 	bool test_no_dedup;
-	const char *notify_socket;  /**< path; empty: no notes */
+	/** path of the holders directory; empty: nothing can be held */
+	const char *holders;
 	const char *release_socket; /**< path, made absolute by base_dir */
 };
 

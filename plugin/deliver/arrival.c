@@ -7,11 +7,14 @@
  *   2. K is looked up in the log;
  *   3. where the log knows K, it is looked up in the hold, and then among the
  *      tombstones: these are the truth;
- *   4. the message is saved;
- *   5. its K is added to the log.
+ *   4. the user's entry in the holders directory is made, where it is missing;
+ *   5. the message is saved;
+ *   6. its K is added to the log;
+ *   7. the entry is touched, which tells policyd.
  *
  * A crash between any two of these is mended by the first step of the next
- * arrival.
+ * arrival. A message that is held already has its entry touched as well: the
+ * process that saved it may have died before.
  *
  * The order of step 3 matters: a message that leaves the hold between the two
  * looks has a tombstone by the second one.
@@ -25,6 +28,7 @@
 #include "mail-user.h"
 #include "arrival.h"
 #include "common/settings.h"
+#include "hold/entry.h"
 #include "hold/held.h"
 #include "hold/hold.h"
 #include "hold/keys.h"
@@ -41,6 +45,7 @@ struct arrival {
 	struct file_lock *lock;
 	struct rst_keys *keys;
 	uint32_t uid_next;
+	bool first; /* the mailbox is empty */
 	const char *error;
 };
 
@@ -49,7 +54,9 @@ static int sync_box(struct arrival *a, struct mailbox_status *status_r)
 	if (rst_mailbox_sync(a->hold->box, 0, &a->error) < 0)
 		return -1;
 	mailbox_get_open_status(a->hold->box,
-				STATUS_UIDNEXT | STATUS_UIDVALIDITY, status_r);
+				STATUS_UIDNEXT | STATUS_UIDVALIDITY |
+					STATUS_MESSAGES,
+				status_r);
 	return 0;
 }
 
@@ -160,13 +167,14 @@ static int open_keys(struct arrival *a)
 			  &a->error) < 0)
 		return -1;
 	a->uid_next = status.uidnext;
+	a->first = status.messages == 0;
 	oldest = ioloop_time - (time_t)rst_hold_keep_secs(a->hold->settings);
 	if (rst_keys_trim(a->keys, oldest, &a->error) < 0)
 		return -1;
 	return catch_up(a);
 }
 
-/* ---- is it known? */
+/* ---- looking for the message */
 
 /* @return 1, 0, -1 */
 static int find_held(struct arrival *a, uint32_t uid, struct match *match)
@@ -200,6 +208,50 @@ static int make_durable(struct arrival *a)
 	return rst_mailbox_syncfs(a->hold->box, &a->error);
 }
 
+/* ---- the entry */
+
+/* Where other messages are held, one of them falls due first. */
+static time_t entry_due(const struct arrival *a)
+{
+	return a->first ? rst_hold_due(a->hold->settings,
+				       a->delivery->arrived.tv_sec)
+			: 0;
+}
+
+static int ensure_entry(struct arrival *a)
+{
+	return rst_entry_ensure(a->hold, entry_due(a), &a->error);
+}
+
+/*
+ * The message is held, and falls due as any other. But nobody tells the user's
+ * client of it, if that is signed in. There is no ordinary reason for such a
+ * failure, right after the entry was found or made: so it is a warning.
+ */
+static void touch_entry(struct arrival *a)
+{
+	const char *error;
+
+	if (rst_entry_touch(a->hold, entry_due(a), &error) < 0)
+		e_warning(a->hold->user->event,
+			  "policyd is not told of a held message, a client "
+			  "that is signed in now may not get it before it "
+			  "signs in again: %s",
+			  error);
+}
+
+/* @return 1, -1 */
+static int held_before(struct arrival *a)
+{
+	/* an earlier version made no entry */
+	if (make_durable(a) < 0 || ensure_entry(a) < 0)
+		return -1;
+	touch_entry(a);
+	return 1;
+}
+
+/* ---- is it known? */
+
 /* @return 1, 0, -1 */
 static int is_known(struct arrival *a, struct rst_saved *saved_r)
 {
@@ -214,7 +266,7 @@ static int is_known(struct arrival *a, struct rst_saved *saved_r)
 	if (ret > 0) {
 		saved_r->id = t_strdup(match.found);
 		i_free(match.found);
-		return make_durable(a) < 0 ? -1 : 1;
+		return held_before(a);
 	}
 	return ret < 0 ? -1 : has_left(a);
 }
@@ -259,12 +311,15 @@ static enum rst_arrival save(struct arrival *a, struct rst_saved *saved_r)
 
 	if (ret != 0)
 		return ret < 0 ? RST_ARRIVAL_FAILED : RST_ARRIVAL_FULL;
+	if (ensure_entry(a) < 0)
+		return RST_ARRIVAL_FAILED;
 	if (rst_hold_save(a->hold, a->delivery, saved_r, &a->error) < 0)
 		return after_failure(a, saved_r->id);
 	/* sdbox ignores an error of this fsync */
 	if (rst_mailbox_fsync(a->hold->box, &a->error) < 0)
 		return RST_ARRIVAL_UNSURE;
 	rst_keys_add(a->keys, a->delivery->key, saved_r->uid, ioloop_time);
+	touch_entry(a);
 	return RST_ARRIVAL_HELD;
 }
 

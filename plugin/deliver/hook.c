@@ -17,8 +17,8 @@
 #include "str.h"
 #include "arrival.h"
 #include "attempt.h"
-#include "common/note.h"
 #include "common/settings.h"
+#include "hold/entry.h"
 #include "hold/hold.h"
 #include "hook.h"
 
@@ -121,42 +121,22 @@ static void tempfail_when_full(struct mail_deliver_context *ctx)
 
 /* ---- holding */
 
-static void send_note(struct mail_deliver_context *ctx,
-		      const struct rst_settings *set,
-		      const struct rst_delivery *delivery, const char *id)
-{
-	if (rst_note_send(set, ctx->rcpt_user->username, id,
-			  rst_hold_due(set, delivery->arrived.tv_sec)) < 0)
-		e_debug(ctx->event, "No note was sent to %s: %m",
-			set->notify_socket);
-}
-
-static int held(struct mail_deliver_context *ctx,
-		const struct rst_settings *set,
-		const struct rst_delivery *delivery,
-		const struct rst_saved *saved)
+static int held(struct mail_deliver_context *ctx, const struct rst_saved *saved)
 {
 	mail_deliver_log(ctx, "held: id=%s uid=%u size=%" PRIuUOFF_T, saved->id,
 			 saved->uid, saved->size);
-	send_note(ctx, set, delivery, saved->id);
 	ctx->saved_mail = TRUE;
 	return 1;
 }
 
 static int known(struct mail_deliver_context *ctx,
-		 const struct rst_settings *set,
-		 const struct rst_delivery *delivery,
 		 const struct rst_saved *saved)
 {
-	if (saved->id == NULL) {
+	if (saved->id == NULL)
 		mail_deliver_log(ctx, "already have it: it has left the hold");
-	} else {
+	else
 		mail_deliver_log(ctx, "already have it: held: id=%s",
 				 saved->id);
-		/* the process that saved it may have died before it sent the
-		   note */
-		send_note(ctx, set, delivery, saved->id);
-	}
 	ctx->saved_mail = TRUE;
 	return 1;
 }
@@ -195,14 +175,19 @@ static int hold_mail(struct mail_deliver_context *ctx,
 	struct rst_saved saved;
 	const char *error;
 
+	if (!rst_entry_has_name(&hold)) {
+		mail_deliver_log(ctx, "not held: the user's name is too long "
+				      "for a file in restante_holders");
+		return deliver_normally(ctx, storage_r);
+	}
 	if (rst_delivery_prepare(delivery, &error) < 0)
 		return hold_failed(ctx, set, error, storage_r);
 	warn_fsync_never(ctx);
 	switch (rst_arrive(&hold, delivery, &saved, &error)) {
 	case RST_ARRIVAL_HELD:
-		return held(ctx, set, delivery, &saved);
+		return held(ctx, &saved);
 	case RST_ARRIVAL_KNOWN:
-		return known(ctx, set, delivery, &saved);
+		return known(ctx, &saved);
 	case RST_ARRIVAL_FULL:
 		mail_deliver_log(ctx, "not held: the hold is full");
 		return deliver_normally(ctx, storage_r);

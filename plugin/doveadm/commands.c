@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * doveadm restante status|list|push|release: the operator's view of the hold,
- * and the same fallback delivery that the service does.
+ * and the same fallback delivery that the service does. who|kick: online.c.
  */
 #include "lib.h"
 #include "doveadm-mail.h"
@@ -9,21 +9,22 @@
 #include "doveadm-util.h"
 #include "mail-user.h"
 #include "commands.h"
-#include "common/note.h"
 #include "common/settings.h"
 #include "fallback/fallback.h"
 #include "fallback/overflow.h"
+#include "hold/entry.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/look.h"
 #include "hold/message.h"
 #include "holders.h"
+#include "online.h"
 
 #include <unistd.h>
 
 const char *doveadm_restante_plugin_version = DOVECOT_ABI_VERSION;
 
-#define DEFAULT_INDEX_SOCKET "/run/restante/index"
+#define DEFAULT_HOLDERS "/var/lib/restante/holders"
 
 struct restante_cmd_context {
 	struct doveadm_mail_cmd_context ctx;
@@ -73,8 +74,8 @@ static void print_time(time_t when)
 	doveadm_print(when == 0 ? "-" : unixdate2str(when));
 }
 
-/* The user has no right to the sockets of policyd and LMTP: so root's rights
-   are given up only for the time being. */
+/* The user has no right to list the holders directory, nor to LMTP's socket: so
+   root's rights are given up only for the time being. */
 static void cmd_preinit(struct doveadm_mail_cmd_context *ctx)
 {
 	if (geteuid() == 0)
@@ -99,30 +100,23 @@ static void print_number_header(const char *name)
 }
 
 /*
- * With -A, look only at the users for whom policyd knows that mail is held.
+ * With -A, look only at the users that have an entry in the holders directory.
  * (doveadm asks auth for all names all the same, and does not read them.) A
  * mask that all names match is the way to look at all users.
  */
-static void use_index(struct doveadm_mail_cmd_context *ctx)
+static void use_holders(struct doveadm_mail_cmd_context *ctx)
 {
-	const char *path = doveadm_plugin_getenv("restante_index_socket");
+	const char *path = doveadm_plugin_getenv("restante_holders");
 	const char *error;
-	uint64_t unread = 0;
 
 	if (!ctx->iterate_all_users || ctx->users_list_input != NULL)
 		return;
 	if (path == NULL)
-		path = DEFAULT_INDEX_SOCKET;
-	if (*path != '\0' &&
-	    rst_holders_read(path, &ctx->users_list_input, &unread, &error) < 0)
-		i_warning("restante-policyd cannot say who holds anything, "
+		path = DEFAULT_HOLDERS;
+	if (rst_holders_read(path, &ctx->users_list_input, &error) < 0)
+		i_warning("The users for whom mail is held cannot be listed, "
 			  "looking at all users: %s",
 			  error);
-	if (unread > 0)
-		i_warning("restante-policyd does not know of %" PRIu64
-			  " user(s), whose hold could not be read: see "
-			  "Dovecot's log, or use -u '*'",
-			  unread);
 }
 
 /* ---- status */
@@ -130,7 +124,7 @@ static void use_index(struct doveadm_mail_cmd_context *ctx)
 static void status_init(struct doveadm_mail_cmd_context *ctx,
 			const char *const args[] ATTR_UNUSED)
 {
-	use_index(ctx);
+	use_holders(ctx);
 	print_number_header("messages");
 	print_number_header("octets");
 	doveadm_print_header_simple("oldest");
@@ -156,7 +150,7 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 	rst_hold_close(&hold);
 	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
-	/* the mail of a user that policyd has named may all have left since */
+	/* all mail of a user with an entry may have left */
 	if (ctx->iterate_all_users &&
 	    status.messages + status.incomplete + overflow == 0)
 		return 0;
@@ -183,7 +177,7 @@ static struct doveadm_mail_cmd_context *status_alloc(void)
 static void list_init(struct doveadm_mail_cmd_context *ctx,
 		      const char *const args[] ATTR_UNUSED)
 {
-	use_index(ctx);
+	use_holders(ctx);
 	doveadm_print_header_simple("id");
 	doveadm_print_header_simple("arrived");
 	doveadm_print_header_simple("due");
@@ -255,20 +249,19 @@ static int push_run(struct doveadm_mail_cmd_context *ctx,
 	struct rst_settings settings;
 	struct rst_hold hold;
 	struct rst_hold_status status;
+	const char *error;
 	int ret;
 
 	ret = get_hold(ctx, user, &settings, &hold, &status);
 	if (ret <= 0)
 		return ret;
-	if (*settings.notify_socket == '\0')
-		return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
-			      "restante_notify_socket is empty: policyd is "
-			      "not told anything");
-	if (rst_note_send(&settings, user->username, "", 0) < 0)
+	if (status.messages == 0)
+		return 0;
+	if (rst_entry_ensure(&hold, status.due, &error) < 0 ||
+	    rst_entry_touch(&hold, status.due, &error) < 0)
 		return failed(
 			ctx, MAIL_ERROR_TEMP, user,
-			t_strdup_printf("policyd is not listening on %s: %m",
-					settings.notify_socket));
+			t_strdup_printf("policyd cannot be told: %s", error));
 	return 0;
 }
 
@@ -428,6 +421,12 @@ static struct doveadm_mail_cmd_context *release_alloc(void)
 	return &cmd->ctx;
 }
 
+#define ONLINE_USAGE "-u <user mask>|-A|-F <file>"
+#define ONLINE_PARAMS                                                \
+	DOVEADM_CMD_PARAM('A', "all-users", CMD_PARAM_BOOL, 0)       \
+	DOVEADM_CMD_PARAM('F', "user-file", CMD_PARAM_ISTREAM, 0)    \
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+
 /* clang-format off: these macros are whole lines of an initializer */
 static struct doveadm_cmd_ver2 restante_commands[] = {
 	{.name = "restante status",
@@ -453,7 +452,15 @@ static struct doveadm_cmd_ver2 restante_commands[] = {
 		 DOVEADM_CMD_PARAM('e', "expired", CMD_PARAM_BOOL, 0)
 			 DOVEADM_CMD_PARAM('\0', "id", CMD_PARAM_ARRAY,
 					   CMD_PARAM_FLAG_POSITIONAL)
-				 DOVEADM_CMD_PARAMS_END}};
+				 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante who",
+	 .cmd = rst_online_who,
+	 .usage = ONLINE_USAGE,
+	 DOVEADM_CMD_PARAMS_START ONLINE_PARAMS DOVEADM_CMD_PARAMS_END},
+	{.name = "restante kick",
+	 .cmd = rst_online_kick,
+	 .usage = ONLINE_USAGE,
+	 DOVEADM_CMD_PARAMS_START ONLINE_PARAMS DOVEADM_CMD_PARAMS_END}};
 /* clang-format on */
 
 void doveadm_restante_plugin_init(struct module *module ATTR_UNUSED)

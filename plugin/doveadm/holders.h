@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** The users for whom mail is held, from policyd's due index: so that not all
+/** The users for whom mail is held, from the holders directory: so that not all
     users' holds have to be looked at. */
 #ifndef RST_DOVEADM_HOLDERS_H
 #define RST_DOVEADM_HOLDERS_H
@@ -7,15 +7,14 @@
 struct istream;
 
 /**
- * Ask policyd.
+ * Read the names of all entries.
  *
- * @param path     of its index_socket
- * @param names_r  one name a line; the mail of a user that is named may all
- *         have left since
- * @param unread_r number of users whose hold policyd could not read
+ * @param path    of the directory
+ * @param names_r one name a line; nothing may be held for a user that is named,
+ *        and there may be no such user
  * @return 0, or -1: error_r
  */
 int rst_holders_read(const char *path, struct istream **names_r,
-		     uint64_t *unread_r, const char **error_r);
+		     const char **error_r);
 
 #endif

@@ -22,6 +22,7 @@
 #include "seq-range-array.h"
 #include "common/settings.h"
 #include "dates.h"
+#include "entry.h"
 #include "held.h"
 #include "hold.h"
 #include "locked.h"
@@ -134,6 +135,13 @@ static void trim_logs(struct rst_locked *locked)
 		e_error(locked->hold->user->event, "%s", error);
 }
 
+static void retire_entry(struct rst_locked *locked)
+{
+	/* NULL: the lock, or the logs, were not had */
+	if (locked->held != NULL && !rst_held_is_unresolved(locked->held))
+		rst_entry_retire_if_empty(locked->hold);
+}
+
 void rst_locked_close(struct rst_locked **_locked)
 {
 	struct rst_locked *locked = *_locked;
@@ -143,6 +151,7 @@ void rst_locked_close(struct rst_locked **_locked)
 	*_locked = NULL;
 	close_view(locked);
 	trim_logs(locked);
+	retire_entry(locked);
 	rst_held_close(&locked->held);
 	rst_dates_free(&locked->dates);
 	rst_spares_free(&locked->spares);

@@ -23,7 +23,8 @@ struct rst_locked;
 int rst_locked_open(struct rst_hold *hold, struct rst_locked **locked_r,
 		    const char **error_r);
 /** Messages that are buried and not yet expunged will be expunged by the next
-    process that opens the hold. */
+    process that opens the hold. When nothing is held any more the user's entry
+    is retired (entry.h). */
 void rst_locked_close(struct rst_locked **locked);
 const struct rst_hold *rst_locked_hold(const struct rst_locked *locked);
 

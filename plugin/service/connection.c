@@ -28,6 +28,7 @@
 #include "hold/look.h"
 #include "hold/message.h"
 #include "marks.h"
+#include "mend.h"
 #include "restante/hold-server.h"
 #include "scan.h"
 
@@ -93,34 +94,6 @@ static void temp_failed(struct rst_connection *conn, const char *error)
 
 /* ---- the user */
 
-/*
- * Removes messages that have left the hold and whose expunge failed. It is done
- * here, as a client that is told that nothing is held may
- * be gone before the end of the drain that would do it.
- */
-static void remove_leftovers(struct rst_hold *hold)
-{
-	struct rst_locked *locked;
-	struct rst_message *message;
-	const char *error;
-	int ret;
-
-	ret = rst_locked_open(hold, &locked, &error);
-	if (ret > 0 && locked != NULL) {
-		/* a message that has just come is left to a drain; incomplete
-		   ones are logged at the end */
-		do
-			ret = rst_locked_next(locked, &message, &error);
-		while (ret > 0 && message->incomplete);
-		if (ret == 0)
-			ret = rst_locked_expunge(locked, &error);
-		rst_locked_close(&locked);
-	}
-	if (ret < 0)
-		e_error(hold->user->event,
-			"What has left the hold cannot be removed: %s", error);
-}
-
 static void open_user(struct rst_connection *conn, struct rst_str name)
 {
 	struct rst_hold_status status;
@@ -140,14 +113,13 @@ static void open_user(struct rst_connection *conn, struct rst_str name)
 		temp_failed(conn, error);
 		return;
 	}
+	rst_mend(&conn->hold, &status);
 	/* a user who is not enrolled any more may still fetch what is there */
 	if (!conn->user.settings.enrolled && status.messages == 0) {
 		rst_hold_server_no(conn->server, RST_HOLD_NO_ENROLLED,
 				   "not enrolled");
 		return;
 	}
-	if (status.leftovers > 0)
-		remove_leftovers(&conn->hold);
 	rst_hold_server_ok(conn->server, status.messages, status.octets,
 			   status.due);
 }
@@ -341,8 +313,9 @@ static void start_scan(struct rst_connection *conn)
 {
 	const char *error;
 
+	/* Dovecot does not say whether the userdb can never do it */
 	if (rst_scan_start(conn->storage, &conn->scan, &error) < 0)
-		temp_failed(conn, error);
+		rst_hold_server_no(conn->server, RST_HOLD_NO_LIST, error);
 }
 
 static void handle(struct rst_connection *conn,

@@ -4,6 +4,7 @@
 #include "mail-storage-service.h"
 #include "mail-user.h"
 #include "common/user.h"
+#include "hold/entry.h"
 #include "hold/hold.h"
 #include "hold/look.h"
 #include "restante/hold-server.h"
@@ -26,6 +27,7 @@ struct rst_scan {
 	unsigned int next;
 	unsigned int silent; /* users since the last line */
 	unsigned int failed; /* users who could not be looked at */
+	bool complained;     /* that an entry could not be made */
 };
 
 int rst_scan_start(struct mail_storage_service_ctx *storage,
@@ -63,6 +65,21 @@ void rst_scan_free(struct rst_scan **scan)
 	pool_unref(&pool);
 }
 
+/* The directory, rather than one user's entry, is what is wrong. */
+static void ensure_entry(struct rst_scan *scan, const struct rst_hold *hold,
+			 time_t due)
+{
+	const char *error;
+
+	if (rst_entry_ensure(hold, due, &error) == 0 || scan->complained)
+		return;
+	e_error(hold->user->event,
+		"There is no entry for held mail, perhaps for others neither: "
+		"%s",
+		error);
+	scan->complained = TRUE;
+}
+
 /* A user who is not enrolled any more may still have mail in the hold.
    @return whether a line was said */
 static bool look_at(struct rst_scan *scan, const char *name,
@@ -89,6 +106,7 @@ static bool look_at(struct rst_scan *scan, const char *name,
 		e_error(user.user->event, "The hold cannot be read: %s", error);
 		scan->failed++;
 	} else if (status.messages > 0) {
+		ensure_entry(scan, &hold, status.due);
 		rst_hold_server_holds(server, rst_str(name), status.messages,
 				      status.octets, status.due);
 		holds = TRUE;

@@ -13,7 +13,8 @@ int rst_scan_start(struct mail_storage_service_ctx *storage,
 void rst_scan_free(struct rst_scan **scan);
 /**
  * Look at some more users, for a few milliseconds, and say a line for each
- * for whom mail is held. A user whose hold cannot be read is logged. After many
+ * for whom mail is held; where the user's entry is missing (hold/entry.h), make
+ * it. A user whose hold cannot be read is logged. After many
  * users without a line, a line says that nothing is held for the last one,
  * which tells the dialler that the walk goes on.
  *

@@ -67,21 +67,6 @@ bool conf_value_size(const char *text, uint64_t *octets_r)
 	return number_with_unit(text, units, INT64_MAX, octets_r);
 }
 
-bool conf_value_mode(const char *text, unsigned int *mode_r)
-{
-	unsigned int mode = 0;
-	size_t n = strlen(text);
-
-	if (n == 0 || n > 4 || strspn(text, "01234567") != n)
-		return false;
-	for (; *text != '\0'; text++)
-		mode = mode * 8 + (unsigned int)(*text - '0');
-	if (mode > 0777)
-		return false;
-	*mode_r = mode;
-	return true;
-}
-
 bool conf_value_is_congestion(const char *text)
 {
 	size_t n = strlen(text);

@@ -36,8 +36,6 @@ bool conf_value_number(const char *text, uint64_t min, uint64_t max,
 bool conf_value_duration(const char *text, int64_t *ms_r);
 /** Octets: digits with "k", "M" or "G" (powers of 1024). */
 bool conf_value_size(const char *text, uint64_t *octets_r);
-/** Octal permission bits, 0 to 0777. */
-bool conf_value_mode(const char *text, unsigned int *mode_r);
 /** A host name as in the DNS, in ASCII, without a dot at its end. */
 bool conf_value_is_hostname(const char *text);
 /** A possible name of a congestion control of the kernel; or "". */

@@ -68,7 +68,7 @@ static bool read_socket(const char *value, void *target)
 }
 
 /* Empty: there is no such socket. */
-static bool read_index_socket(const char *value, void *target)
+static bool read_socket_or_none(const char *value, void *target)
 {
 	if (value[0] != '\0')
 		return read_socket(value, target);
@@ -112,14 +112,18 @@ static bool read_congestion(const char *value, void *target)
 	return true;
 }
 
-static bool read_mode(const char *value, void *target)
-{
-	return conf_value_mode(value, target);
-}
-
 static bool read_duration(const char *value, void *target)
 {
 	return conf_value_duration(value, target);
+}
+
+/* 0: never. */
+static bool read_duration_or_0(const char *value, void *target)
+{
+	if (strcmp(value, "0") != 0)
+		return read_duration(value, target);
+	*(int64_t *)target = 0;
+	return true;
 }
 
 static bool read_size(const char *value, void *target)
@@ -148,6 +152,7 @@ static bool read_concurrency(const char *value, void *target)
 }
 
 #define DURATION "a time, such as 90s, 5m, 2h or 1d"
+#define DURATION_OR_0 DURATION ", or 0: never"
 #define SOCKET "a full path of at most 107 octets"
 
 #define SETTING(name, initial, read, expected)                               \
@@ -159,6 +164,12 @@ static bool read_concurrency(const char *value, void *target)
 	{                                                         \
 #		name, initial, offsetof(struct conf, name##_ms), \
 			read_duration, DURATION, false            \
+	}
+
+#define DURATION_OR_0_SETTING(name, initial)                      \
+	{                                                         \
+#		name, initial, offsetof(struct conf, name##_ms), \
+			read_duration_or_0, DURATION_OR_0, false  \
 	}
 
 static const struct setting settings[] = {
@@ -174,10 +185,11 @@ static const struct setting settings[] = {
 		read_socket, SOCKET),
 	SETTING(auth_socket, "/run/dovecot/restante-auth", read_socket, SOCKET),
 	SETTING(hold_socket, "/run/dovecot/restante-hold", read_socket, SOCKET),
-	SETTING(notify_socket, "/run/restante/notify", read_socket, SOCKET),
-	SETTING(notify_socket_mode, "0666", read_mode,
-		"permissions in octal, such as 0666"),
-	SETTING(index_socket, "/run/restante/index", read_index_socket,
+	SETTING(holders_directory, "/var/lib/restante/holders", read_path,
+		"the full path of a directory"),
+	SETTING(userdb_socket, "/run/dovecot/restante-userdb",
+		read_socket_or_none, SOCKET ", or \"\": none"),
+	SETTING(control_socket, "/run/restante/control", read_socket_or_none,
 		SOCKET ", or \"\": none"),
 	SETTING(user, "restante", read_user, "the name of an account"),
 	SETTING(congestion, "bbr", read_congestion,
@@ -194,6 +206,8 @@ static const struct setting settings[] = {
 	SETTING(max_connections, "10000", read_connections,
 		"a number from 1 to 1000000"),
 	DURATION_SETTING(reconcile_interval, "1d"),
+	DURATION_OR_0_SETTING(recheck_interval, "50s"),
+	DURATION_OR_0_SETTING(session_lifetime, "1d"),
 	SETTING(fallback_concurrency, "4", read_concurrency,
 		"a number from 1 to 1000"),
 	SETTING(message_size_limit, "0", read_size,
@@ -392,8 +406,9 @@ void conf_free(struct conf **_conf)
 	free(conf->policy_socket);
 	free(conf->auth_socket);
 	free(conf->hold_socket);
-	free(conf->notify_socket);
-	free(conf->index_socket);
+	free(conf->holders_directory);
+	free(conf->userdb_socket);
+	free(conf->control_socket);
 	free(conf->user);
 	free(conf->congestion);
 	free(conf);

@@ -17,9 +17,9 @@ struct conf {
 	char *policy_socket;
 	char *auth_socket;
 	char *hold_socket;
-	char *notify_socket;
-	unsigned int notify_socket_mode;
-	char *index_socket;
+	char *holders_directory;
+	char *userdb_socket;  /**< "": accounts are not looked at again */
+	char *control_socket; /**< "": none */
 	char *user;
 	char *congestion; /**< congestion control of TCP; "": the system's */
 	uint64_t workers; /**< never 0: that has become one per processor */
@@ -30,6 +30,8 @@ struct conf {
 	int64_t retry_interval_ms; /**< of one message, after 4xx */
 	uint64_t max_connections;  /**< of all workers together */
 	int64_t reconcile_interval_ms;
+	int64_t recheck_interval_ms; /**< 0: never */
+	int64_t session_lifetime_ms; /**< 0: without end */
 	uint64_t fallback_concurrency;
 	uint64_t message_size_limit; /**< octets; 0: none */
 };

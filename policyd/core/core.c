@@ -3,13 +3,15 @@
  * Connects the modules of the core:
  *
  *   Postfix -> policy-service           answers from memory
- *   plugin -> notes -> sessions         HELD to that user's worker
- *                   -> fallback         when a message falls due
+ *   plugin -> holders -> sessions       HELD to that user's worker
+ *                     -> fallback       when a message falls due
  *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
  *   sessions -> auth-conn -> Dovecot    and back
  *   sessions, fallback -> restante-hold
  *   worker -> sessions -> fallback      when what a drain left falls due
- *   doveadm -> index-service -> fallback
+ *   doveadm -> control-service -> sessions
+ *   sessions -> recheck -> Dovecot      is the account still there?
+ *   keeper -> policy-service, control-service
  */
 #include "core.h"
 
@@ -23,11 +25,12 @@
 #include "certificate.h"
 #include "common/log.h"
 #include "common/tls.h"
+#include "control-service.h"
 #include "fallback.h"
-#include "index-service.h"
-#include "notes.h"
+#include "holders.h"
 #include "policy-service.h"
 #include "privileges.h"
+#include "recheck.h"
 #include "sessions.h"
 #include "workers.h"
 
@@ -36,6 +39,11 @@
     RST_IPC_SETTLE_MS in all. */
 #define TAKEOVER_MS 1000
 #define TAKEOVER_SETTLE_MS (RST_IPC_SETTLE_MS + TAKEOVER_MS)
+/** A "no" about an account counts when it was said twice, so far apart: then a
+    file that is being written has been written. */
+#define CONFIRM_MS 3000
+/** Sessions looked at again in a second, at most. */
+#define RECHECKS_PER_SECOND 200
 /** Postfix's requests have priority 0, everything else 1. libevent looks for
    new requests after each callback of priority 1. On a busy machine a
    millisecond of work takes several, so callbacks are also kept short. */
@@ -47,11 +55,13 @@ struct core {
 	struct event_base *base;
 	struct event *sigterm, *sigint, *sighup;
 	struct policy_service *policy;
-	struct notes *notes;
+	struct holders *holders;
 	struct sessions *sessions;
 	struct auth_conn *auth;
 	struct fallback *fallback;
-	struct index_service *index;
+	struct recheck *recheck;
+	struct control_service *control;
+	struct keeper *keeper;
 	struct workers *workers;
 };
 
@@ -101,19 +111,59 @@ static void on_workers_gone(void *ctx)
 static const struct workers_callbacks worker_calls = {
 	on_worker_message, on_worker_gone, on_workers_gone};
 
-static void on_note(const struct rst_note *note, void *ctx)
-{
-	struct core *core = ctx;
-
-	sessions_held(core->sessions, note->user);
-	fallback_note(core->fallback, note->user, note->due);
-}
-
 static void on_held(struct rst_str user, void *ctx)
 {
 	struct core *core = ctx;
 
 	sessions_held(core->sessions, user);
+}
+
+static void on_touched(struct rst_str user, int64_t touched_ns, void *ctx)
+{
+	struct core *core = ctx;
+
+	sessions_touched(core->sessions, user, touched_ns);
+}
+
+static unsigned int on_wanted(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+	unsigned int wanted = 0;
+
+	if (sessions_has(core->sessions, user))
+		wanted |= HOLDERS_SESSION;
+	if (!fallback_has(core->fallback, user))
+		wanted |= HOLDERS_DUE;
+	return wanted;
+}
+
+static void on_due(struct rst_str user, int64_t due, void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_note(core->fallback, user, due);
+}
+
+static void on_lost(void *ctx)
+{
+	struct core *core = ctx;
+
+	fallback_look_again(core->fallback);
+	fallback_audit(core->fallback);
+}
+
+static void on_audited(void *ctx)
+{
+	struct core *core = ctx;
+
+	holders_audited(core->setup->conf->holders_directory);
+}
+
+static void on_clock_set(void *ctx)
+{
+	struct core *core = ctx;
+
+	holders_look_through(core->holders);
 }
 
 /* ---- signals */
@@ -178,14 +228,32 @@ static struct event *watch_signal(struct core *core, int signal_number,
 
 static void start_fallback(struct core *core, const struct conf *conf)
 {
-	const struct fallback_config config = {
+	struct fallback_config config = {
 		.hold_socket = conf->hold_socket,
 		.concurrency = (unsigned int)conf->fallback_concurrency,
-		.reconcile_ms = conf->reconcile_interval_ms,
+		.audit_ms = conf->reconcile_interval_ms,
 		.held = on_held,
+		.audited = on_audited,
+		.clock_set = on_clock_set,
 		.ctx = core};
+	int64_t age = holders_audit_age(conf->holders_directory);
 
+	if (age >= 0)
+		config.first_audit_ms = config.audit_ms - age * 1000;
 	core->fallback = fallback_new(core->base, &config);
+}
+
+static void start_holders(struct core *core, const struct conf *conf)
+{
+	const struct holders_config config = {.path = conf->holders_directory,
+					      .wanted = on_wanted,
+					      .held = on_held,
+					      .touched = on_touched,
+					      .due = on_due,
+					      .lost = on_lost,
+					      .ctx = core};
+
+	core->holders = holders_new(core->base, &config);
 }
 
 static void on_hold_watched(struct rst_str user, void *ctx)
@@ -200,6 +268,26 @@ static void on_hold_seen(struct rst_str user, int64_t due, void *ctx)
 	struct core *core = ctx;
 
 	fallback_seen(core->fallback, user, due);
+}
+
+static void start_recheck(struct core *core, const struct conf *conf)
+{
+	const struct recheck_config config = {
+		.userdb_socket = conf->userdb_socket,
+		.hold_socket = conf->hold_socket,
+		.interval_ms = conf->userdb_socket[0] == '\0'
+				       ? 0
+				       : conf->recheck_interval_ms,
+		.confirm_ms = CONFIRM_MS,
+		.lifetime_ms = conf->session_lifetime_ms,
+		.per_second = RECHECKS_PER_SECOND,
+		.out = sessions_recheck_out,
+		.ctx = core};
+
+	if (config.interval_ms == 0 && config.lifetime_ms == 0)
+		return;
+	core->recheck = recheck_new(core->base, &config);
+	sessions_set_recheck(core->sessions, core->recheck);
 }
 
 static void start_sessions(struct core *core, const struct conf *conf)
@@ -218,6 +306,7 @@ static void start_sessions(struct core *core, const struct conf *conf)
 		.ctx = core};
 
 	core->sessions = sessions_new(core->base, &config);
+	start_recheck(core, conf);
 	core->auth =
 		auth_conn_new(core->base, conf->auth_socket, &auth_calls, core);
 	sessions_set_auth(core->sessions, core->auth);
@@ -247,6 +336,31 @@ static void start_policy(struct core *core)
 		policy_service_adopt(core->policy, setup->fdstore->conns[i]);
 }
 
+static void start_control(struct core *core, int listen_fd)
+{
+	core->control =
+		control_service_new(core->base, listen_fd, core->sessions);
+}
+
+static void on_remade(unsigned int n, int listen_fd, void *ctx)
+{
+	struct core *core = ctx;
+
+	switch ((enum core_socket)n) {
+	case CORE_POLICY_SOCKET:
+		policy_service_relisten(core->policy, listen_fd);
+		break;
+	case CORE_CONTROL_SOCKET:
+		if (core->control == NULL)
+			start_control(core, listen_fd);
+		else
+			control_service_relisten(core->control, listen_fd);
+		break;
+	case CORE_SOCKETS:
+		break;
+	}
+}
+
 /* The next policyd gets Postfix's connections from the service manager. */
 static void stop_policy(struct core *core)
 {
@@ -270,20 +384,24 @@ static void start(struct core *core)
 	start_policy(core);
 	start_sessions(core, conf);
 	start_fallback(core, conf);
-	if (core->setup->index_fd >= 0)
-		core->index = index_service_new(
-			core->base, core->setup->index_fd, core->fallback);
-	core->notes =
-		notes_new(core->base, core->setup->notify_fd, on_note, core);
+	if (core->setup->control_fd >= 0)
+		start_control(core, core->setup->control_fd);
+	if (core->setup->keeper_fd >= 0)
+		core->keeper = keeper_new(core->base, core->setup->keeper_fd,
+					  core->setup->sockets, CORE_SOCKETS,
+					  on_remade, core);
+	start_holders(core, conf);
 	start_workers(core);
 }
 
 static void stop(struct core *core)
 {
+	keeper_free(&core->keeper);
 	stop_policy(core);
-	notes_free(&core->notes);
-	index_service_free(&core->index);
+	holders_free(&core->holders);
+	control_service_free(&core->control);
 	sessions_free(&core->sessions);
+	recheck_free(&core->recheck);
 	fallback_free(&core->fallback);
 	auth_conn_free(&core->auth);
 	workers_free(&core->workers);

@@ -9,12 +9,22 @@
 
 #include "conf.h"
 #include "fdstore.h"
+#include "keeper.h"
 #include "restante/str.h"
+
+/** The sockets that the keeper looks after. */
+enum core_socket {
+	CORE_POLICY_SOCKET,
+	CORE_CONTROL_SOCKET,
+	CORE_SOCKETS
+};
 
 struct core_setup {
 	const struct conf *conf;
-	int policy_fd, notify_fd;      /**< owned by core_run() */
-	int index_fd;                  /**< owned by core_run(); -1: none */
+	int policy_fd;  /**< owned by core_run() */
+	int control_fd; /**< owned by core_run(); -1: none */
+	int keeper_fd;  /**< owned by core_run(); -1: none */
+	struct keeper_socket sockets[CORE_SOCKETS];
 	const struct fdstore *fdstore; /**< core_run() owns its conns */
 	const char *manager;           /**< see fdstore_manager() */
 	const int *listen_fds;

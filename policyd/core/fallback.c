@@ -2,7 +2,7 @@
 /*
  * A user's deadline moves through the timetable:
  *
- *   noted        by a note, or by the walk
+ *   noted        as the user's entry or the walk says
  *   being swept  taken out by run_due(), while one EXPIRED job runs
  *   then         set to what RELEASED says falls due next, or, after a failure,
  *                to a retry whose delay grows
@@ -10,8 +10,10 @@
  * A session that looks at the hold (watch, seen) sets the deadline as well. The
  * rules for what wins are the timetable's (restante/timetable.h).
  *
- * The walk (SCAN) runs at the start, every reconcile_ms, and after the wall
- * clock was set; after a failure sooner.
+ * The walk over all users (SCAN) is an audit: it finds mail that has no entry
+ * in the holders directory, and makes the entry. It runs every audit_ms; after
+ * a failure sooner. Where the userdb cannot list its users, nothing is wrong,
+ * and the walk is tried more and more seldom.
  */
 #include "fallback.h"
 
@@ -24,10 +26,10 @@
 #include "restante/timetable.h"
 
 /**
- * Anybody on this machine can send notes, also for users that do not exist.
- * Notes for further users than these are ignored; the walk finds their mail.
+ * Anybody on this machine can make entries, also for users that do not exist.
+ * Further users than these are found by the walk only.
  */
-#define MAX_NOTED 200000
+#define MAX_NOTED 1000000
 /** The wall clock may be set: it is looked at this often at least. */
 #define MAX_SLEEP_SECS 60
 /** A larger step of the wall clock may make the timetable wrong. */
@@ -35,6 +37,10 @@
 /** until the next walk, after one that failed; doubled up to the maximum */
 #define FIRST_SCAN_DELAY_MS 1000
 #define MAX_SCAN_DELAY_MS (600 * 1000)
+/** the first one where the users could not be listed */
+#define FIRST_LIST_DELAY_MS (60 * 1000)
+/** users at a stretch, when all of them are looked at again */
+#define USERS_AT_ONCE 64
 
 struct sweep {
 	LIST_ENTRY(sweep) entry;
@@ -47,16 +53,15 @@ struct fallback {
 	struct event_base *base;
 	struct fallback_config config;
 	struct rst_timetable *timetable;
-	struct event *due_timer, *scan_timer;
+	struct event *due_timer, *scan_timer, *again_timer;
 	LIST_HEAD(, sweep) sweeps;
 	unsigned int running;
 	struct hold_job *scan;
 	int64_t scan_delay_ms;
 	bool scan_complained;
 	bool scan_again;
-	bool complete;   /* a walk has ended, and no note was ignored since */
-	bool left_out;   /* a note was ignored since the walk began */
-	uint64_t unread; /* users whose holds the last walk could not read */
+	bool full;                           /* a user was left out; logged */
+	struct rst_timetable_reader *reader; /* of those to be looked at */
 	int64_t clock_offset; /* of the wall clock, from the monotonic one */
 };
 
@@ -154,9 +159,10 @@ static int64_t clock_offset(void)
 }
 
 /*
- * The time when a message falls due is stored with the message, in wall-clock
- * time, and stays true. But the delays after failures were counted from a clock
- * that was wrong, perhaps by a month: a walk finds the mail that they put off.
+ * The time when a message falls due is stored in the user's entry, in
+ * wall-clock time, and stays true. But the delays after failures were counted
+ * from a clock that was wrong, perhaps by a month: so all entries are read
+ * again.
  */
 static void watch_clock(struct fallback *fallback)
 {
@@ -168,13 +174,10 @@ static void watch_clock(struct fallback *fallback)
 		return;
 	fallback->clock_offset = offset;
 	rst_logline_begin(&line, "the clock was set, looking through the "
-				 "holds");
+				 "holders directory");
 	rst_logline_i64(&line, "secs", step);
 	log_line(LOG_NOTICE, &line);
-	if (fallback->scan != NULL)
-		fallback->scan_again = true;
-	else
-		event_active(fallback->scan_timer, EV_TIMEOUT, 0);
+	fallback->config.clock_set(fallback->config.ctx);
 }
 
 static void start_sweep(struct fallback *fallback, struct rst_str user)
@@ -220,16 +223,31 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 	run_due(arg);
 }
 
+/* @return whether the timetable has no room for this user */
+static bool leave_out(struct fallback *fallback, struct rst_str user)
+{
+	if (rst_timetable_count(fallback->timetable) < MAX_NOTED ||
+	    rst_timetable_has(fallback->timetable, user))
+		return false;
+	if (!fallback->full)
+		log_short(LOG_ERR,
+			  "too many entries in the holders directory: mail of "
+			  "some users will not fall due before a walk over all "
+			  "users",
+			  NULL, NULL);
+	fallback->full = true;
+	return true;
+}
+
+bool fallback_has(const struct fallback *fallback, struct rst_str user)
+{
+	return rst_timetable_has(fallback->timetable, user);
+}
+
 void fallback_note(struct fallback *fallback, struct rst_str user, int64_t due)
 {
-	if (due <= 0 || user.n > RST_HOLD_USER_MAX)
+	if (due <= 0 || leave_out(fallback, user))
 		return;
-	if (rst_timetable_count(fallback->timetable) >= MAX_NOTED &&
-	    !rst_timetable_has(fallback->timetable, user)) {
-		fallback->complete = false;
-		fallback->left_out = true;
-		return;
-	}
 	rst_timetable_note(fallback->timetable, user, due);
 	run_due(fallback);
 }
@@ -245,13 +263,33 @@ void fallback_seen(struct fallback *fallback, struct rst_str user, int64_t due)
 	run_due(fallback);
 }
 
-struct rst_timetable_reader *fallback_read(struct fallback *fallback,
-					   uint64_t *unread_r)
+static void look_at_some(evutil_socket_t fd, short what, void *arg)
 {
-	*unread_r = fallback->unread;
-	return fallback->complete
-		       ? rst_timetable_reader_new(fallback->timetable)
-		       : NULL;
+	static const struct timeval at_once = {0, 0};
+	struct fallback *fallback = arg;
+	int64_t now = clock_wall_secs(), due;
+	unsigned int left = USERS_AT_ONCE;
+	struct rst_str user;
+
+	(void)fd;
+	(void)what;
+	while (left > 0 &&
+	       rst_timetable_reader_next(fallback->reader, &user, &due)) {
+		rst_timetable_note(fallback->timetable, user, now);
+		left--;
+	}
+	if (left > 0)
+		rst_timetable_reader_free(&fallback->reader);
+	else
+		(void)event_add(fallback->again_timer, &at_once);
+	run_due(fallback);
+}
+
+void fallback_look_again(struct fallback *fallback)
+{
+	rst_timetable_reader_free(&fallback->reader);
+	fallback->reader = rst_timetable_reader_new(fallback->timetable);
+	event_active(fallback->again_timer, EV_TIMEOUT, 0);
 }
 
 /* ---- the walk over all users */
@@ -261,6 +299,29 @@ static void schedule_scan(struct fallback *fallback, int64_t delay_ms)
 	struct timeval delay = clock_timeval(delay_ms);
 
 	(void)event_add(fallback->scan_timer, &delay);
+}
+
+static bool cannot_list(const struct rst_hold_event *ev)
+{
+	return ev != NULL && ev->type == RST_HOLD_REFUSED &&
+	       rst_str_eq(ev->code, RST_STR(RST_HOLD_NO_LIST));
+}
+
+/* That is no fault, unless Dovecot's auth was not ready. */
+static void scan_impossible(struct fallback *fallback)
+{
+	if (!fallback->scan_complained)
+		log_short(LOG_INFO,
+			  "the userdb does not list its users: only mail that "
+			  "has an entry in the holders directory falls due",
+			  NULL, NULL);
+	fallback->scan_complained = true;
+	if (fallback->scan_delay_ms < FIRST_LIST_DELAY_MS)
+		fallback->scan_delay_ms = FIRST_LIST_DELAY_MS;
+	schedule_scan(fallback, fallback->scan_delay_ms);
+	fallback->scan_delay_ms *= 2;
+	if (fallback->scan_delay_ms > fallback->config.audit_ms)
+		fallback->scan_delay_ms = fallback->config.audit_ms;
 }
 
 static void scan_failed(struct fallback *fallback,
@@ -298,12 +359,14 @@ static void scan_done(struct fallback *fallback,
 	rst_logline_u64(&line, "timetable",
 			rst_timetable_count(fallback->timetable));
 	log_line(ev->failed > 0 ? LOG_WARNING : LOG_INFO, &line);
-	fallback->complete = !fallback->left_out;
-	fallback->unread = ev->failed;
+	fallback->full = false;
 	fallback->scan_complained = false;
 	fallback->scan_delay_ms = FIRST_SCAN_DELAY_MS;
 	schedule_scan(fallback,
-		      fallback->scan_again ? 0 : fallback->config.reconcile_ms);
+		      fallback->scan_again ? 0 : fallback->config.audit_ms);
+	/* a walk that left somebody out is not one to rely on */
+	if (!fallback->scan_again && ev->failed == 0)
+		fallback->config.audited(fallback->config.ctx);
 	fallback->scan_again = false;
 	run_due(fallback);
 }
@@ -334,6 +397,8 @@ static void on_scan_event(const struct rst_hold_event *ev, const char *text,
 	}
 	if (ev != NULL && ev->type == RST_HOLD_SCANNED)
 		scan_done(fallback, ev);
+	else if (cannot_list(ev))
+		scan_impossible(fallback);
 	else
 		scan_failed(fallback, ev, text);
 	hold_job_free(&fallback->scan);
@@ -346,10 +411,17 @@ static void on_scan_time(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)event_del(fallback->scan_timer);
-	fallback->left_out = false;
 	fallback->scan = hold_job_start(
 		fallback->base, fallback->config.hold_socket, HOLD_JOB_SCAN,
 		RST_STR(""), on_scan_event, fallback);
+}
+
+void fallback_audit(struct fallback *fallback)
+{
+	if (fallback->scan != NULL)
+		fallback->scan_again = true;
+	else
+		event_active(fallback->scan_timer, EV_TIMEOUT, 0);
 }
 
 struct fallback *fallback_new(struct event_base *base,
@@ -365,9 +437,14 @@ struct fallback *fallback_new(struct event_base *base,
 	LIST_INIT(&fallback->sweeps);
 	fallback->due_timer = evtimer_new(base, on_due, fallback);
 	fallback->scan_timer = evtimer_new(base, on_scan_time, fallback);
-	if (fallback->due_timer == NULL || fallback->scan_timer == NULL)
+	fallback->again_timer = evtimer_new(base, look_at_some, fallback);
+	if (fallback->due_timer == NULL || fallback->scan_timer == NULL ||
+	    fallback->again_timer == NULL)
 		abort();
-	event_active(fallback->scan_timer, EV_TIMEOUT, 0);
+	if (config->first_audit_ms > 0)
+		schedule_scan(fallback, config->first_audit_ms);
+	else
+		fallback_audit(fallback);
 	return fallback;
 }
 
@@ -384,6 +461,8 @@ void fallback_free(struct fallback **_fallback)
 	hold_job_free(&fallback->scan);
 	event_free(fallback->due_timer);
 	event_free(fallback->scan_timer);
+	event_free(fallback->again_timer);
+	rst_timetable_reader_free(&fallback->reader);
 	rst_timetable_free(&fallback->timetable);
 	free(fallback);
 }

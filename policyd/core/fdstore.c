@@ -18,8 +18,9 @@
 /** descriptors in one message; the kernel allows 253 */
 #define BATCH 128
 /** The descriptors are all called "policy". */
-#define STORE "FDSTORE=1\nFDNAME=policy"
-#define REMOVE "FDSTOREREMOVE=1\nFDNAME=policy"
+#define NAME "policy"
+#define STORE "FDSTORE=1\nFDNAME=" NAME
+#define REMOVE "FDSTOREREMOVE=1\nFDNAME=" NAME
 
 char *fdstore_manager(void)
 {
@@ -129,6 +130,19 @@ static bool has_name(const char *path)
 	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
+/* Those of a socket unit have the unit's name. */
+static bool is_units(unsigned int n)
+{
+	struct rst_str names = rst_str(getenv("LISTEN_FDNAMES"));
+	struct rst_str name = RST_STR("");
+
+	do {
+		if (!rst_str_split(&names, ':', &name))
+			return false;
+	} while (n-- > 0);
+	return !rst_str_eq(name, RST_STR(NAME));
+}
+
 static void take(int fd, const char *policy_socket, struct fdstore *fdstore)
 {
 	bool ours = socket_option(fd, SO_DOMAIN) == AF_UNIX &&
@@ -140,9 +154,11 @@ static void take(int fd, const char *policy_socket, struct fdstore *fdstore)
 
 	if (ours && !listens)
 		fdstore->conns[fdstore->count++] = fd;
-	else if (ours && fdstore->listen_fd < 0 && has_name(policy_socket))
+	else if (ours && fdstore->listen_fd < 0 && has_name(policy_socket)) {
 		fdstore->listen_fd = fd;
-	else
+		fdstore->listen_is_units =
+			is_units((unsigned int)(fd - FIRST_FD));
+	} else
 		(void)close(fd);
 }
 

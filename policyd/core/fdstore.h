@@ -9,10 +9,14 @@
 #ifndef POLICYD_CORE_FDSTORE_H
 #define POLICYD_CORE_FDSTORE_H
 
+#include <stdbool.h>
+
 /** The descriptors that were taken; the caller closes those it cannot use. */
 struct fdstore {
 	int listen_fd; /**< -1: none */
-	int *conns;    /**< connected; free() the array */
+	/** it comes from a socket unit, not from an earlier policyd */
+	bool listen_is_units;
+	int *conns; /**< connected; free() the array */
 	unsigned int count;
 };
 

@@ -97,23 +97,36 @@ static void on_accepted(int fd, const struct acceptor_peer *peer, void *ctx)
 	policy_service_adopt(ctx, fd);
 }
 
-struct policy_service *policy_service_new(struct event_base *base,
-					  int listen_fd,
-					  const struct conf *conf)
+static void start_listening(struct policy_service *service, int listen_fd)
 {
 	/* Postfix waits: its connections go first, at priority 0 */
 	const struct acceptor_config config = {
 		.failed = "policy connection not accepted", .priority = 0};
+
+	service->listen_fd = listen_fd;
+	service->acceptor = acceptor_new(service->base, &listen_fd, 1, &config,
+					 on_accepted, service);
+	acceptor_start(service->acceptor);
+}
+
+struct policy_service *policy_service_new(struct event_base *base,
+					  int listen_fd,
+					  const struct conf *conf)
+{
 	struct policy_service *service = rst_calloc(1, sizeof(*service));
 
 	service->base = base;
 	service->conf = conf;
-	service->listen_fd = listen_fd;
 	LIST_INIT(&service->smtpds);
-	service->acceptor = acceptor_new(base, &listen_fd, 1, &config,
-					 on_accepted, service);
-	acceptor_start(service->acceptor);
+	start_listening(service, listen_fd);
 	return service;
+}
+
+void policy_service_relisten(struct policy_service *service, int listen_fd)
+{
+	acceptor_free(&service->acceptor);
+	(void)close(service->listen_fd);
+	start_listening(service, listen_fd);
 }
 
 unsigned int policy_service_detach(struct policy_service **_service,

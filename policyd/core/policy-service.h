@@ -15,6 +15,9 @@ struct policy_service *policy_service_new(struct event_base *base,
 					  const struct conf *conf);
 /** Serve a connection that is there already. @param fd owned from here on */
 void policy_service_adopt(struct policy_service *service, int fd);
+/** Listen on another socket instead; connections stay.
+    @param listen_fd owned from here on */
+void policy_service_relisten(struct policy_service *service, int listen_fd);
 /**
  * Stop serving, free the service, and give the descriptors away: the listener's
  * and those of all connections on which no request is under way. The other

@@ -28,5 +28,7 @@ bool privileges_drop(const char *user, char *error, size_t error_size);
 /** Between these two calls the capability is effective, if it could be kept. */
 void privileges_read_begin(void);
 void privileges_read_end(void);
+/** Give up all rights of root but those to read, write and make any file. */
+void privileges_keep_files(void);
 
 #endif

@@ -22,7 +22,7 @@
  *   QUEUED      its CHECK, whether the user is enrolled, has not begun
  *   CHECKING    restante-hold has been asked
  *   REGISTERED  the user's newest session, the one that may open the hold
- *   DISMISSED   replaced by a newer session of the same user
+ *   DISMISSED   replaced by a newer session of the same user, or signed out
  *
  * From each of them a session ends with CLOSED, or with its worker.
  */
@@ -80,16 +80,29 @@ struct session {
 	struct hold_job *check;           /* CHECKING */
 	int64_t check_since_ms;           /* CHECKING: when it began */
 	uint32_t atrn_id;
-	uint64_t epoch; /* REGISTERED and DISMISSED */
+	uint64_t epoch;                        /* REGISTERED and DISMISSED */
+	TAILQ_ENTRY(session) registered_entry; /* REGISTERED */
+	int64_t since;                         /* wall-clock seconds */
+	struct recheck_watch *watch;           /* REGISTERED, or NULL */
+	bool kicked; /* before ATRN was granted: it will not be */
 
 	/* hold */
 	enum session_hold hold;
 	struct hold_dial *dial;
-	int hold_fd;       /* OPEN: the core's copy; else -1 */
-	struct event *cut; /* DISMISSED and OPEN: when the hold is cut off */
-	bool settling;     /* the time until `cut` has been extended */
-	uint64_t blocker;  /* key of the session to be waited for; 0: none */
-	bool held_told;    /* HELD was sent, and HOLD_OPEN has not come yet */
+	int hold_fd;        /* OPEN: the core's copy; else -1 */
+	struct event *cut;  /* DISMISSED and OPEN: when the hold is cut off */
+	bool settling;      /* the time until `cut` has been extended */
+	uint64_t blocker;   /* key of the session to be waited for; 0: none */
+	bool held_told;     /* HELD was sent, and HOLD_OPEN has not come yet */
+	int64_t touched_ns; /* of sessions_touched(), the last one; 0: none */
+};
+
+TAILQ_HEAD(session_queue, session);
+
+/** One who reads the list `registered` bit by bit. */
+struct sessions_reader {
+	LIST_ENTRY(sessions_reader) entry;
+	struct session *next; /* NULL: no more */
 };
 
 struct sessions {
@@ -98,12 +111,15 @@ struct sessions {
 	struct auth_conn *auth;
 	struct rst_registry *registry;
 	struct rst_throttle *throttle;
+	struct recheck *recheck; /* NULL: nobody is looked at again */
 	LIST_HEAD(, worker_sessions) groups;
-	TAILQ_HEAD(session_queue, session) queue; /* to be checked */
-	struct session_queue checks;              /* oldest first */
-	struct event *check_timer;                /* the next one may begin */
-	void *by_number;   /* tree of sessions: group, number */
-	void *by_exchange; /* tree of sessions with auth_id != 0 */
+	struct session_queue registered; /* oldest first */
+	LIST_HEAD(, sessions_reader) readers;
+	struct session_queue queue;  /* to be checked */
+	struct session_queue checks; /* oldest first */
+	struct event *check_timer;   /* the next one may begin */
+	void *by_number;             /* tree of sessions: group, number */
+	void *by_exchange;           /* tree of sessions with auth_id != 0 */
 	uint64_t last_key;
 };
 

@@ -370,6 +370,112 @@ void sessions_held(struct sessions *all, struct rst_str user)
 	}
 }
 
+void sessions_touched(struct sessions *all, struct rst_str user,
+		      int64_t touched_ns)
+{
+	struct session *session = takeover_newest(all, user);
+
+	if (session == NULL ||
+	    (touched_ns != 0 && session->touched_ns == touched_ns))
+		return;
+	session->touched_ns = touched_ns;
+	sessions_held(all, user);
+}
+
+bool sessions_has(struct sessions *all, struct rst_str user)
+{
+	return takeover_newest(all, user) != NULL;
+}
+
+/* ---- signing out */
+
+/* A session that is emptying its hold lives on for a while: what is on its way
+   would have to be sent again. */
+bool sessions_recheck_out(void *_session, enum recheck_reason reason, void *ctx)
+{
+	struct session *session = _session;
+
+	(void)ctx;
+	if (reason == RECHECK_LIFETIME && session->hold != SESSION_HOLD_NONE)
+		return false;
+	return takeover_sign_out(session, recheck_text(reason));
+}
+
+static bool kick(struct session *session)
+{
+	switch (session->state) {
+	case SESSION_NEW:
+	case SESSION_DISMISSED:
+		return false;
+	case SESSION_SIGNED_IN:
+	case SESSION_QUEUED:
+	case SESSION_CHECKING:
+		session->kicked = true;
+		return true;
+	case SESSION_REGISTERED:
+		break;
+	}
+	return takeover_sign_out(session, "Signed out by the operator");
+}
+
+unsigned int sessions_kick(struct sessions *all, struct rst_str user)
+{
+	struct worker_sessions *group;
+	struct session *session;
+	unsigned int count = 0;
+
+	LIST_FOREACH(group, &all->groups, entry)
+	{
+		LIST_FOREACH(session, &group->list, entry)
+		{
+			if (session->user != NULL &&
+			    rst_str_eq(rst_str(session->user), user) &&
+			    kick(session))
+				count++;
+		}
+	}
+	return count;
+}
+
+/* ---- listing */
+
+struct sessions_reader *sessions_reader_new(struct sessions *all)
+{
+	struct sessions_reader *reader = rst_calloc(1, sizeof(*reader));
+
+	reader->next = TAILQ_FIRST(&all->registered);
+	LIST_INSERT_HEAD(&all->readers, reader, entry);
+	return reader;
+}
+
+void sessions_reader_free(struct sessions_reader **_reader)
+{
+	struct sessions_reader *reader = *_reader;
+
+	*_reader = NULL;
+	if (reader == NULL)
+		return;
+	LIST_REMOVE(reader, entry);
+	free(reader);
+}
+
+bool sessions_reader_next(struct sessions_reader *reader,
+			  struct sessions_row *row_r)
+{
+	const struct session *session = reader->next;
+
+	if (session == NULL)
+		return false;
+	*row_r = (struct sessions_row){.user = rst_str(session->user),
+				       .remote = rst_str(session->remote),
+				       .since = session->since,
+				       .epoch = session->epoch,
+				       .draining = session->hold !=
+						   SESSION_HOLD_NONE};
+	reader->next = TAILQ_NEXT(session, registered_entry);
+	return true;
+}
+
 struct sessions *sessions_new(struct event_base *base,
 			      const struct sessions_config *config)
 {
@@ -382,6 +488,8 @@ struct sessions *sessions_new(struct event_base *base,
 	all->registry = rst_registry_new();
 	all->throttle = rst_throttle_new(&limits);
 	LIST_INIT(&all->groups);
+	LIST_INIT(&all->readers);
+	TAILQ_INIT(&all->registered);
 	TAILQ_INIT(&all->queue);
 	TAILQ_INIT(&all->checks);
 	all->check_timer = evtimer_new(base, takeover_check_time, all);
@@ -409,4 +517,9 @@ void sessions_free(struct sessions **_all)
 void sessions_set_auth(struct sessions *all, struct auth_conn *auth)
 {
 	all->auth = auth;
+}
+
+void sessions_set_recheck(struct sessions *all, struct recheck *recheck)
+{
+	all->recheck = recheck;
 }

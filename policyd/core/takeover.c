@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "recheck.h"
 #include "restante/clock.h"
 
 /*
@@ -28,11 +29,37 @@
 #define QUICK_MS 20
 #define MAX_CHECKS 32
 
-struct session *takeover_newest(struct sessions *all, struct rst_str user)
+/* It may be DISMISSED by now: it stays in the registry until it ends, so that
+   the next session waits until it has closed the hold. */
+static struct session *registered_last(struct sessions *all,
+				       struct rst_str user)
 {
 	struct rst_registration reg;
 
 	return rst_registry_find(all->registry, user, &reg) ? reg.ctx : NULL;
+}
+
+struct session *takeover_newest(struct sessions *all, struct rst_str user)
+{
+	struct session *session = registered_last(all, user);
+
+	return session != NULL && session->state == SESSION_REGISTERED ? session
+								       : NULL;
+}
+
+static void unlist(struct session *session)
+{
+	struct sessions_reader *reader;
+
+	if (session->state != SESSION_REGISTERED)
+		return;
+	recheck_remove(&session->watch);
+	LIST_FOREACH(reader, &session->all->readers, entry)
+	{
+		if (reader->next == session)
+			reader->next = TAILQ_NEXT(session, registered_entry);
+	}
+	TAILQ_REMOVE(&session->all->registered, session, registered_entry);
 }
 
 /* ---- hold */
@@ -107,7 +134,7 @@ static void close_hold(struct session *session)
 	session->hold = SESSION_HOLD_NONE;
 	session->held_told = false;
 	/* only the newest session can be waiting for this one */
-	newest = takeover_newest(session->all, rst_str(session->user));
+	newest = registered_last(session->all, rst_str(session->user));
 	if (newest != NULL && newest->blocker == session->key)
 		stop_waiting(newest);
 }
@@ -183,22 +210,53 @@ void takeover_hold_closed(struct session *session, const struct rst_ipc *msg)
 
 /* ---- registration */
 
-static void dismiss(struct session *old)
+/* Its blocker is kept: the session that comes next may have to wait for it. */
+static void dismiss(struct session *old, const char *text)
 {
-	static const char text[] = "A newer sign-in has taken over";
 	struct rst_ipc msg = {.type = RST_IPC_DISMISS,
 			      .session = old->number,
 			      .a = rst_str(text)};
 
-	session_log(LOG_INFO, "session replaced by a newer sign-in", old);
+	unlist(old);
 	old->state = SESSION_DISMISSED;
 	hold_dial_free(&old->dial);
-	old->blocker = 0;
 	if (old->hold == SESSION_HOLD_OPEN)
 		start_cut_timer(old);
 	else
 		old->hold = SESSION_HOLD_NONE;
 	worker_send(old->group->worker, &msg, -1);
+}
+
+static void replace(struct session *old)
+{
+	if (old->state == SESSION_DISMISSED)
+		return; /* it was signed out before */
+	session_log(LOG_INFO, "session replaced by a newer sign-in", old);
+	dismiss(old, "A newer sign-in has taken over");
+}
+
+bool takeover_sign_out(struct session *session, const char *text)
+{
+	struct rst_logline line;
+
+	if (session->state != SESSION_REGISTERED)
+		return false;
+	session_begin_line(&line, "session signed out", session);
+	rst_logline_cstr(&line, "reason", text);
+	log_line(LOG_NOTICE, &line);
+	dismiss(session, text);
+	return true;
+}
+
+static void list(struct session *session)
+{
+	struct sessions *all = session->all;
+
+	session->state = SESSION_REGISTERED;
+	session->since = clock_wall_secs();
+	TAILQ_INSERT_TAIL(&all->registered, session, registered_entry);
+	session->watch = recheck_add(all->recheck, session->user,
+				     session->remote, session);
 }
 
 static void register_session(struct session *session)
@@ -207,7 +265,7 @@ static void register_session(struct session *session)
 	struct rst_logline line;
 	struct session *old;
 
-	session->state = SESSION_REGISTERED;
+	list(session);
 	session->epoch =
 		rst_registry_add(session->all->registry, rst_str(session->user),
 				 session->key, session, &replaced);
@@ -219,7 +277,7 @@ static void register_session(struct session *session)
 	old = replaced.ctx;
 	session->blocker =
 		old->hold == SESSION_HOLD_OPEN ? old->key : old->blocker;
-	dismiss(old);
+	replace(old);
 }
 
 static void refuse_registration(struct session *session,
@@ -271,10 +329,15 @@ static void on_checked(const struct rst_hold_event *ev, const char *text,
 	struct session *session = ctx;
 	enum rst_verdict verdict = verdict_of(ev);
 
-	if (verdict == RST_VERDICT_OK)
+	if (verdict == RST_VERDICT_OK && session->kicked) {
+		verdict = RST_VERDICT_TEMPFAIL;
+		refuse_registration(session, verdict, NULL,
+				    "signed out by the operator");
+	} else if (verdict == RST_VERDICT_OK) {
 		register_session(session);
-	else
+	} else {
 		refuse_registration(session, verdict, ev, text);
+	}
 	end_check(session); /* *ev is gone after this */
 	session_tell_verdict(session, RST_IPC_ATRN_DONE, session->atrn_id,
 			     verdict,
@@ -352,6 +415,7 @@ void takeover_atrn(struct session *session, const struct rst_ipc *msg)
 
 void takeover_leave(struct session *session)
 {
+	unlist(session);
 	if (session->state == SESSION_QUEUED)
 		TAILQ_REMOVE(&session->all->queue, session, check_entry);
 	if (session->state == SESSION_CHECKING)

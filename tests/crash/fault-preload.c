@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LD_PRELOAD object for steps.py: counts the calls that change a disk below a
- * directory, in programs of given names, and makes one of these calls fail.
+ * LD_PRELOAD object for steps.py: counts the calls that change a disk below
+ * either of two directories, in programs of given names, and makes one of these
+ * calls fail.
  *
  * The orders are in a file that RESTANTE_FAULT names and every program maps, so
  * that they can be changed while Dovecot runs. They have the form of `struct
@@ -48,7 +49,7 @@ struct orders {
 	char call[32]; /* what it was */
 	char path[256];
 	char names[64]; /* of programs, with a blank after each */
-	char prefix[256];
+	char prefix[256], also[256];
 };
 
 static struct orders *orders;
@@ -79,7 +80,8 @@ static bool concerned(void)
 
 static bool below_prefix(const char *path)
 {
-	return strncmp(path, orders->prefix, strlen(orders->prefix)) == 0;
+	return strncmp(path, orders->prefix, strlen(orders->prefix)) == 0 ||
+	       strncmp(path, orders->also, strlen(orders->also)) == 0;
 }
 
 static bool fd_path(int fd, char path[PATH_MAX])
@@ -380,6 +382,10 @@ PATH_CALL(mkdir, true, AT_FDCWD, path, (const char *path, mode_t mode), path,
 	  mode)
 PATH_CALL(mkdirat, true, dir_fd, path,
 	  (int dir_fd, const char *path, mode_t mode), dir_fd, path, mode)
+PATH_CALL(utimensat, false, dir_fd, path,
+	  (int dir_fd, const char *path, const struct timespec times[2],
+	   int flags),
+	  dir_fd, path, times, flags)
 
 /* ---- files that are made */
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The peers of the hold: Postfix's LMTP client, a dialler, a client."""
 import contextlib
+import email.utils
 import smtplib
 import socket
 import subprocess
@@ -11,12 +12,14 @@ import rig
 def letter(ledger, user, size):
     """A new letter as Postfix hands it on.
 
-    K counts only below a queue id; without one, equal letters are two.
+    K counts only below a queue id, of a date that is not older than a queue's
+    lifetime; without these, equal letters are two.
     """
     top = (b"Received: from remote.test (remote.test [192.0.2.1])\r\n"
            b"\tby mx.example.test (Postfix) with ESMTP id 4%08X\r\n"
-           b"\tfor <%s>; Thu, 1 Jan 2026 00:00:00 +0000 (UTC)\r\n"
-           % (ledger.random.getrandbits(32), user.encode()))
+           b"\tfor <%s>; %s (UTC)\r\n"
+           % (ledger.random.getrandbits(32), user.encode(),
+              email.utils.formatdate().encode()))
     return ledger.letter(user, size, top)
 
 

@@ -20,6 +20,7 @@ import argparse
 import base64
 import collections
 import contextlib
+import email.utils
 import imaplib
 import random
 import smtplib
@@ -35,10 +36,12 @@ import rig
 
 FORMATS = ("maildir", "sdbox", "mdbox", "client")
 MEGABYTES = 96
+ENTRIES_MEGABYTES = 8
 ROUND = 20                 # images of one load; then a new disk
 CLIENTS = ("traveller0", "traveller1", "traveller2")
 FALLBACK = ("traveller3", "traveller4")
 PLAIN = ("resident",)      # is not enrolled: what Dovecot does by itself
+HOLDERS = "restante/holders"    # on its disk
 HOLD_SECS = 1              # of those who never come
 # Postfix may not have forgotten, durably, what it delivered last
 UNSURE_SECS = 0.5
@@ -56,6 +59,7 @@ class Cut:
         self.number = number
         self.kind = kind
         self.image = image
+        self.entries = image.with_suffix(".entries")
         self.stuck = []
 
 
@@ -143,20 +147,22 @@ class Sender(threading.Thread):
 
 
 def trace_of(rng, recipients):
-    """What Postfix puts on top; K counts where it has a queue id."""
+    """What Postfix puts on top; K counts where it has a queue id, and a date
+    of late."""
     return (f"Received: from remote.test (localhost [127.0.0.1])\r\n"
             f"\tby mx.example.test (Postfix) with ESMTP id "
             f"{rng.getrandbits(40):010X}\r\n"
-            f"\tfor <{recipients[0]}>; Thu, 1 Jan 2026 00:00:00 +0000 (UTC)"
-            f"\r\n").encode()
+            f"\tfor <{recipients[0]}>; {email.utils.formatdate()} (UTC)\r\n"
+            ).encode()
 
 
 class Load:
     """Letters come, are pushed, acknowledged, and fall back."""
 
-    def __init__(self, bed, disk, place, rng):
+    def __init__(self, bed, disk, entries, place, rng):
         self.bed = bed
         self.disk = disk
+        self.entries = entries
         self.place = place
         self.rng = rng
         self.ledger = judge.Ledger(rng.getrandbits(32))
@@ -267,6 +273,7 @@ class Load:
             cut.tried = dict(self.tried)
             cut.at = time.monotonic()
             self.disk.copy(cut.image)
+            self.entries.copy(cut.entries)
             cut.maildirs = {}
             for user, maildir in self.maildirs.items():
                 if maildir.exists():
@@ -343,10 +350,14 @@ class Boot:
     def run(self, cut):
         """@return (verdict, figures)"""
         self.hidden = 0
-        with rig.mounted(cut.image, self.bed.dir / "mail") as where:
+        with rig.mounted(cut.image, self.bed.dir / "mail") as where, \
+                rig.mounted(cut.entries, self.bed.dir / "entries") as beside:
             stale = clear_leftovers(where)
+            entries = {path.name for path in (beside / HOLDERS).iterdir()}
             try:
                 self.bed.start("dovecot")
+                cut.stuck += [("", name, "held without an entry")
+                              for name in self.held() if name not in entries]
                 self.bed.start("policyd")
                 ledger, retried = self.retry(cut)
                 waiting = self.drain(cut)
@@ -523,6 +534,12 @@ def location(kind):
     return "mail_location = sdbox:~/mail\n" if kind == "mdbox" else ""
 
 
+def on_disk(path):
+    """The holders directory has a disk of its own, so that nothing else's
+    fsync makes an entry durable, too."""
+    return "--holders", path / "entries" / HOLDERS
+
+
 def cut_hold(args, kind, tmp, shm, rng, begin, count):
     """One load, on one disk. @return its cuts"""
     image = shm / f"{kind}.img"
@@ -535,11 +552,16 @@ def cut_hold(args, kind, tmp, shm, rng, begin, count):
         "mail_fsync = never\n" if args.control else "")
     users = {user: f"userdb_restante_hold_time={HOLD_SECS}s"
              for user in FALLBACK}
-    with rig.mounted(image, where, rig.HARSH):
-        with rig.TestBed(tmp / "a", "--format", kind, dovecot=extra,
-                         users=users) as bed:
+    entries_image = shm / f"{kind}.entries.img"
+    rig.make_image(entries_image, ENTRIES_MEGABYTES)
+    with rig.mounted(image, where, rig.HARSH), \
+            rig.mounted(entries_image, tmp / "a" / "entries",
+                        rig.HARSH) as entries:
+        with rig.TestBed(tmp / "a", "--format", kind, *on_disk(tmp / "a"),
+                         dovecot=extra, users=users) as bed:
             bed.stop("postfix")
-            return Load(bed, rig.Disk(image, where), place,
+            return Load(bed, rig.Disk(image, where),
+                        rig.Disk(entries_image, entries), place,
                         rng).run(count, begin)
 
 
@@ -547,7 +569,7 @@ def run_hold(args, kind, rng):
     verdict, figures = judge.Verdict(), collections.Counter()
     with rig.directory(args.keep) as tmp, \
             rig.directory(args.keep, "/dev/shm") as shm, \
-            rig.TestBed(tmp / "b", "--format", kind,
+            rig.TestBed(tmp / "b", "--format", kind, *on_disk(tmp / "b"),
                         dovecot=location(kind)) as bed:
         boot = Boot(bed, random.Random(rng.getrandbits(32)))
         for begin in range(0, args.images, ROUND):
@@ -560,6 +582,7 @@ def run_hold(args, kind, rng):
                 figures += numbers
                 if not (args.keep and one.bad):
                     cut.image.unlink()
+                    cut.entries.unlink()
                     for maildir in cut.maildirs.values():
                         rig.shutil.rmtree(maildir, ignore_errors=True)
             rig.shutil.rmtree(tmp / "a")

@@ -53,7 +53,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 class Orders:
     """The file that tests/crash/fault-preload.c maps."""
 
-    LAYOUT = struct.Struct("=6i32s256s64s256s")
+    LAYOUT = struct.Struct("=6i32s256s64s256s256s")
 
     def __init__(self, path):
         path.write_bytes(bytes(mmap.PAGESIZE))
@@ -61,11 +61,11 @@ class Orders:
         with open(path, "r+b") as file:
             self.map = mmap.mmap(file.fileno(), mmap.PAGESIZE)
 
-    def arm(self, kind, at, names, prefix):
+    def arm(self, kind, at, names, prefixes):
         data = self.LAYOUT.pack(
             0, kind, 0, 0, 0, 0, b"", b"",
             b"".join(name.encode() + b" " for name in names),
-            str(prefix).encode())
+            *(str(prefix).encode() for prefix in prefixes))
         # `at` arms it: last
         self.map[4:self.LAYOUT.size] = data[4:]
         self.map[0:4] = struct.pack("=i", at)
@@ -75,7 +75,7 @@ class Orders:
 
     def look(self):
         """(calls so far, was it hit, which call, of which file)"""
-        _, _, count, hit, _, _, call, path, _, _ = self.LAYOUT.unpack(
+        _, _, count, hit, _, _, call, path, _, _, _ = self.LAYOUT.unpack(
             self.map[:self.LAYOUT.size])
         return (count, bool(hit), call.split(b"\0")[0].decode(),
                 path.split(b"\0")[0].decode())
@@ -255,14 +255,27 @@ class Operation:
         for _ in range(self.earlier):
             self.bed.deliver_until_250(self.bed.letter(self.user, self.size))
 
-    def prefix(self):
-        return self.bed.mail(self.user)
+    def prefixes(self):
+        """Two, of what is cut: the mail storage, and the entries."""
+        return self.bed.mail(self.user), self.bed.box.env["HOLDERS_DIR"]
 
     def run(self):
         raise NotImplementedError
 
     def follow_up(self):
         """After the fault: what the outside world does by itself."""
+
+    def judge_entry(self):
+        """No message is held without an entry; policyd is not asked, as it
+        would make it."""
+        listed = self.bed.box.doveadm("-f", "tab", "restante", "list", "-u",
+                                      self.user, check=False)
+        held = [line for line in listed.stdout.splitlines()[1:]
+                if "\theld\t" in line]
+        entry = pathlib.Path(self.bed.box.env["HOLDERS_DIR"], self.user)
+        if held and (not entry.exists() or entry.stat().st_size == 2):
+            raise Violation("held without an entry, or with one that says "
+                            "that nothing is")
 
     def case(self, kind, at, number):
         """@return (orders.look(), Verdict, a Violation's text or None)"""
@@ -271,14 +284,16 @@ class Operation:
         verdict = judge.Verdict()
         try:
             self.prepare(number)
-            bed.orders.arm(kind, at, self.programs, self.prefix())
+            bed.orders.arm(kind, at, self.programs, self.prefixes())
             try:
                 self.run()
             finally:
                 bed.orders.disarm()
             seen = bed.orders.look()
             self.follow_up()
+            self.judge_entry()
             bed.drain(self.user, self.maildir)
+            self.judge_entry()
         except Violation as violation:
             bed.orders.disarm()
             seen = bed.orders.look()
@@ -362,8 +377,8 @@ class Store(Operation):
     programs = ("restante",)
     earlier = 2
 
-    def prefix(self):
-        return self.maildir
+    def prefixes(self):
+        return self.maildir, self.maildir
 
     def run(self):
         self.bed.collect(self.user, self.maildir, 2, fault=True)

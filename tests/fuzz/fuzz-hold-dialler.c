@@ -156,32 +156,11 @@ static void check_line(struct rst_str line)
 	free(copy);
 }
 
-static void check_note(struct rst_str in)
-{
-	char *copy = rst_str_dup(in), out[RST_NOTE_MAX];
-	struct rst_note note, back;
-
-	if (rst_note_parse(copy, in.n, &note) == 0) {
-		ssize_t n = rst_note_format(&note, out);
-
-		/* too long where all octets of user are escaped */
-		check(n > 0 || n == RST_ELIMIT);
-		if (n > 0) {
-			check(rst_note_parse(out, (size_t)n, &back) == 0);
-			check(rst_str_eq(note.user, back.user) &&
-			      rst_str_eq(note.id, back.id) &&
-			      note.due == back.due);
-		}
-	}
-	free(copy);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct rst_str in = {(const char *)data, size}, says;
 
 	check_line(in);
-	check_note(in);
 	if (rst_str_split(&in, '\n', &says))
 		check_cuts(says, in);
 	return 0;

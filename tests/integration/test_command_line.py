@@ -29,15 +29,27 @@ def test_check_of_a_running_system(sandbox):
     print(result.stdout + result.stderr)
     assert result.returncode == 0
     for setting in ("tls_certificate", "policy_socket", "auth_socket",
-                    "hold_socket", "notify_socket", "index_socket"):
+                    "hold_socket", "holders_directory", "userdb_socket",
+                    "control_socket"):
         assert setting in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("pattern,replacement,words", [
     (r"auth_socket = .*", 'auth_socket = "/nonexistent/auth"', "auth_socket"),
+    (r"userdb_socket = .*", 'userdb_socket = "/nonexistent/u"',
+     "userdb_socket"),
+    # a listener of another type, as its name does not end in -userdb
+    (r'userdb_socket = "(.*)/restante-userdb"',
+     r'userdb_socket = "\1/auth.sock"', "userdb_socket"),
     (r"hold_socket = .*", 'hold_socket = "/nonexistent/hold"', "hold_socket"),
     (r"tls_key = .*", 'tls_key = "/nonexistent/key.pem"', "tls_key"),
     (r"user = .*", 'user = "nosuchuser"', "user"),
+    (r"holders_directory = .*", 'holders_directory = "/no/such/directory"',
+     "holders_directory"),
+    (r"holders_directory = .*", 'holders_directory = "/tmp"',
+     "holders_directory"),
+    (r"holders_directory = .*", 'holders_directory = "/etc/passwd"',
+     "holders_directory"),
     (r"hostname = .*", 'hostname = "other.example.test"', "tls_certificate"),
 ])
 def test_check_names_what_is_wrong(sandbox, pattern, replacement, words):

@@ -2,6 +2,7 @@
 """doveadm restante status|list|push|release: the operator's view."""
 import email.utils
 import json
+import pathlib
 import re
 import subprocess
 import time
@@ -63,25 +64,44 @@ def test_release_expired_leaves_the_rest(sandbox):
     assert len(sandbox.held("traveller3")) == 1
 
 
-def test_push_after_a_lost_note(sandbox):
-    """The note is a datagram and may get lost; push makes policyd look
-    again."""
-    notify = sandbox.dir / "run" / "notify"
+def test_push_after_a_lost_wake_up(sandbox):
+    """Policyd was not told of a message; push makes policyd look."""
+    other = sandbox.dir / "other-holders"
+    other.mkdir()
+    other.chmod(0o777)
     client = sandbox.client("traveller4")
     wait_for("sign-in", lambda: client.said("held: messages=0"))
-    # what comes during the drain after the sign-in is in it, without a note
+    # what comes during the drain after the sign-in is in it
     wait_for("the end of the drain", lambda: sandbox.doveadm(
         "restante", "release", "-u", f"traveller4@{DOMAIN}", "--expired",
         check=False).returncode == 0)
-    away = notify.with_name("notify.away")
-    notify.rename(away)
-    sandbox.send_simple("traveller4", "unnoticed")
+    lda(sandbox, "traveller4", "unnoticed",
+        "-o", f"plugin/restante_holders={other}")
     sandbox.wait_held("traveller4", 1)
-    away.rename(notify)
+    assert not (pathlib.Path(sandbox.env["HOLDERS_DIR"]) /
+                f"traveller4@{DOMAIN}").exists()
     assert maildir_messages(client.maildir) == []
     sandbox.doveadm("restante", "push", "-u", f"traveller4@{DOMAIN}")
-    wait_for("push", lambda: maildir_messages(client.maildir))
+    wait_for("push", lambda: maildir_messages(client.maildir), 5)
     sandbox.wait_held("traveller4", 0)
+    # nothing is held: nothing to do
+    sandbox.doveadm("restante", "push", "-u", f"traveller4@{DOMAIN}")
+    # policyd cannot be told
+    sandbox.send_simple("traveller5", "waits")
+    sandbox.wait_held("traveller5", 1)
+    result = sandbox.doveadm("-o", "plugin/restante_holders=/nowhere",
+                             "restante", "push", "-u", f"traveller5@{DOMAIN}",
+                             check=False)
+    assert result.returncode != 0 and "/nowhere" in result.stderr
+    sandbox.collect("traveller5")
+
+
+def lda(sandbox, user, subject, *arguments):
+    subprocess.run(
+        ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
+         *arguments, "-d", f"{user}@{DOMAIN}", "-f", "a@remote.test"],
+        input=f"From: a@remote.test\nSubject: {subject}\n\nx\n".encode(),
+        check=True, timeout=30)
 
 
 def test_not_enrolled(sandbox):
@@ -102,11 +122,7 @@ def test_unknown_id(sandbox):
 
 def test_dovecot_lda(sandbox):
     """Delivery by dovecot-lda is held as well."""
-    subprocess.run(
-        ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
-         "-d", f"traveller6@{DOMAIN}", "-f", "a@remote.test"],
-        input=b"From: a@remote.test\nSubject: lda\n\nx\n", check=True,
-        timeout=30)
+    lda(sandbox, "traveller6", "lda")
     sandbox.wait_held("traveller6", 1)
     message, = maildir_messages(sandbox.collect("traveller6"))
     assert message.endswith(b"From: a@remote.test\nSubject: lda\n\nx\n")

@@ -201,7 +201,7 @@ BROKEN = {
                    "  restante_hold_location = nosuch:/nonexistent\n"
                    "  restante_hold_time = never\n"
                    "  restante_hold_quota = much\n"
-                   "  restante_notify_socket = /nonexistent/notify",
+                   "  restante_holders = /nonexistent/holders",
                    "Unknown mail storage driver nosuch"),
     "no access": ("restante_on_error = deliver\n"
                   "  restante_hold_location = sdbox:/proc/1/restante",

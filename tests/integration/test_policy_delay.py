@@ -33,15 +33,16 @@ def slowest_answer(sandbox, count=300):
     return worst * 1000
 
 
-def flood_with_notes(sandbox, until):
-    """Send notes as any local process may: for users that do not exist, and
+def flood_with_entries(sandbox, until):
+    """Make entries as any local process may: for users that do not exist, and
     due long ago."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect(str(sandbox.dir / "run" / "notify"))
-        n = 0
-        while not until.is_set():
-            n += 1
-            sock.send(f"HELD\tnobody{n}@{DOMAIN}\tx{n}\t1\n".encode())
+    n = 0
+    while not until.is_set():
+        n += 1
+        path = f"{sandbox.env['HOLDERS_DIR']}/nobody{n % 5000}@{DOMAIN}"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1\n")
+        os.utime(path)
 
 
 def sign_in_again_and_again(sandbox, until):
@@ -52,7 +53,7 @@ def sign_in_again_and_again(sandbox, until):
             pass  # the other thread's was newer
 
 
-@pytest.mark.parametrize("trouble", [flood_with_notes,
+@pytest.mark.parametrize("trouble", [flood_with_entries,
                                      sign_in_again_and_again])
 def test_others_are_busy(sandbox, trouble):
     until = threading.Event()
@@ -84,7 +85,7 @@ def test_dovecot_hangs(sandbox):
     """All of Dovecot's processes are stopped, and sweeps and sign-ins wait."""
     pids = dovecot(sandbox)
     until = threading.Event()
-    thread = threading.Thread(target=flood_with_notes, args=(sandbox, until))
+    thread = threading.Thread(target=flood_with_entries, args=(sandbox, until))
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -110,7 +111,7 @@ def stop_service(sandbox, until, name):
     """Stop the service's processes, also those that Dovecot starts in their
     place, while clients sign in and fallback is due."""
     threads = [threading.Thread(target=function, args=(sandbox, until))
-               for function in (flood_with_notes, sign_in_again_and_again)]
+               for function in (flood_with_entries, sign_in_again_and_again)]
     stopped = set()
     try:
         for thread in threads:

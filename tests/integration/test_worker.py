@@ -22,6 +22,19 @@ def workers_of(sandbox):
             text=True).stdout.split()])
 
 
+def keeper_of(sandbox):
+    """It is no child of the core, and has the core's command line."""
+    conf = sandbox.env["POLICYD_CONF"].encode()
+    for path in pathlib.Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text() == "policyd-keeper\n" and \
+                    conf in path.with_name("cmdline").read_bytes():
+                return int(path.parent.name)
+        except OSError:
+            pass
+    return None
+
+
 def status(pid):
     text = pathlib.Path(f"/proc/{pid}/status").read_text()
     return dict(line.split(":\t", 1) for line in text.splitlines())
@@ -56,6 +69,21 @@ def test_rights(sandbox):
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
             assert int(worker[name], 16) == 0, (name, worker[name])
         assert worker["NoNewPrivs"].strip() == "1"
+
+
+def test_keeper(sandbox):
+    """Root's right to read and write files, one socket pair, and nothing
+    else."""
+    pid = keeper_of(sandbox)
+    keeper = status(pid)
+    assert keeper["Uid"].split() == ["0"] * 4
+    for name in ("CapPrm", "CapEff"):  # DAC_OVERRIDE and DAC_READ_SEARCH
+        assert int(keeper[name], 16) == 0b110, (name, keeper[name])
+    links = [os.readlink(fd)
+             for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+    assert sorted(link.split(":")[0] for link in links) == \
+        ["/dev/null"] * 3 + ["socket"]
+    assert socket_paths(pid) == set()
 
 
 def test_descriptors(sandbox):

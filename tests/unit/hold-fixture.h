@@ -17,6 +17,7 @@
 #include "unlink-directory.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/settings.h"
@@ -33,7 +34,7 @@
 static const char *const hold_drivers[] = {"sdbox", "maildir", "mdbox"};
 
 struct hold_fixture {
-	char dir[32];
+	char dir[32], holders[48];
 	struct test_mail_storage_ctx *ctx;
 	struct rst_settings set;
 };
@@ -58,6 +59,10 @@ static inline void hold_setup(void)
 		  sizeof(hold_fixture.dir));
 	ck_assert_ptr_nonnull(mkdtemp(hold_fixture.dir));
 	ck_assert_int_eq(chdir(hold_fixture.dir), 0);
+	i_snprintf(hold_fixture.holders, sizeof(hold_fixture.holders),
+		   "%s/holders", hold_fixture.dir);
+	ck_assert_int_eq(mkdir(hold_fixture.holders, 0700), 0);
+	ck_assert_int_eq(chmod(hold_fixture.holders, 01733), 0);
 	hold_fixture.ctx = test_mail_storage_init();
 }
 
@@ -73,6 +78,7 @@ static inline struct mail_user *hold_user(const char *driver,
 
 	test_mail_storage_init_user(hold_fixture.ctx, &set);
 	rst_settings_read(hold_fixture.ctx->user, &hold_fixture.set);
+	hold_fixture.set.holders = hold_fixture.holders;
 	hold_fixture.set.hold_location = p_strconcat(
 		hold_fixture.ctx->user->pool, driver, ":~/restante", NULL);
 	return hold_fixture.ctx->user;

@@ -71,7 +71,6 @@ static inline void hold_server_run_start(struct hold_server_run *run,
 {
 	const struct rst_hold_server_limits limits = {
 		.max_marks = HOLD_SERVER_RUN_MARKS,
-		.scan_only = strchr(how, 'S') != NULL,
 	};
 
 	*run = (struct hold_server_run){
@@ -406,8 +405,7 @@ hold_server_run_ask(const struct hold_server_run *run)
 {
 	const struct rst_hold_dialler_limits limits = {0};
 	const unsigned int *seen = run->seen;
-	bool scan = hold_server_run_does(run, 'S') ||
-		    seen[RST_HOLD_SERVER_SCAN] > 0;
+	bool scan = seen[RST_HOLD_SERVER_SCAN] > 0;
 	struct rst_hold_dialler *h = rst_hold_dialler_new(&limits, scan, 0);
 	unsigned int i;
 

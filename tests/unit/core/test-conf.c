@@ -46,11 +46,14 @@ START_TEST(test_defaults)
 	ck_assert(conf->listen[0].any);
 	ck_assert_str_eq(conf->policy_socket,
 			 "/var/spool/postfix/private/restante");
-	ck_assert_uint_eq(conf->notify_socket_mode, 0666);
-	ck_assert_str_eq(conf->index_socket, "/run/restante/index");
+	ck_assert_str_eq(conf->holders_directory, "/var/lib/restante/holders");
 	ck_assert_str_eq(conf->congestion, "bbr");
 	ck_assert_uint_ge(conf->workers, 1);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 86400000);
+	ck_assert_str_eq(conf->userdb_socket, "/run/dovecot/restante-userdb");
+	ck_assert_str_eq(conf->control_socket, "/run/restante/control");
+	ck_assert_int_eq(conf->recheck_interval_ms, 50000);
+	ck_assert_int_eq(conf->session_lifetime_ms, 86400000);
 	ck_assert_uint_eq(conf->message_size_limit, 0);
 	conf_free(&conf);
 	ck_assert_ptr_null(conf);
@@ -65,8 +68,9 @@ START_TEST(test_all_set)
 		"listen = {\"127.0.0.1:1\"}\n"
 		"listen = {\"192.0.2.1:8463\", \"[2001:db8::1]:443\"}\n" TLS
 		"policy_socket = /p\nauth_socket = /a\nhold_socket = \"/h\"\n"
-		"notify_socket = /n\nnotify_socket_mode = 0600\n"
-		"index_socket = /i\nindex_socket = \"\"\nindex_socket = /i\n"
+		"holders_directory = /d\n"
+		"userdb_socket = /u\ncontrol_socket = \"\"\n"
+		"recheck_interval = 0\nsession_lifetime = 2h\n"
 		"user = mail\nworkers = 3\npolicy_timeout_ms = 200\n"
 		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"
@@ -78,8 +82,7 @@ START_TEST(test_all_set)
 	ck_assert_str_eq(conf->listen[0].text, "192.0.2.1:8463");
 	ck_assert_int_eq(conf->listen[1].addr.sa.sa_family, AF_INET6);
 	ck_assert_str_eq(conf->hold_socket, "/h");
-	ck_assert_uint_eq(conf->notify_socket_mode, 0600);
-	ck_assert_str_eq(conf->index_socket, "/i");
+	ck_assert_str_eq(conf->holders_directory, "/d");
 	ck_assert_str_eq(conf->user, "mail");
 	ck_assert_str_eq(conf->congestion, "");
 	ck_assert_uint_eq(conf->workers, 3);
@@ -90,6 +93,10 @@ START_TEST(test_all_set)
 	ck_assert_int_eq(conf->sign_in_timeout_ms, 120000);
 	ck_assert_uint_eq(conf->max_connections, 7);
 	ck_assert_int_eq(conf->reconcile_interval_ms, 7200000);
+	ck_assert_str_eq(conf->userdb_socket, "/u");
+	ck_assert_str_eq(conf->control_socket, "");
+	ck_assert_int_eq(conf->recheck_interval_ms, 0);
+	ck_assert_int_eq(conf->session_lifetime_ms, 7200000);
 	ck_assert_uint_eq(conf->fallback_concurrency, 9);
 	ck_assert_uint_eq(conf->message_size_limit, 50 * 1048576);
 	conf_free(&conf);
@@ -110,15 +117,21 @@ static const struct {
 	{"listen = {\"mx:25\"}\n", "1: listen: mx:25: expected"},
 	{"listen = {\"[127.0.0.1]:25\"}\n", "1: listen: [127.0.0.1]:25: exp"},
 	{"tls_key = key.pem\n", "1: tls_key: key.pem: expected the full path"},
-	{"notify_socket = run/n\n", "1: notify_socket: run/n: expected"},
-	{"index_socket = index\n", "1: index_socket: index: expected"},
-	{"notify_socket_mode = 0888\n", "1: notify_socket_mode: 0888: exp"},
-	{"notify_socket_mode = 01777\n", "1: notify_socket_mode: 01777: exp"},
+	{"holders_directory = h\n", "1: holders_directory: h: expected"},
+	{"holders_directory = \"\"\n", "1: holders_directory: : expected"},
+	/* of an earlier version */
+	{"notify_socket = /run/n\n", "1: notify_socket: : there is no such"},
+	{"auth_socket = run/a\n", "1: auth_socket: run/a: expected"},
 	{"user = \"\"\n", "1: user: : expected the name of an account"},
 	{"congestion = \"b b r\"\n", "1: congestion: b b r: expected the name"},
 	{"congestion = sixteen-letters-\n",
 	 "1: congestion: sixteen-letters-: "},
 	{"policy_timeout_ms = 9\n", "1: policy_timeout_ms: 9: expected"},
+	{"control_socket = control\n", "1: control_socket: control: expected"},
+	{"userdb_socket = userdb\n", "1: userdb_socket: userdb: expected"},
+	{"recheck_interval = 0s\n", "1: recheck_interval: 0s: expected a time"},
+	{"recheck_interval = -1\n", "1: recheck_interval: -1: expected a time"},
+	{"session_lifetime = no\n", "1: session_lifetime: no: expected a time"},
 	{"keepalive = 0\n", "1: keepalive: 0: expected a time"},
 	{"keepalive = 5y\n", "1: keepalive: 5y: expected a time"},
 	{"reconcile_interval = 99999999999d\n", "1: reconcile_interval: 9"},

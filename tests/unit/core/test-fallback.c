@@ -8,7 +8,6 @@
 #include "common/log.h"
 #include "core/hold-job.h"
 #include "restante/clock.h"
-#include "restante/timetable.h"
 #include "test-util.h"
 
 #define CONCURRENCY 2
@@ -28,6 +27,7 @@ static struct {
 	struct hold_job jobs[32];
 	unsigned int count;
 	char held[256];
+	unsigned int audited, clock_set, logged;
 	int64_t clock; /* seconds by which the wall clock was set */
 } t;
 
@@ -47,6 +47,7 @@ void log_line(int level, const struct rst_logline *line)
 {
 	(void)level;
 	(void)line;
+	t.logged++;
 }
 
 struct hold_job *hold_job_start(struct event_base *base, const char *path,
@@ -78,24 +79,44 @@ static void on_held(struct rst_str user, void *ctx)
 	strcat(t.held, " ");
 }
 
+static void on_audited(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &t);
+	t.audited++;
+}
+
+static void on_clock_set(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &t);
+	t.clock_set++;
+}
+
 static void turn(void)
 {
 	ck_assert_int_ge(event_base_loop(t.base, EVLOOP_NONBLOCK), 0);
 }
 
-/* Job 0 is the walk. */
-static void begin(void)
+static void begin_later(int64_t first_audit_ms)
 {
 	const struct fallback_config config = {.hold_socket = "/hold",
 					       .concurrency = CONCURRENCY,
-					       .reconcile_ms = 86400000,
+					       .audit_ms = 86400000,
+					       .first_audit_ms = first_audit_ms,
 					       .held = on_held,
+					       .audited = on_audited,
+					       .clock_set = on_clock_set,
 					       .ctx = &t};
 
 	memset(&t, 0, sizeof(t));
 	t.base = event_base_new();
 	t.fallback = fallback_new(t.base, &config);
 	turn();
+}
+
+/* Job 0 is the walk. */
+static void begin(void)
+{
+	begin_later(0);
 	ck_assert_uint_eq(t.count, 1);
 	ck_assert_int_eq(t.jobs[0].type, HOLD_JOB_SCAN);
 }
@@ -177,12 +198,15 @@ END_TEST
 
 START_TEST(test_walk_fails)
 {
+	static const char *const codes[] = {RST_HOLD_NO_TEMP, RST_HOLD_NO_LIST};
+
 	begin();
 	if (_i == 0)
 		answer(0, NULL);
 	else
-		refused(0, RST_HOLD_NO_TEMP);
+		refused(0, codes[_i - 1]);
 	ck_assert(!t.jobs[0].live);
+	ck_assert_uint_eq(t.audited, 0);
 	turn();
 	/* the next walk does not begin at once */
 	ck_assert_uint_eq(t.count, 1);
@@ -272,62 +296,28 @@ static void walk_done(unsigned int i)
 	answer(i, &ev);
 }
 
-static bool is_complete(void)
-{
-	uint64_t unread;
-	struct rst_timetable_reader *reader =
-		fallback_read(t.fallback, &unread);
-	bool complete = reader != NULL;
-
-	rst_timetable_reader_free(&reader);
-	return complete;
-}
-
-static unsigned int count_holders(void)
-{
-	uint64_t unread;
-	struct rst_timetable_reader *reader =
-		fallback_read(t.fallback, &unread);
-	struct rst_str user;
-	unsigned int n = 0;
-	int64_t due;
-
-	ck_assert_ptr_nonnull(reader);
-	while (rst_timetable_reader_next(reader, &user, &due))
-		n++;
-	rst_timetable_reader_free(&reader);
-	return n;
-}
-
-/* The index can be read when it is complete, and has only users that hold
-   something. */
-START_TEST(test_index)
+/* It is known when mail falls due for a user as long as any is held. */
+START_TEST(test_known)
 {
 	int64_t later = clock_wall_secs() + 3600;
-	char name[513];
 
 	begin();
 	fallback_note(t.fallback, RST_STR("a"), later);
-	ck_assert(!is_complete());
 	walk_done(0);
 	fallback_note(t.fallback, RST_STR("b"), later);
-	ck_assert_uint_eq(count_holders(), 2);
+	ck_assert(fallback_has(t.fallback, RST_STR("a")));
 	fallback_watch(t.fallback, RST_STR("a"));
 	fallback_seen(t.fallback, RST_STR("a"), 0);
-	ck_assert_uint_eq(count_holders(), 1);
+	ck_assert(!fallback_has(t.fallback, RST_STR("a")));
 	fallback_watch(t.fallback, RST_STR("b"));
 	fallback_note(t.fallback, RST_STR("b"), later);
 	fallback_seen(t.fallback, RST_STR("b"), 0);
-	ck_assert_uint_eq(count_holders(), 1);
+	ck_assert(fallback_has(t.fallback, RST_STR("b")));
 	fallback_watch(t.fallback, RST_STR("b"));
 	fallback_seen(t.fallback, RST_STR("b"), 0);
-	ck_assert_uint_eq(count_holders(), 0);
+	ck_assert(!fallback_has(t.fallback, RST_STR("b")));
 	turn();
 	ck_assert_uint_eq(t.count, 1);
-	/* no user can have this name */
-	memset(name, 'n', sizeof(name));
-	fallback_note(t.fallback, (struct rst_str){name, sizeof(name)}, later);
-	ck_assert_uint_eq(count_holders(), 0);
 	/* the session left a message that is overdue */
 	fallback_seen(t.fallback, RST_STR("c"), 1);
 	turn();
@@ -337,62 +327,118 @@ START_TEST(test_index)
 }
 END_TEST
 
-START_TEST(test_index_unread)
+/* A walk that could not read all holds is not one to rely on. */
+START_TEST(test_audited)
 {
 	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
-	struct rst_timetable_reader *reader;
-	uint64_t unread = 0;
 
 	begin();
-	ev.failed = 3;
+	ev.failed = _i == 0 ? 3 : 0;
 	answer(0, &ev);
-	reader = fallback_read(t.fallback, &unread);
-	ck_assert_ptr_nonnull(reader);
-	ck_assert_uint_eq(unread, 3);
-	rst_timetable_reader_free(&reader);
+	ck_assert_uint_eq(t.audited, _i == 0 ? 0 : 1);
 	finish();
 }
 END_TEST
 
-/* Ignored notes make the index incomplete until the end of a walk that began
-   after them. */
-START_TEST(test_index_overflows)
+/* The last walk was not long ago. */
+START_TEST(test_audit_later)
 {
-	int64_t now = clock_wall_secs();
+	begin_later(3600 * 1000);
+	ck_assert_uint_eq(t.count, 0);
+	fallback_audit(t.fallback);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	/* and once more, when it has ended */
+	fallback_audit(t.fallback);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	walk_done(0);
+	ck_assert_uint_eq(t.audited, 0);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	walk_done(1);
+	ck_assert_uint_eq(t.audited, 1);
+	turn();
+	ck_assert_uint_eq(t.count, 2);
+	finish();
+}
+END_TEST
+
+/* All users that are known are looked at, some at a time, however far off their
+   time is; and then they have their time again. */
+START_TEST(test_look_again)
+{
+	enum {
+		USERS = 150
+	};
+	int64_t later = clock_wall_secs() + 3600;
 	char name[24];
 	unsigned int i;
 
 	begin();
 	walk_done(0);
-	for (i = 0; i < 200000; i++) {
+	for (i = 0; i < 6; i++) {
 		(void)snprintf(name, sizeof(name), "%u", i);
-		fallback_note(t.fallback, rst_str(name), now + 90 * DAY);
+		fallback_note(t.fallback, rst_str(name), later);
 	}
-	ck_assert_uint_eq(count_holders(), 200000);
-	/* notes for users that are in the index still count */
-	fallback_watch(t.fallback, RST_STR("2"));
-	fallback_note(t.fallback, RST_STR("2"), now + 90 * DAY);
-	fallback_seen(t.fallback, RST_STR("2"), 0);
-	ck_assert_uint_eq(count_holders(), 200000);
-	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
-	ck_assert(!is_complete());
-	/* a walk begins, and a note is ignored before it ends */
-	t.clock = 2 * DAY;
-	fallback_watch(t.fallback, RST_STR("0"));
-	fallback_seen(t.fallback, RST_STR("0"), 0);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	fallback_look_again(t.fallback);
+	fallback_look_again(t.fallback);
+	turn();
+	for (i = 1; i < 7; i++) {
+		ck_assert_uint_gt(t.count, i);
+		ck_assert_int_eq(t.jobs[i].type, HOLD_JOB_EXPIRED);
+		released(i, 0, later);
+	}
+	turn();
+	ck_assert_uint_eq(t.count, 7);
+	/* more than at one stretch */
+	for (i = 6; i < USERS; i++) {
+		(void)snprintf(name, sizeof(name), "%u", i);
+		fallback_note(t.fallback, rst_str(name), later);
+	}
+	fallback_look_again(t.fallback);
+	for (i = 0; i < USERS / 64 + 2; i++)
+		turn();
+	for (i = 7; i < 20; i++) {
+		ck_assert_uint_gt(t.count, i);
+		released(i, 0, 0);
+	}
+	fallback_look_again(t.fallback);
+	finish();
+}
+END_TEST
+
+/* Made-up users take no more memory than that; and one line of the log. */
+START_TEST(test_too_many)
+{
+	int64_t later = clock_wall_secs() + 90 * DAY;
+	char name[24];
+	unsigned int i;
+
+	begin();
+	walk_done(0);
+	t.logged = 0;
+	for (i = 0; i < 1000000; i++) {
+		(void)snprintf(name, sizeof(name), "%u", i);
+		fallback_note(t.fallback, rst_str(name), later);
+	}
+	ck_assert_uint_eq(t.logged, 0);
+	ck_assert(fallback_has(t.fallback, RST_STR("999999")));
+	fallback_note(t.fallback, RST_STR("x"), later);
+	fallback_note(t.fallback, RST_STR("y"), later);
+	ck_assert_uint_eq(t.logged, 1);
+	ck_assert(!fallback_has(t.fallback, RST_STR("x")));
+	/* those that are known still count */
+	fallback_note(t.fallback, RST_STR("2"), 1);
 	turn();
 	ck_assert_uint_eq(t.count, 2);
-	fallback_note(t.fallback, RST_STR("x"), now + 90 * DAY);
-	fallback_note(t.fallback, RST_STR("y"), now + 90 * DAY);
-	walk_done(1);
-	ck_assert(!is_complete());
-	t.clock = 0;
-	fallback_watch(t.fallback, RST_STR("1"));
-	fallback_seen(t.fallback, RST_STR("1"), 0);
-	turn();
-	ck_assert_uint_eq(t.count, 3);
-	walk_done(2);
-	ck_assert_uint_eq(count_holders(), 199999);
+	ck_assert_str_eq(t.jobs[1].user, "2");
+	/* room again */
+	released(1, 0, 0);
+	fallback_note(t.fallback, RST_STR("x"), later);
+	ck_assert(fallback_has(t.fallback, RST_STR("x")));
 	finish();
 }
 END_TEST
@@ -400,7 +446,7 @@ END_TEST
 static const struct {
 	int64_t step;
 	const char *due; /* of "soon", in half a day, and "later", in 20 days */
-	bool walk;
+	bool look;       /* through the holders directory */
 } steps[] = {
 	{10, "", false},
 	{-10, "", false},
@@ -427,12 +473,11 @@ static const char *swept(unsigned int from)
 	return names;
 }
 
-/* Users are swept that are due by the wall clock, and no others; one walk over
-   the holds follows. */
+/* Users are swept that are due by the wall clock, and no others; one look
+   through the entries follows. */
 START_TEST(test_clock_is_set)
 {
 	int64_t now = clock_wall_secs();
-	unsigned int i, walks = 0;
 
 	begin();
 	walk_done(0);
@@ -445,9 +490,7 @@ START_TEST(test_clock_is_set)
 	turn();
 	turn();
 	ck_assert_str_eq(swept(1), steps[_i].due);
-	for (i = 1; i < t.count; i++)
-		walks += t.jobs[i].type == HOLD_JOB_SCAN;
-	ck_assert_uint_eq(walks, steps[_i].walk);
+	ck_assert_uint_eq(t.clock_set, steps[_i].look);
 	finish();
 }
 END_TEST
@@ -456,7 +499,6 @@ END_TEST
    clock. */
 START_TEST(test_clock_is_put_right)
 {
-	struct rst_hold_event ev = event_of(RST_HOLD_USER);
 	int64_t now = clock_wall_secs();
 
 	begin();
@@ -465,25 +507,22 @@ START_TEST(test_clock_is_put_right)
 	t.clock = 30 * DAY;
 	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
 	turn();
-	ck_assert_uint_eq(t.count, 3);
+	ck_assert_uint_eq(t.count, 2);
+	ck_assert_uint_eq(t.clock_set, 1);
 	refused(1, RST_HOLD_NO_TEMP);
-	/* once more, while that walk is still going on */
 	t.clock = 0;
 	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
 	turn();
-	ck_assert_uint_eq(t.count, 3);
-	walk_done(2);
+	ck_assert_uint_eq(t.clock_set, 2);
+	/* what the look through the entries says */
+	fallback_note(t.fallback, RST_STR("soon"), now + DAY / 2);
+	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
 	turn();
-	ck_assert_uint_eq(t.count, 4);
-	ev.user = RST_STR("soon");
-	ev.due = now + DAY / 2;
-	ev.messages = 1;
-	answer(3, &ev);
-	walk_done(3);
+	ck_assert_uint_eq(t.count, 2);
 	t.clock = DAY / 2 + 1;
 	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
 	turn();
-	ck_assert_str_eq(swept(4), "soon ");
+	ck_assert_str_eq(swept(2), "soon ");
 	finish();
 }
 END_TEST
@@ -494,13 +533,15 @@ int main(void)
 	TCase *tcase = tcase_create("fallback");
 
 	tcase_add_test(tcase, test_walk);
-	tcase_add_loop_test(tcase, test_walk_fails, 0, 2);
+	tcase_add_loop_test(tcase, test_walk_fails, 0, 3);
 	tcase_add_test(tcase, test_few_at_once);
 	tcase_add_test(tcase, test_not_while_swept);
 	tcase_add_loop_test(tcase, test_no_spinning, 0, 9);
-	tcase_add_test(tcase, test_index);
-	tcase_add_test(tcase, test_index_unread);
-	tcase_add_test(tcase, test_index_overflows);
+	tcase_add_test(tcase, test_known);
+	tcase_add_loop_test(tcase, test_audited, 0, 2);
+	tcase_add_test(tcase, test_audit_later);
+	tcase_add_test(tcase, test_look_again);
+	tcase_add_test(tcase, test_too_many);
 	tcase_add_loop_test(tcase, test_clock_is_set, 0, N_ELEMENTS(steps));
 	tcase_add_test(tcase, test_clock_is_put_right);
 	suite_add_tcase(suite, tcase);

@@ -49,6 +49,8 @@ static struct {
 	struct hold_job jobs[64];
 	unsigned int job_count;
 	unsigned int watched;
+	unsigned int rechecked; /* watches that are there */
+	void *last_watched;     /* the session of the last one */
 	time_t frozen; /* the clock stands still at this time; 0: it does not */
 } t;
 
@@ -184,6 +186,35 @@ void hold_job_free(struct hold_job **job)
 	*job = NULL;
 }
 
+struct recheck_watch {
+	char unused;
+};
+
+struct recheck_watch *recheck_add(struct recheck *recheck, const char *user,
+				  const char *remote, void *session)
+{
+	ck_assert_ptr_eq(recheck, &t.base);
+	ck_assert_str_ne(user, "");
+	ck_assert_str_eq(remote, "192.0.2.1");
+	t.rechecked++;
+	t.last_watched = session;
+	return rst_calloc(1, sizeof(struct recheck_watch));
+}
+
+void recheck_remove(struct recheck_watch **watch)
+{
+	if (*watch != NULL)
+		t.rechecked--;
+	free(*watch);
+	*watch = NULL;
+}
+
+const char *recheck_text(enum recheck_reason reason)
+{
+	ck_assert_int_ne(reason, RECHECK_NONE);
+	return "why";
+}
+
 /* ---- steps */
 
 static void expect(const char *want)
@@ -315,6 +346,8 @@ static void begin_with(int64_t takeover_ms, unsigned int max_per_worker)
 	t.b.name = 'b';
 	t.base = event_base_new();
 	t.sessions = sessions_new(t.base, &config);
+	/* any address will do */
+	sessions_set_recheck(t.sessions, (struct recheck *)&t.base);
 }
 
 static void begin(void)
@@ -327,6 +360,7 @@ static void finish(void)
 	unsigned int i;
 
 	sessions_free(&t.sessions);
+	ck_assert_uint_eq(t.rechecked, 0);
 	for (i = 0; i < t.dial_count; i++)
 		ck_assert(!t.dials[i].live);
 	for (i = 0; i < t.job_count; i++)
@@ -366,6 +400,44 @@ START_TEST(test_main_road)
 	hear(&t.a, RST_IPC_CLOSED, 7, 0);
 	sessions_held(t.sessions, RST_STR("bob"));
 	expect("");
+	finish();
+}
+END_TEST
+
+/* A session is told of each change once; of one that is not certain, each
+   time. */
+START_TEST(test_touched)
+{
+	begin();
+	ck_assert(!sessions_has(t.sessions, RST_STR("bob")));
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("");
+	opened(&t.a, 1, "bob");
+	ck_assert(sessions_has(t.sessions, RST_STR("bob")));
+	ck_assert(!sessions_has(t.sessions, RST_STR("eve")));
+	t.said[0] = '\0';
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("");
+	sessions_touched(t.sessions, RST_STR("bob"), 6);
+	expect("a1:HELD ");
+	/* also if the clock was set back */
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 0);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 0);
+	expect("a1:HELD ");
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a1:HELD ");
+	/* another session was told of nothing */
+	hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	ck_assert(!sessions_has(t.sessions, RST_STR("bob")));
+	opened(&t.a, 2, "bob");
+	t.said[0] = '\0';
+	sessions_touched(t.sessions, RST_STR("bob"), 5);
+	expect("a2:HELD ");
 	finish();
 }
 END_TEST
@@ -912,12 +984,201 @@ START_TEST(test_worker_gone)
 }
 END_TEST
 
+/* ---- signing out */
+
+static void register_quietly(struct worker *worker, uint64_t session,
+			     const char *user)
+{
+	registered(worker, session, user);
+	t.said[0] = '\0';
+}
+
+static bool out(enum recheck_reason reason)
+{
+	return sessions_recheck_out(t.last_watched, reason, NULL);
+}
+
+/* A session that is registered is looked at again, until it ends, whichever
+   way. */
+START_TEST(test_watched)
+{
+	begin();
+	sign_in(&t.a, 1, "bob");
+	ck_assert_uint_eq(t.rechecked, 0);
+	hear(&t.a, RST_IPC_ATRN, 1, 2);
+	answer_check(RST_HOLD_OPENED, "");
+	ck_assert_uint_eq(t.rechecked, 1);
+	t.said[0] = '\0';
+	register_quietly(&t.b, 1, "bob"); /* takes over */
+	ck_assert_uint_eq(t.rechecked, 1);
+	register_quietly(&t.b, 2, "eve");
+	ck_assert_uint_eq(t.rechecked, 2);
+	hear(&t.b, RST_IPC_CLOSED, 2, 0);
+	ck_assert_uint_eq(t.rechecked, 1);
+	finish();
+}
+END_TEST
+
+START_TEST(test_signed_out)
+{
+	begin();
+	registered(&t.a, 1, "bob");
+	t.said[0] = '\0';
+	ck_assert(out(RECHECK_DISABLED));
+	expect("a1:DISMISS ");
+	ck_assert_uint_eq(t.rechecked, 0);
+	/* mail is not announced to it, and it gets no hold */
+	sessions_held(t.sessions, RST_STR("bob"));
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	expect("");
+	/* neither twice */
+	ck_assert(!out(RECHECK_DISABLED));
+	expect("");
+	hear(&t.a, RST_IPC_CLOSED, 1, 0);
+	registered(&t.a, 2, "bob");
+	expect("a2:ATRN_DONE=0#2(bob) ");
+	finish();
+}
+END_TEST
+
+/* Who signs in next waits until the session that was signed out has closed the
+   hold, or has had it cut off. */
+START_TEST(test_signed_out_with_hold)
+{
+	begin_with(_i == 0 ? 1000000 : 30, 3);
+	opened(&t.a, 1, "bob");
+	ck_assert(out(RECHECK_PASSWORD));
+	expect("a1:DISMISS ");
+	registered(&t.b, 1, "bob");
+	expect("b1:ATRN_DONE=0#2(bob) ");
+	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
+	expect("");
+	if (_i == 0)
+		hear_closed(&t.a, 1, 0, 0);
+	else
+		(void)event_base_dispatch(t.base);
+	expect("dial(bob) ");
+	answer_dial(true);
+	expect("b1:HOLD ");
+	finish();
+}
+END_TEST
+
+/* The same where it was waiting itself. */
+START_TEST(test_signed_out_waiting)
+{
+	begin();
+	opened(&t.a, 1, "bob");
+	registered(&t.b, 1, "bob");
+	hear(&t.b, RST_IPC_HOLD_OPEN, 1, 0);
+	t.said[0] = '\0';
+	ck_assert(out(RECHECK_GONE));
+	expect("b1:DISMISS ");
+	registered(&t.b, 2, "bob");
+	hear(&t.b, RST_IPC_HOLD_OPEN, 2, 0);
+	expect("b2:ATRN_DONE=0#2(bob) ");
+	hear_closed(&t.a, 1, 0, 0);
+	expect("dial(bob) ");
+	finish();
+}
+END_TEST
+
+/* What is being pushed would have to be sent again. */
+START_TEST(test_lifetime)
+{
+	begin();
+	opened(&t.a, 1, "bob");
+	ck_assert(!out(RECHECK_LIFETIME));
+	expect("");
+	hear_closed(&t.a, 1, 0, 0);
+	ck_assert(out(RECHECK_LIFETIME));
+	expect("a1:DISMISS ");
+	finish();
+}
+END_TEST
+
+START_TEST(test_kick)
+{
+	begin_with(1000000, 10);
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("bob")), 0);
+	register_quietly(&t.a, 1, "bob");
+	register_quietly(&t.a, 2, "eve");
+	sign_in(&t.b, 3, "bob"); /* SIGNED_IN */
+	sign_in(&t.b, 4, "bob");
+	hear(&t.b, RST_IPC_ATRN, 4, 2); /* CHECKING */
+	expect("check(bob) ");
+	hear(&t.b, RST_IPC_AUTH, 5, 1); /* NEW */
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("bob")), 3);
+	expect("a1:DISMISS ");
+	/* as Dovecot spells it, and nobody else */
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("bo")), 0);
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("Bob")), 0);
+	answer_check(RST_HOLD_OPENED, "");
+	expect("b4:ATRN_DONE=1#2 ");
+	hear(&t.b, RST_IPC_ATRN, 3, 7);
+	answer_check(RST_HOLD_OPENED, "");
+	expect("check(bob) b3:ATRN_DONE=1#7 ");
+	/* a password that was checked afterwards counts */
+	auth_event(RST_AUTH_OK, t.exchanges, "bob");
+	t.said[0] = '\0';
+	hear(&t.b, RST_IPC_ATRN, 5, 8);
+	answer_check(RST_HOLD_OPENED, "");
+	expect("check(bob) b5:ATRN_DONE=0#8(bob) ");
+	finish();
+}
+END_TEST
+
+static void read_all(struct sessions_reader *reader, const char *want)
+{
+	struct sessions_row row;
+
+	while (sessions_reader_next(reader, &row)) {
+		ck_assert_rst_str_eq(row.remote, "192.0.2.1");
+		ck_assert_int_gt(row.since, 1600000000);
+		say("%.*s/%d%s ", (int)row.user.n, row.user.p, (int)row.epoch,
+		    row.draining ? "!" : "");
+	}
+	sessions_reader_free(&reader);
+	expect(want);
+}
+
+START_TEST(test_reader)
+{
+	struct sessions_reader *reader, *other;
+	struct sessions_row row;
+
+	begin_with(1000000, 10);
+	read_all(sessions_reader_new(t.sessions), "");
+	register_quietly(&t.a, 1, "ann");
+	register_quietly(&t.b, 1, "bob");
+	opened(&t.a, 2, "cat");
+	register_quietly(&t.a, 3, "dan");
+	sign_in(&t.a, 4, "eve");
+	t.said[0] = '\0';
+	read_all(sessions_reader_new(t.sessions), "ann/1 bob/2 cat/3! dan/4 ");
+	/* bob is next, and goes; ann has been read, and goes; dan is replaced
+	 */
+	reader = sessions_reader_new(t.sessions);
+	other = sessions_reader_new(t.sessions);
+	ck_assert(sessions_reader_next(reader, &row));
+	hear(&t.b, RST_IPC_CLOSED, 1, 0);
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("ann")), 1);
+	t.said[0] = '\0';
+	registered(&t.b, 2, "dan");
+	t.said[0] = '\0';
+	read_all(reader, "cat/3! dan/5 ");
+	read_all(other, "cat/3! dan/5 ");
+	finish();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sessions");
 	TCase *tcase = tcase_create("sessions");
 
 	tcase_add_test(tcase, test_main_road);
+	tcase_add_test(tcase, test_touched);
 	tcase_add_test(tcase, test_hold_seen);
 	tcase_add_test(tcase, test_hold_seen_at_takeover);
 	tcase_add_test(tcase, test_sign_in_fails);
@@ -942,6 +1203,13 @@ int main(void)
 	tcase_add_loop_test(tcase, test_no_usable_user, 0,
 			    N_ELEMENTS(user_lengths));
 	tcase_add_test(tcase, test_worker_gone);
+	tcase_add_test(tcase, test_watched);
+	tcase_add_test(tcase, test_signed_out);
+	tcase_add_loop_test(tcase, test_signed_out_with_hold, 0, 2);
+	tcase_add_test(tcase, test_signed_out_waiting);
+	tcase_add_test(tcase, test_lifetime);
+	tcase_add_test(tcase, test_kick);
+	tcase_add_test(tcase, test_reader);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

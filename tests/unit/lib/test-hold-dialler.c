@@ -92,79 +92,6 @@ START_TEST(preambles)
 }
 END_TEST
 
-/* ---- the note */
-
-static const struct {
-	struct rst_str text;
-	int ret;
-	const char *user, *id;
-	int64_t due;
-} notes[] = {
-	{L("HELD\tu@x\t6a1f\t1700000000\n"), 0, "u@x", "6a1f", 1700000000},
-	{L("HELD\tu@x\t\t0\n"), 0, "u@x", "", 0},
-	{L("HELD\tu\001tx\ta\t1\n"), 0, "u\tx", "a", 1},
-	{L("HELD\tu\ta\t1\tlater\n"), 0, "u", "a", 1},
-	{L(""), RST_EPROTO, "", "", 0},
-	{L("\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta\t1"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta\t1\n\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\t\ta\t1\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta b\t1\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta\t-1\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta\t9223372036854775808\n"), RST_EPROTO, "", "", 0},
-	{L("held\tu\ta\t1\n"), RST_EPROTO, "", "", 0},
-	{L("HELD\tu\ta\t1\nHELD\tu\ta\t1\n"), RST_EPROTO, "", "", 0},
-};
-
-START_TEST(note_parse)
-{
-	char *text = rst_str_dup(notes[_i].text);
-	struct rst_note note;
-
-	ck_assert_int_eq(rst_note_parse(text, notes[_i].text.n, &note),
-			 notes[_i].ret);
-	ck_assert_rst_str_eq(note.user, notes[_i].user);
-	ck_assert_rst_str_eq(note.id, notes[_i].id);
-	ck_assert_int_eq(note.due, notes[_i].due);
-	free(text);
-}
-END_TEST
-
-START_TEST(note_format)
-{
-	struct rst_note note = {rst_str(notes[_i].user), rst_str(notes[_i].id),
-				notes[_i].due};
-	struct rst_note back;
-	char out[RST_NOTE_MAX];
-	ssize_t n = rst_note_format(&note, out);
-
-	if (note.user.n == 0)
-		return;
-	ck_assert_int_gt(n, 0);
-	ck_assert_int_eq(rst_note_parse(out, (size_t)n, &back), 0);
-	ck_assert(rst_str_eq(note.user, back.user));
-	ck_assert(rst_str_eq(note.id, back.id));
-	ck_assert_int_eq(note.due, back.due);
-}
-END_TEST
-
-START_TEST(note_too_long)
-{
-	char user[RST_NOTE_MAX];
-	struct rst_note note = {{user, sizeof(user)}, RST_STR("a"), 1};
-	char out[RST_NOTE_MAX];
-
-	memset(user, 'u', sizeof(user));
-	ck_assert_int_eq(rst_note_format(&note, out), RST_ELIMIT);
-	note.user.n = 900;
-	ck_assert_int_gt(rst_note_format(&note, out), 0);
-	/* every octet of it escaped */
-	memset(user, '\t', sizeof(user));
-	ck_assert_int_eq(rst_note_format(&note, out), RST_ELIMIT);
-}
-END_TEST
-
 /* ---- the machine: commands, the service's answers, and the events */
 
 static const struct {
@@ -576,12 +503,6 @@ int main(void)
 	tcase_add_loop_test(tc, split, 0, N_ELEMENTS(splits));
 	tcase_add_loop_test(tc, join, 0, N_ELEMENTS(splits));
 	tcase_add_test(tc, preambles);
-	suite_add_tcase(suite, tc);
-
-	tc = tcase_create("note");
-	tcase_add_loop_test(tc, note_parse, 0, N_ELEMENTS(notes));
-	tcase_add_loop_test(tc, note_format, 0, N_ELEMENTS(notes));
-	tcase_add_test(tc, note_too_long);
 	suite_add_tcase(suite, tc);
 
 	tc = tcase_create("machine");

@@ -46,16 +46,6 @@ static const struct {
 	{"", VERSION "SCAN\tnew\nUSER\tu@x\nDRAIN\n", "scan;",
 	 VERSION "HOLDS\ta\001tb\t1\t2\t3\nHOLDS\tc\t0\t0\t0\nEND\t5\t1\n"},
 	{"t", VERSION "SCAN\n", "scan;", VERSION "NO\tTEMPFAIL\tnot yet\n"},
-	{"S", VERSION "SCAN\n", "scan;",
-	 VERSION "HOLDS\ta\001tb\t1\t2\t3\nHOLDS\tc\t0\t0\t0\nEND\t5\t1\n"},
-	{"S", USER, "error not now, or not at all;",
-	 VERSION PROTO "not now, or not at all\n"},
-	{"S", "VERSION\trestante-hold\t2\t0\n", "error not now, or not at all;",
-	 PROTO "not now, or not at all\n"},
-	{"S", "\001x\n", "error not now, or not at all;",
-	 PROTO "not now, or not at all\n"},
-	{"S", "SCAN\n", "error not now, or not at all;",
-	 PROTO "not now, or not at all\n"},
 
 	/* a listing */
 	{"", USER "DRAIN\n", "user u@x;drain;", OK ALL},
@@ -715,13 +705,6 @@ START_TEST(pair_scan)
 	pair_start(&pair, "", true);
 	carry(&pair, 100);
 	pair_end(&pair, "user;user;scanned;");
-	pair_start(&pair, "S", true);
-	carry(&pair, 100);
-	pair_end(&pair, "user;user;scanned;");
-	/* a dialler that takes it for a socket of restante-hold */
-	pair_start(&pair, "S", false);
-	carry(&pair, 100);
-	pair_end(&pair, "refused;");
 }
 END_TEST
 

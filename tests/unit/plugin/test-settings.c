@@ -44,10 +44,9 @@ static const struct {
 	{"restante_hold_mailbox=Away/Box", {.hold_time_secs = 14 * DAYS}},
 	{"restante_hold_plugin_settings=mail_crypt_",
 	 {.hold_time_secs = 14 * DAYS, .hold_plugin_settings = "mail_crypt_"}},
-	{"restante_notify_socket=/x",
-	 {.hold_time_secs = 14 * DAYS, .notify_socket = "/x"}},
-	{"restante_notify_socket=",
-	 {.hold_time_secs = 14 * DAYS, .notify_socket = ""}},
+	{"restante_holders=/x", {.hold_time_secs = 14 * DAYS, .holders = "/x"}},
+	{"restante_holders=", {.hold_time_secs = 14 * DAYS, .holders = ""}},
+	{"restante_holders=x/y", {.hold_time_secs = 14 * DAYS, .holders = ""}},
 	{"restante_release_socket=/y/z",
 	 {.hold_time_secs = 14 * DAYS, .release_socket = "/y/z"}},
 	{"restante_fallback_give_up=2h",
@@ -98,9 +97,9 @@ START_TEST(test_settings)
 				  ? 5 * DAYS
 				  : want->queue_lifetime_secs);
 	ck_assert_int_eq(got->test_no_dedup, want->test_no_dedup);
-	ck_assert_str_eq(got->notify_socket, want->notify_socket == NULL
-						     ? "/run/restante/notify"
-						     : want->notify_socket);
+	ck_assert_str_eq(got->holders, want->holders == NULL
+					       ? "/var/lib/restante/holders"
+					       : want->holders);
 	if (want->release_socket != NULL)
 		ck_assert_str_eq(got->release_socket, want->release_socket);
 	else
