@@ -422,9 +422,9 @@ static struct doveadm_mail_cmd_context *release_alloc(void)
 }
 
 #define ONLINE_USAGE "-u <user mask>|-A|-F <file>"
-#define ONLINE_PARAMS                                                \
-	DOVEADM_CMD_PARAM('A', "all-users", CMD_PARAM_BOOL, 0)       \
-	DOVEADM_CMD_PARAM('F', "user-file", CMD_PARAM_ISTREAM, 0)    \
+#define ONLINE_PARAMS                                             \
+	DOVEADM_CMD_PARAM('A', "all-users", CMD_PARAM_BOOL, 0)    \
+	DOVEADM_CMD_PARAM('F', "user-file", CMD_PARAM_ISTREAM, 0) \
 	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
 
 /* clang-format off: these macros are whole lines of an initializer */

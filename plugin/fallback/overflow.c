@@ -90,6 +90,9 @@ int rst_overflow_count(struct rst_hold *hold, unsigned int *count_r,
 	*count_r = 0;
 	if (rst_hold_own(hold, error_r) < 0)
 		return -1;
+	if (*hold->settings->overflow_mailbox == '\0' &&
+	    !rst_hold_has_storage(hold))
+		return 0;
 	ret = open_box(hold, MAILBOX_FLAG_READONLY, FALSE, &box, error_r);
 	if (ret <= 0)
 		return ret;

@@ -15,6 +15,7 @@
 #include "fdatasync-path.h"
 #include "file-lock.h"
 #include "mail-index-alloc-cache.h"
+#include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "common/settings.h"
@@ -25,6 +26,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* longer than Postfix keeps a message in its queue */
@@ -190,12 +192,25 @@ int rst_hold_own(struct rst_hold *hold, const char **error_r)
 						   &hold->owner, error_r);
 }
 
+bool rst_hold_has_storage(const struct rst_hold *hold)
+{
+	struct mailbox_list *list = hold->owner->namespaces->list;
+	const char *root;
+	struct stat st;
+
+	return !mailbox_list_get_root_path(list, MAILBOX_LIST_PATH_TYPE_MAILBOX,
+					   &root) ||
+	       stat(root, &st) == 0 || errno != ENOENT;
+}
+
 static int open_mended(struct rst_hold *hold, bool create, const char **error_r)
 {
 	int ret;
 
 	if (rst_hold_own(hold, error_r) < 0)
 		return -1;
+	if (!create && !rst_hold_has_storage(hold))
+		return 0;
 	ret = rst_mailbox_open(hold->owner, MAILBOX, 0, create, &hold->box,
 			       error_r);
 	if (ret > 0 && begin(hold, ret > 1, error_r) < 0)

@@ -46,6 +46,10 @@ int rst_hold_open(struct rst_hold *hold, bool create, const char **error_r);
  * @return 0, or -1: error_r
  */
 int rst_hold_own(struct rst_hold *hold, const char **error_r);
+/** Is the storage there? Where Dovecot looks for a mailbox it makes a directory
+    for its list of mailboxes, which a user who holds nothing shall not have.
+    @param hold it has its owner */
+bool rst_hold_has_storage(const struct rst_hold *hold);
 /** No transaction may be open on its mailbox. A hold that is not open may be
     closed, too; a closed one may be opened again. */
 void rst_hold_close(struct rst_hold *hold);

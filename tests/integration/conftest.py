@@ -63,7 +63,7 @@ class Client:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [sandbox.bin("restante"), "register", user,
-             "--server", f"127.0.0.1:{sandbox.env['TLS_PORT']}",
+             "--server", sandbox.server,
              "--ca-file", sandbox.env["CA_FILE"],
              "--password-file", sandbox.env["PASSWORD_FILE"],
              "--maildir", str(self.maildir), *extra],
@@ -98,6 +98,9 @@ class Sandbox:
             line.split("=", 1)
             for line in (self.dir / "env").read_text().splitlines())
         self.password = pathlib.Path(self.env["PASSWORD_FILE"]).read_text()[:-1]
+        self.address = self.env["ADDRESS"]
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self.server = f"{host}:{self.env['TLS_PORT']}"
         self.clients = []
         self.maildirs = 0
 
@@ -120,7 +123,7 @@ class Sandbox:
     # -- sending
 
     def smtp(self):
-        return smtplib.SMTP("127.0.0.1", int(self.env["SMTP_PORT"]), timeout=60)
+        return smtplib.SMTP(self.address, int(self.env["SMTP_PORT"]), timeout=60)
 
     def send(self, recipients, message, sender=f"sender@remote.test",
              mail_options=()):
@@ -192,7 +195,7 @@ class Sandbox:
                         lambda: len(self.held(user)) == count or None, seconds)
 
     def imap(self, user):
-        imap = imaplib.IMAP4("127.0.0.1", int(self.env["IMAP_PORT"]))
+        imap = imaplib.IMAP4(self.address, int(self.env["IMAP_PORT"]))
         imap.login(f"{user}@{DOMAIN}", self.password)
         return imap
 
@@ -212,7 +215,7 @@ class Sandbox:
         """A raw connection to policyd, for peers that misbehave."""
         context = ssl.create_default_context(cafile=self.env["CA_FILE"])
         raw = socket.create_connection(
-            ("127.0.0.1", int(self.env["TLS_PORT"])), timeout=20)
+            (self.address, int(self.env["TLS_PORT"])), timeout=20)
         return context.wrap_socket(raw, server_hostname="mx.example.test")
 
     def log(self, name):

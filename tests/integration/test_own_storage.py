@@ -252,4 +252,8 @@ def test_hold_without_home(make_sandbox, tmp_path):
                     "--all")
     assert subjects(sandbox.mailbox("traveller1")) == [MARK]
     wait_for("the resident", lambda: sandbox.mailbox("resident"))
+    # who is looked at, and holds nothing
+    for command in ("list", "status"):
+        sandbox.doveadm("restante", command, "-u", f"resident@{DOMAIN}",
+                        check=False)
     assert not (tmp_path / "held" / DOMAIN / "resident").exists()
