@@ -438,8 +438,10 @@ static void touched(struct holders *holders, const char *name)
 		tell_due(holders, user, name);
 }
 
-/* A vacant entry: if no mail comes, a later look removes it. That there is no
-   room is seen by the size, too. */
+/* A vacant entry: if no mail comes, a later look removes it. The time that is
+   written when mail comes may be sooner than that look, which is known; where
+   nothing is known, the touch that follows tells. That there is no room is seen
+   by the size. */
 static void written(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
@@ -454,6 +456,8 @@ static void written(struct holders *holders, const char *name)
 	if (rst_holder_is_vacant(st.st_size))
 		config->due(user, clock_wall_secs() + RST_HOLDER_KEEP_SECS + 1,
 			    config->ctx);
+	else if ((config->wanted(user, config->ctx) & HOLDERS_DUE) == 0)
+		tell_due(holders, user, name);
 }
 
 static void on_event(struct holders *holders, const struct inotify_event *ev)
