@@ -162,6 +162,11 @@ def test_hold_is_in_no_quota(small):
 
 def test_resident_over_quota(small):
     """A user who is not enrolled is refused as before."""
+    def answers():
+        return small.log("postfix").count("to=<resident@")
+
     for n in range(4):
+        before = answers()
         send_large(small, "resident", f"n-{n}")
+        wait_for("an answer", lambda: answers() > before)
     wait_for("552", lambda: "552 5.2.2" in small.log("postfix"))
