@@ -72,9 +72,13 @@ def make_bed(make_sandbox):
 
     def make(part, *arguments):
         sandbox = make_sandbox(*arguments)
-        # the start of policyd has looked at it
         where = sandbox.dir / part
-        wait_for(part, where.exists)
+        owner = (sandbox.dir / "mail").stat()
+        missing = [path for path in [where, *where.parents]
+                   if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(mode=0o700)
+            os.chown(path, owner.st_uid, owner.st_gid)
         disk = Disk(where, sandbox.dir / "disk.img")
         beds.append((sandbox, disk))
         return sandbox, disk
