@@ -193,27 +193,43 @@ static void check_maildir_fsync(struct mail_user *user)
 
 /* ---- the hold itself */
 
-static void report_hold(struct mail_user *user,
-			const struct rst_settings *settings,
+/* Does restante-hold, without a plugin, read what lmtp saves? */
+static bool is_unreadable(const struct rst_probe *probe)
+{
+	const char *error;
+	const struct rst_site *site = rst_site_get(&error);
+
+	return probe->transformed && site != NULL &&
+	       *site->plugins[RST_SITE_RESTANTE] == '\0';
+}
+
+static void report_hold(struct mail_user *user, const char *location,
 			const struct rst_probe *probe)
 {
 	static const char *const what = "restante_hold_location";
-	const char *text = t_strdup_printf(
-		"%s: %s", settings->hold_location,
-		probe->problem == NULL ? probe->root : probe->problem);
 
 	if (probe->problem != NULL)
-		rst_report_error(user->username, what, text, probe->mend);
-	else if (probe->transformed && *settings->hold_plugin_settings == '\0')
+		rst_report_error(
+			user->username, what,
+			t_strdup_printf("%s: %s", location, probe->problem),
+			probe->mend);
+	else if (is_unreadable(probe))
 		rst_report_error(user->username, what,
-				 t_strconcat(settings->hold_location,
+				 t_strconcat(location,
 					     ": a plugin changes what is "
-					     "saved, though it has no setting",
+					     "saved, and restante-hold loads "
+					     "none",
 					     NULL),
-				 "take that plugin out of mail_plugins, or add "
-				 "it for protocol restante, too");
+				 "add that plugin to mail_plugins of protocol "
+				 "restante, or remove its settings from "
+				 "restante_hold_plugin_settings");
 	else
-		rst_report_ok(user->username, what, text);
+		rst_report_ok(user->username, what,
+			      t_strdup_printf("%s: %s%s", location, probe->root,
+					      probe->transformed
+						      ? ", in the form of a "
+							"plugin"
+						      : ""));
 }
 
 static void check_held(struct rst_hold *hold)
@@ -296,7 +312,7 @@ static void check_storage(struct rst_hold *hold)
 	    (hold->settings->enrolled || probe.exists))
 		rst_probe_run(user, hold->settings, &probe);
 	if (probe.problem != NULL || hold->settings->enrolled || probe.exists)
-		report_hold(user, hold->settings, &probe);
+		report_hold(user, hold->settings->hold_location, &probe);
 	if (probe.root != NULL)
 		check_namespaces(user, probe.root);
 	if (probe.driver != NULL && strcmp(probe.driver, "maildir") == 0)

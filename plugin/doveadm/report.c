@@ -11,6 +11,8 @@ static unsigned int errors;
 
 void rst_report_init(void)
 {
+	/* doveadm-server runs one command after the other */
+	errors = 0;
 	doveadm_print_init(DOVEADM_PRINT_TYPE_FORMATTED);
 	doveadm_print_formatted_set_format(
 		"%{state} %{user} %{what}: %{note}\n");
