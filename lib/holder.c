@@ -99,7 +99,7 @@ void rst_holder_format(const struct rst_holder *holder,
 
 int rst_holder_parse(struct rst_str text, struct rst_holder *holder_r)
 {
-	struct rst_str line, due;
+	struct rst_str line, due, field;
 	uint64_t value;
 
 	*holder_r = (struct rst_holder){0};
@@ -110,5 +110,8 @@ int rst_holder_parse(struct rst_str text, struct rst_holder *holder_r)
 	    value > INT64_MAX)
 		return RST_EPROTO;
 	holder_r->due = (int64_t)value;
+	while (rst_str_split(&line, ' ', &field))
+		if (rst_str_eq(field, RST_STR("full")))
+			holder_r->full = true;
 	return 0;
 }

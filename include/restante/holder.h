@@ -6,6 +6,7 @@
 #ifndef RESTANTE_HOLDER_H
 #define RESTANTE_HOLDER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "restante/str.h"
@@ -14,8 +15,13 @@
 #define RST_HOLDER_NAME_MAX 250
 /** Octets that are looked at of the content: more than any version writes. */
 #define RST_HOLDER_TEXT_MAX 128
-/** Octets that rst_holder_format() writes, always as many. */
+/** Octets that rst_holder_format() writes, always as many: `time' LF. */
 #define RST_HOLDER_TEXT_SIZE 21
+/** What takes the place of the LF while the hold and the mailbox are full. */
+#define RST_HOLDER_FULL " full\n"
+#define RST_HOLDER_FULL_SIZE (RST_HOLDER_TEXT_SIZE + 5)
+/** For so long, from the entry's last change on. */
+#define RST_HOLDER_FULL_SECS 300
 
 /** What stands in the entry of a user of whom nothing is held any more. It
    stays for a while, as an entry that is there need not be made durable again.
@@ -35,6 +41,7 @@ static inline bool rst_holder_is_vacant(int64_t octets)
 struct rst_holder {
 	int64_t due; /**< wall-clock second at which the oldest message falls
 			  due; 0: not known */
+	bool full;   /**< neither the hold nor the mailbox has had room */
 };
 
 /**
@@ -53,7 +60,8 @@ ssize_t rst_holder_name(struct rst_str user,
  */
 ssize_t rst_holder_user(struct rst_str name, char user_r[RST_HOLDER_NAME_MAX]);
 
-/** Write the content of an entry. A negative `due` counts as 0. */
+/** Write the content of an entry, as one that is not full. A negative `due`
+    counts as 0. */
 void rst_holder_format(const struct rst_holder *holder,
 		       char text_r[RST_HOLDER_TEXT_SIZE]);
 /** @return 0, or RST_EPROTO: torn, or not ours; then nothing is known */

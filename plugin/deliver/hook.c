@@ -166,6 +166,35 @@ static int hold_failed(struct mail_deliver_context *ctx,
 	return deliver_normally(ctx, storage_r);
 }
 
+static bool is_over_quota(struct mail_storage *storage)
+{
+	enum mail_error error = MAIL_ERROR_NONE;
+
+	if (storage != NULL)
+		(void)mail_storage_get_last_error(storage, &error);
+	return error == MAIL_ERROR_NOQUOTA;
+}
+
+/* The hold is full. Where the mailbox is full, too, policyd is told, and
+   refuses further mail at RCPT. */
+static int deliver_beside_hold(struct mail_deliver_context *ctx,
+			       const struct rst_hold *hold,
+			       struct mail_storage **storage_r)
+{
+	int ret = deliver_normally(ctx, storage_r);
+
+	/* what Dovecot does next, in mail_do_deliver() */
+	if (ret <= 0 && !ctx->saved_mail && !ctx->tried_default_save &&
+	    ctx->tempfail_error == NULL && !is_over_quota(*storage_r))
+		ret = mail_deliver_save(ctx, ctx->rcpt_default_mailbox, 0, NULL,
+					storage_r) < 0
+			      ? -1
+			      : 1;
+	if (ret <= 0 && !ctx->saved_mail && is_over_quota(*storage_r))
+		rst_entry_set_full(hold, TRUE);
+	return ret;
+}
+
 static int hold_mail(struct mail_deliver_context *ctx,
 		     const struct rst_settings *set,
 		     struct rst_delivery *delivery,
@@ -190,7 +219,7 @@ static int hold_mail(struct mail_deliver_context *ctx,
 		return known(ctx, &saved);
 	case RST_ARRIVAL_FULL:
 		mail_deliver_log(ctx, "not held: the hold is full");
-		return deliver_normally(ctx, storage_r);
+		return deliver_beside_hold(ctx, &hold, storage_r);
 	case RST_ARRIVAL_UNSURE:
 		return try_later(ctx, error);
 	case RST_ARRIVAL_FAILED:

@@ -304,6 +304,7 @@ static void release_init(struct doveadm_mail_cmd_context *ctx,
 
 	if (ways != 1)
 		doveadm_mail_help_name("restante release");
+	use_holders(ctx);
 	print_number_header("delivered");
 	print_number_header("failed");
 	print_number_header("held");

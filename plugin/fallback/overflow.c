@@ -3,6 +3,7 @@
 #include "ioloop.h"
 #include "istream.h"
 #include "istream-concat.h"
+#include "mail-namespace.h"
 #include "mail-storage.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
@@ -53,10 +54,15 @@ static int save(struct mail_user *user, struct mailbox *box,
 static int open_box(const struct rst_hold *hold, enum mailbox_flags flags,
 		    bool create, struct mailbox **box_r, const char **error_r)
 {
-	if (*hold->settings->overflow_mailbox != '\0')
-		return rst_mailbox_open(hold->user,
-					hold->settings->overflow_mailbox, flags,
-					create, box_r, error_r);
+	const char *name = hold->settings->overflow_mailbox;
+
+	/* restante-hold opens no mailbox of the user but this one */
+	if (*name != '\0' && hold->user->namespaces == NULL &&
+	    mail_namespaces_init(hold->user, error_r) < 0)
+		return -1;
+	if (*name != '\0')
+		return rst_mailbox_open(hold->user, name, flags, create, box_r,
+					error_r);
 	return rst_mailbox_open(hold->owner, MAILBOX, flags, create, box_r,
 				error_r);
 }

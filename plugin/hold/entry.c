@@ -296,6 +296,29 @@ int rst_entry_touch(const struct rst_hold *hold, time_t due,
 	return ret == 0 ? 0 : failed(&entry, "utimensat", error_r);
 }
 
+void rst_entry_set_full(const struct rst_hold *hold, bool full)
+{
+	const off_t at = RST_HOLDER_TEXT_SIZE - 1;
+	struct entry entry;
+	const char *error;
+
+	if (find_name(hold, &entry, &error) < 0 ||
+	    call(call_lstat, &entry) < 0 || !is_trusted(&entry) ||
+	    entry.st.st_size < RST_HOLDER_TEXT_SIZE ||
+	    (!full && entry.st.st_size == RST_HOLDER_TEXT_SIZE))
+		return;
+	entry.flags = OPEN_FLAGS;
+	if (call(call_open, &entry) < 0)
+		return;
+	if (full ? pwrite(entry.fd, RST_HOLDER_FULL, strlen(RST_HOLDER_FULL),
+			  at) < 0
+		 : (pwrite(entry.fd, "\n", 1, at) < 0 ||
+		    ftruncate(entry.fd, RST_HOLDER_TEXT_SIZE) < 0))
+		e_debug(hold->user->event, "%s cannot be written: %m",
+			entry.path);
+	i_close_fd(&entry.fd);
+}
+
 /* As the mailbox has it, with what is incomplete or cannot be read. */
 static bool is_empty(struct rst_hold *hold)
 {

@@ -36,6 +36,12 @@ int rst_entry_ensure(const struct rst_hold *hold, time_t due,
 int rst_entry_touch(const struct rst_hold *hold, time_t due,
 		    const char **error_r);
 /**
+ * Let the entry say that neither the hold nor the mailbox has room, and policyd
+ * refuses mail for this user at RCPT; or that there is room again. Where that
+ * fails, or nothing is held, nothing is done: it is a hint for policyd.
+ */
+void rst_entry_set_full(const struct rst_hold *hold, bool full);
+/**
  * If nothing at all is held, let the entry say so, or remove it where no mail
  * has come for RST_HOLDER_KEEP_SECS. An entry that stays where it is not needed
  * costs one look; so it stays as it is in doubt, and where a message is coming

@@ -34,6 +34,9 @@
 
 #define MAILBOX "Held"
 #define INDEX_FILE "restante.index"
+/* half a second, once in a hold's life */
+#define NOTE_TRIES 50
+#define NOTE_USECS 10000
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_SIZE 36
 /* "ID BOOT-ID" LF, of one width, so that one write replaces it */
@@ -149,6 +152,21 @@ static int look_through(struct mailbox *box, const char *dir,
 	return 0;
 }
 
+/* Another process may be making the hold at this moment: it writes the note a
+   little after the mailbox. Where none comes, the hold is an earlier version's,
+   or that process has died. */
+static void wait_for_note(const char *dir)
+{
+	const char *path = note_path(dir);
+	unsigned int tries;
+
+	for (tries = 0; tries < NOTE_TRIES; tries++) {
+		if (access(path, F_OK) == 0 || errno != ENOENT)
+			return;
+		(void)usleep(NOTE_USECS);
+	}
+}
+
 static int mend(struct rst_hold *hold, const char **error_r)
 {
 	int ret;
@@ -158,6 +176,7 @@ static int mend(struct rst_hold *hold, const char **error_r)
 	/* only a sync finds out that the end of the log is torn */
 	if (rst_mailbox_sync(hold->box, 0, error_r) < 0)
 		return -1;
+	wait_for_note(hold->dir);
 	ret = is_noted(hold->box, hold->dir)
 		      ? has_gone_back(hold->box, hold->dir, error_r)
 		      : 1;
@@ -209,10 +228,10 @@ static int open_mended(struct rst_hold *hold, bool create, const char **error_r)
 
 	if (rst_hold_own(hold, error_r) < 0)
 		return -1;
-	if (!create && !rst_hold_has_storage(hold))
-		return 0;
-	ret = rst_mailbox_open(hold->owner, MAILBOX, 0, create, &hold->box,
-			       error_r);
+	ret = !create && !rst_hold_has_storage(hold)
+		      ? 0
+		      : rst_mailbox_open(hold->owner, MAILBOX, 0, create,
+					 &hold->box, error_r);
 	if (ret > 0 && begin(hold, ret > 1, error_r) < 0)
 		ret = -1;
 	if (ret <= 0)

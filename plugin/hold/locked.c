@@ -489,6 +489,7 @@ int rst_locked_expunge(struct rst_locked *locked, const char **error_r)
 	    rst_mailbox_fsync(locked->hold->box, error_r) < 0)
 		return -1;
 	array_clear(&locked->buried);
+	rst_entry_set_full(locked->hold, FALSE);
 	return 0;
 }
 

@@ -13,6 +13,8 @@
 #include "mailbox.h"
 #include "save.h"
 
+/* octets in which a proxy's fields are looked for */
+#define PROXY_MAX 4096
 /* for the last try, which may begin a little later, and for clocks */
 #define SLACK_SECS (24 * 3600)
 
@@ -103,6 +105,81 @@ int rst_trace_find(const struct rst_delivery *delivery,
 	return 0;
 }
 
+/* ---- what a proxy put below that */
+
+/* @return octets of the field at the start of text, with its folded lines; 0:
+   its end is not there */
+static size_t field_size(const char *text, size_t size)
+{
+	const char *end = text, *lf;
+
+	while ((lf = memchr(end, '\n', size - (end - text))) != NULL) {
+		end = lf + 1;
+		if ((size_t)(end - text) == size)
+			return 0;
+		if (*end != ' ' && *end != '\t')
+			return end - text;
+	}
+	return 0;
+}
+
+/* Of a Received field: does it say "with LMTP", LMTPS, ...? */
+static bool is_of_lmtp(const char *text, size_t size)
+{
+	static const char with[] = "with LMTP";
+	const size_t len = sizeof(with) - 1;
+	size_t i;
+
+	for (i = 1; i + len <= size; i++)
+		if (i_isspace(text[i - 1]) &&
+		    strncasecmp(text + i, with, len) == 0)
+			return TRUE;
+	return FALSE;
+}
+
+/*
+ * An LMTP server in front of this one puts its own fields on top, which are new
+ * in each of Postfix's tries.
+ *
+ * @param text with LF for CRLF
+ * @return lines of the fields on top down to the last Received field of LMTP's;
+ *         0: there is none
+ */
+static unsigned int count_proxy_lines(const char *text, size_t size)
+{
+	unsigned int lines = 0, upto = 0;
+	size_t n, i;
+
+	while ((n = field_size(text, size)) > 0) {
+		bool received = n > 9 && strncasecmp(text, "Received:", 9) == 0;
+
+		if (received && !is_of_lmtp(text, n))
+			break;
+		if (!received &&
+		    (n < 13 || (strncasecmp(text, "Return-Path:", 12) != 0 &&
+				strncasecmp(text, "Delivered-To:", 13) != 0)))
+			break;
+		for (i = 0; i < n; i++)
+			lines += text[i] == '\n';
+		if (received)
+			upto = lines;
+		text += n;
+		size -= n;
+	}
+	return upto;
+}
+
+/* @param input where the fields begin, with LF for CRLF; stays there */
+static unsigned int find_proxy_lines(struct istream *input)
+{
+	const unsigned char *data;
+	size_t size;
+
+	/* what is there is enough: at the end of it no field is taken */
+	(void)i_stream_read_bytes(input, &data, &size, PROXY_MAX);
+	return count_proxy_lines((const char *)data, size);
+}
+
 /* ---- its key and its size */
 
 /* Dovecot drops the CRs at the very end where it makes LF of CRLF. */
@@ -124,7 +201,7 @@ static void count_octets(struct counter *counter, const unsigned char *data,
 
 /* input has LF for CRLF. */
 static void digest_lines(struct istream *input, unsigned int lines,
-			 struct rst_digest *digest)
+			 struct rst_digest *digest, struct counter *counter)
 {
 	const unsigned char *data, *lf;
 	size_t size;
@@ -135,6 +212,7 @@ static void digest_lines(struct istream *input, unsigned int lines,
 			size = lf + 1 - data;
 			lines--;
 		}
+		count_octets(counter, data, size);
 		rst_digest_update(digest, data, size);
 		i_stream_skip(input, size);
 	}
@@ -159,10 +237,12 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 	return input->stream_errno == 0 ? 0 : read_failed(input, error_r);
 }
 
-/* K = SHA-256(recipient, NUL, the message below its trace with LF ends). The
-   octets are those below the trace, as struct rst_envelope counts them. */
+/* K = SHA-256(recipient, NUL, the message below its trace, and below a proxy's,
+   with LF ends). The octets are those below the trace, as struct rst_envelope
+   counts them. */
 static int hash_delivery(struct rst_delivery *delivery, const char **error_r)
 {
+	struct counter above = {0, 0};
 	struct sha256_ctx hash;
 	struct istream *input;
 	int ret;
@@ -179,9 +259,12 @@ static int hash_delivery(struct rst_delivery *delivery, const char **error_r)
 	} else {
 		input = i_stream_create_lf(delivery->input);
 	}
-	digest_lines(input, delivery->found.lines, &delivery->digest);
+	digest_lines(input, delivery->found.lines, &delivery->digest, &above);
+	above.octets = 0;
+	digest_lines(input, find_proxy_lines(input), &delivery->digest, &above);
 	ret = hash_stream(input, &hash, &delivery->digest, &delivery->octets,
 			  error_r);
+	delivery->octets += above.octets;
 	i_stream_unref(&input);
 	sha256_result(&hash, delivery->key);
 	return ret;
@@ -268,6 +351,10 @@ static bool is_postfix_try(const struct rst_delivery *delivery)
 			hdr->use_full_value = TRUE;
 			continue;
 		}
+		/* a proxy's */
+		if (is_of_lmtp((const char *)hdr->full_value,
+			       hdr->full_value_len))
+			continue;
 		found = has_queue_id(hdr->full_value, hdr->full_value_len,
 				     &date_at) &&
 			!is_old(delivery, hdr->full_value, hdr->full_value_len,

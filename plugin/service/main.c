@@ -103,7 +103,10 @@ int main(int argc, char *argv[])
 		MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP |
 		MAIL_STORAGE_SERVICE_FLAG_NO_LOG_INIT |
 		MAIL_STORAGE_SERVICE_FLAG_NO_IDLE_TIMEOUT |
-		MAIL_STORAGE_SERVICE_FLAG_NO_CHDIR;
+		MAIL_STORAGE_SERVICE_FLAG_NO_CHDIR |
+		/* they may need plugins that this service does not load; see
+		   rst_overflow_save() */
+		MAIL_STORAGE_SERVICE_FLAG_NO_NAMESPACES;
 
 	master_service = master_service_init(
 		"restante-hold", MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN, &argc,

@@ -2,6 +2,7 @@
 #include "conf.h"
 
 #include <confuse.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,6 +73,18 @@ static bool read_socket_or_none(const char *value, void *target)
 {
 	if (value[0] != '\0')
 		return read_socket(value, target);
+	set_string(target, value);
+	return true;
+}
+
+static bool read_delimiter(const char *value, void *target)
+{
+	const char *p;
+
+	for (p = value; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~' || *p == '@' ||
+		    isalnum((unsigned char)*p))
+			return false;
 	set_string(target, value);
 	return true;
 }
@@ -210,6 +223,8 @@ static const struct setting settings[] = {
 	DURATION_OR_0_SETTING(session_lifetime, "1d"),
 	SETTING(fallback_concurrency, "4", read_concurrency,
 		"a number from 1 to 1000"),
+	SETTING(recipient_delimiter, "+", read_delimiter,
+		"characters such as + or -, or \"\": none"),
 	SETTING(message_size_limit, "0", read_size,
 		"octets, such as 50M, or 0: no limit"),
 };
@@ -407,6 +422,7 @@ void conf_free(struct conf **_conf)
 	free(conf->auth_socket);
 	free(conf->hold_socket);
 	free(conf->holders_directory);
+	free(conf->recipient_delimiter);
 	free(conf->userdb_socket);
 	free(conf->control_socket);
 	free(conf->user);

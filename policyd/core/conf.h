@@ -34,6 +34,7 @@ struct conf {
 	int64_t session_lifetime_ms; /**< 0: without end */
 	uint64_t fallback_concurrency;
 	uint64_t message_size_limit; /**< octets; 0: none */
+	char *recipient_delimiter;   /**< as in Postfix; "": none */
 };
 
 /** @param line "file:line: setting: value: what was expected" */

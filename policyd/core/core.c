@@ -144,6 +144,13 @@ static void on_due(struct rst_str user, int64_t due, void *ctx)
 	fallback_note(core->fallback, user, due);
 }
 
+static void on_full(struct rst_str user, bool full, void *ctx)
+{
+	struct core *core = ctx;
+
+	policy_service_full(core->policy, user, full);
+}
+
 static void on_lost(void *ctx)
 {
 	struct core *core = ctx;
@@ -250,6 +257,7 @@ static void start_holders(struct core *core, const struct conf *conf)
 					      .held = on_held,
 					      .touched = on_touched,
 					      .due = on_due,
+					      .full = on_full,
 					      .lost = on_lost,
 					      .ctx = core};
 

@@ -129,6 +129,9 @@ static void tell_due(struct holders *holders, struct rst_str user,
 	    holder.due == 0)
 		holder.due = clock_wall_secs();
 	config->due(user, holder.due, config->ctx);
+	if (holder.full &&
+	    st.st_mtim.tv_sec + RST_HOLDER_FULL_SECS > clock_wall_secs())
+		config->full(user, true, config->ctx);
 }
 
 static int64_t touched_ns(const struct stat *st)
@@ -435,20 +438,26 @@ static void touched(struct holders *holders, const char *name)
 		tell_due(holders, user, name);
 }
 
-/* An entry that has become vacant: if no mail comes, a later look removes it.
- */
+/* A vacant entry: if no mail comes, a later look removes it. The time that is
+   written when mail comes may be sooner than that look, which is known; where
+   nothing is known, the touch that follows tells. That there is no room is seen
+   by the size. */
 static void written(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
 	char buf[RST_HOLDER_NAME_MAX];
 	ssize_t n = rst_holder_user(rst_str(name), buf);
+	struct rst_str user = {buf, n < 0 ? 0 : (size_t)n};
 	struct stat st;
 
-	if (n > 0 && stat_entry(holders, name, &st) == 0 &&
-	    rst_holder_is_vacant(st.st_size))
-		config->due((struct rst_str){buf, (size_t)n},
-			    clock_wall_secs() + RST_HOLDER_KEEP_SECS + 1,
+	if (n <= 0 || stat_entry(holders, name, &st) < 0)
+		return;
+	config->full(user, st.st_size == RST_HOLDER_FULL_SIZE, config->ctx);
+	if (rst_holder_is_vacant(st.st_size))
+		config->due(user, clock_wall_secs() + RST_HOLDER_KEEP_SECS + 1,
 			    config->ctx);
+	else if ((config->wanted(user, config->ctx) & HOLDERS_DUE) == 0)
+		tell_due(holders, user, name);
 }
 
 static void on_event(struct holders *holders, const struct inotify_event *ev)

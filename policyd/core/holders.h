@@ -38,6 +38,8 @@ struct holders_config {
 	    later, where the entry says that nothing is held, and may go by
 	    then */
 	void (*due)(struct rst_str user, int64_t due, void *ctx);
+	/** Neither the hold nor the mailbox has room; or there is room. */
+	void (*full)(struct rst_str user, bool full, void *ctx);
 	/** The directory is another one, or many entries were removed: what is
 	    held may have no entry any more. */
 	void (*lost)(void *ctx);

@@ -8,10 +8,16 @@
 #include "common/acceptor.h"
 #include "common/log.h"
 #include "policy-conn.h"
+#include "restante/clock.h"
+#include "restante/full.h"
+#include "restante/holder.h"
 
 /** Debian's Postfix runs 100 smtpd processes at most; a large one some
     thousand. */
 #define MAX_CONNECTIONS 4096
+
+/** Users who are remembered for having no room. */
+#define MAX_FULL 100000
 
 /** One of Postfix's smtpd processes. */
 struct smtpd {
@@ -25,24 +31,28 @@ struct policy_service {
 	const struct conf *conf;
 	int listen_fd;
 	struct acceptor *acceptor;
+	struct rst_full *full;
 	LIST_HEAD(, smtpd) smtpds;
 	unsigned int count;
 };
 
 /* What is known of a recipient here is in memory, so the answer comes at once.
    Nothing in it depends on who is enrolled or signed in. */
-static enum rst_policy_action decide(const struct rst_policy_request *request,
-				     uint64_t message_size_limit)
+static enum rst_policy_action decide(const struct policy_service *service,
+				     const struct rst_policy_request *request)
 {
-	uint64_t size;
+	uint64_t limit = service->conf->message_size_limit, size;
+	bool rcpt = rst_str_eq(request->protocol_state, RST_STR("RCPT"));
 
-	if (message_size_limit == 0 ||
-	    (!rst_str_eq(request->protocol_state, RST_STR("RCPT")) &&
-	     !rst_str_eq(request->protocol_state, RST_STR("END-OF-MESSAGE"))))
+	if (!rcpt &&
+	    !rst_str_eq(request->protocol_state, RST_STR("END-OF-MESSAGE")))
 		return RST_POLICY_DUNNO;
-	if (!rst_str_to_u64(request->size, &size) || size <= message_size_limit)
-		return RST_POLICY_DUNNO;
-	return RST_POLICY_TOO_LARGE;
+	if (limit != 0 && rst_str_to_u64(request->size, &size) && size > limit)
+		return RST_POLICY_TOO_LARGE;
+	if (rcpt && rst_full_is(service->full, request->recipient,
+				service->conf->recipient_delimiter, clock_ms()))
+		return RST_POLICY_NO_ROOM;
+	return RST_POLICY_DUNNO;
 }
 
 static void on_decide(struct policy_conn *conn,
@@ -50,9 +60,7 @@ static void on_decide(struct policy_conn *conn,
 {
 	struct smtpd *smtpd = ctx;
 
-	policy_conn_answer(
-		conn, ask->id,
-		decide(ask->request, smtpd->service->conf->message_size_limit));
+	policy_conn_answer(conn, ask->id, decide(smtpd->service, ask->request));
 }
 
 static void forget(struct smtpd *smtpd)
@@ -117,6 +125,7 @@ struct policy_service *policy_service_new(struct event_base *base,
 
 	service->base = base;
 	service->conf = conf;
+	service->full = rst_full_new(MAX_FULL);
 	LIST_INIT(&service->smtpds);
 	start_listening(service, listen_fd);
 	return service;
@@ -127,6 +136,15 @@ void policy_service_relisten(struct policy_service *service, int listen_fd)
 	acceptor_free(&service->acceptor);
 	(void)close(service->listen_fd);
 	start_listening(service, listen_fd);
+}
+
+void policy_service_full(struct policy_service *service, struct rst_str user,
+			 bool full)
+{
+	int64_t now_ms = clock_ms();
+
+	rst_full_set(service->full, user,
+		     full ? now_ms + RST_HOLDER_FULL_SECS * 1000 : 0, now_ms);
 }
 
 unsigned int policy_service_detach(struct policy_service **_service,
@@ -145,6 +163,7 @@ unsigned int policy_service_detach(struct policy_service **_service,
 		forget(smtpd);
 	}
 	acceptor_free(&service->acceptor);
+	rst_full_free(&service->full);
 	free(service);
 	*_service = NULL;
 	*fds_r = fds;

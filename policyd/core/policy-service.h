@@ -6,6 +6,7 @@
 #include <event2/event.h>
 
 #include "conf.h"
+#include "restante/str.h"
 
 struct policy_service;
 
@@ -18,6 +19,10 @@ void policy_service_adopt(struct policy_service *service, int fd);
 /** Listen on another socket instead; connections stay.
     @param listen_fd owned from here on */
 void policy_service_relisten(struct policy_service *service, int listen_fd);
+/** Neither the hold nor the mailbox of this user has room: mail is refused at
+    RCPT for RST_HOLDER_FULL_SECS. Or there is room again. */
+void policy_service_full(struct policy_service *service, struct rst_str user,
+			 bool full);
 /**
  * Stop serving, free the service, and give the descriptors away: the listener's
  * and those of all connections on which no request is under way. The other

@@ -10,8 +10,12 @@ delivery of the same into a mailbox with as many messages.
 With --tree and --beside the same for another version in the same run: its
 source tree, and its build.
 
-usage: arrival.py BUILD [--quick] [--json FILE] [--tree TREE --beside BUILD]
+usage: arrival.py BUILD [--quick] [--counts N,N] [--json FILE]
+                  [--tree TREE --beside BUILD]
 """
+import concurrent.futures
+import email.utils
+import itertools
 import pathlib
 import smtplib
 import socket
@@ -28,6 +32,7 @@ COUNTS = (100, 1000, 20_000)
 QUICK_COUNTS = (100, 1000)
 BLOCK = 20          # messages at a time, in turns
 BLOCKS = 15
+FILLERS = 4         # connections
 # nothing else may happen in between
 DOVECOT = ("service lmtp {\n  process_min_avail = 1\n  service_count = 0\n"
            "  client_limit = 1\n}\n")
@@ -44,27 +49,36 @@ class Server:
                                extra)
         for part in ("postfix", "policyd"):     # policyd would look at it
             self.sandbox.stop(part)
-        self.lmtp = smtplib.LMTP(str(self.sandbox.dir / "run" / "lmtp.sock"))
-        self.lmtp.ehlo("mx.example.test")
-        self.number = 0
+        self.numbers = itertools.count(1)
+
+    def connect(self):
+        return smtplib.LMTP(str(self.sandbox.dir / "run" / "lmtp.sock"))
 
     def message(self):
-        self.number += 1
+        number = next(self.numbers)
         head = (f"Received: from x by y (Postfix) with ESMTP id "
-                f"{self.number:010X}; now\r\nFrom: {SENDER}\r\n"
-                f"Subject: {self.number}\r\n\r\n")
+                f"{number:010X}; {email.utils.formatdate()}\r\n"
+                f"From: {SENDER}\r\nSubject: {number}\r\n\r\n")
         line = "x" * 74 + "\r\n"
         return head + line * ((OCTETS - len(head)) // len(line))
 
     def deliver(self, user, count):
         """@return seconds of each"""
         took = []
-        for _ in range(count):
-            message = self.message()
-            start = time.monotonic()
-            self.lmtp.sendmail(SENDER, [f"{user}@{DOMAIN}"], message)
-            took.append(time.monotonic() - start)
+        with self.connect() as lmtp:
+            lmtp.ehlo("mx.example.test")
+            for _ in range(count):
+                message = self.message()
+                start = time.monotonic()
+                lmtp.sendmail(SENDER, [f"{user}@{DOMAIN}"], message)
+                took.append(time.monotonic() - start)
         return took
+
+    def fill(self, user, count):
+        each = -(-count // FILLERS)
+        with concurrent.futures.ThreadPoolExecutor(FILLERS) as pool:
+            list(pool.map(lambda _: self.deliver(user, each),
+                          range(FILLERS)))
 
     def deliver_to_empty(self, user, count):
         took = []
@@ -95,7 +109,6 @@ class Server:
         assert ids
 
     def down(self):
-        self.lmtp.close()
         self.sandbox.down()
 
 
@@ -119,7 +132,7 @@ def row(what, medians):
     return {"holds": what, "ms": medians}
 
 
-def measure(servers, quick):
+def measure(servers, quick, counts):
     rows = []
     first = servers[0]
     blocks = 4 if quick else BLOCKS
@@ -128,7 +141,7 @@ def measure(servers, quick):
     ways["plain"] = lambda n: first.deliver("resident", n)
     rows.append(row("nothing", in_turns(ways, blocks)))
     before = {}
-    for count in QUICK_COUNTS if quick else COUNTS:
+    for count in counts or (QUICK_COUNTS if quick else COUNTS):
         ways = {server.name: lambda n, s=server: s.deliver("traveller0", n)
                 for server in servers}
         ways["plain"] = lambda n: first.deliver("resident", n)
@@ -136,14 +149,16 @@ def measure(servers, quick):
             for user in ("traveller0", "resident"):
                 have = before.get((server, user), 0)
                 if user == "traveller0" or server is first:
-                    server.deliver(user, max(0, count - have))
+                    server.fill(user, max(0, count - have))
                 before[server, user] = count
         rows.append(row(str(count), in_turns(ways, blocks)))
     return rounded({"arrival": rows}, 3)
 
 
 def main():
-    arguments = parse_arguments(__doc__, tree=pathlib.Path, beside=str)
+    arguments = parse_arguments(
+        __doc__, tree=pathlib.Path, beside=str,
+        counts=lambda text: [int(one) for one in text.split(",")])
     end_on_signals()
     servers = []
     with directory() as scratch:
@@ -154,7 +169,7 @@ def main():
                                     "sandbox")
                 servers.append(Server("beside", scratch / "s1",
                                       arguments.beside))
-            result = measure(servers, arguments.quick)
+            result = measure(servers, arguments.quick, arguments.counts)
         finally:
             for server in servers:
                 server.down()

@@ -275,7 +275,7 @@ STATIC = """userdb {{
 
 def everybody(sandbox):
     """userdb static"""
-    path = pathlib.Path(sandbox.env["DOVECOT_CONF"])
+    path = sandbox.dir / "dovecot" / "auth.conf"
     old = PASSWD_FILE.format(sandbox.dir)
     assert old in path.read_text()
     sandbox.stop("dovecot")

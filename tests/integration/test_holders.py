@@ -471,26 +471,21 @@ def test_on_error_deliver(sandbox):
 
 # ---- other sites
 
-def edit_dovecot(sandbox, *pairs):
-    path = pathlib.Path(sandbox.env["DOVECOT_CONF"])
+def edit(path, old, new):
     text = path.read_text()
-    for old, new in pairs:
-        assert old in text, old
-        text = text.replace(old, new)
-    sandbox.stop("dovecot")
-    path.write_text(text)
-    sandbox.start("dovecot")
+    assert old in text, old
+    path.write_text(text.replace(old, new))
 
 
-PASSWD_FILE = """userdb {
+PASSWD_FILE = """userdb {{
   driver = passwd-file
-  args = username_format=%u {dir}/dovecot/users
-}
+  args = username_format=%u {}/dovecot/users
+}}
 """
-STATIC = """userdb {
+STATIC = """userdb {{
   driver = static
-  args = uid=mail gid=mail home={dir}/mail/%u restante=yes
-}
+  args = uid=mail gid=mail home={}/mail/%u restante=yes
+}}
 """
 
 
@@ -500,10 +495,12 @@ def static(make_sandbox):
     owner of mail, which cannot become root."""
     sandbox = make_sandbox("--hold-time", "2")
     sandbox.stop("policyd")
-    replace = [(a.replace("{dir}", str(sandbox.dir)), b.replace(
-        "{dir}", str(sandbox.dir))) for a, b in ((PASSWD_FILE, STATIC),)]
-    edit_dovecot(sandbox, *replace, ("service lmtp {", "service lmtp {\n"
-                                     "  user = mail"))
+    sandbox.stop("dovecot")
+    edit(sandbox.dir / "dovecot" / "auth.conf",
+         PASSWD_FILE.format(sandbox.dir), STATIC.format(sandbox.dir))
+    edit(pathlib.Path(sandbox.env["DOVECOT_CONF"]), "service lmtp {",
+         "service lmtp {\n  user = mail")
+    sandbox.start("dovecot")
     forget_audit(sandbox)
     sandbox.start("policyd")
     yield sandbox

@@ -91,3 +91,16 @@ def test_fallback_through_sieve(make_sandbox):
     assert sandbox.held("traveller0") == []
     # and what fell back is not pushed
     assert maildir_messages(sandbox.collect("traveller0")) == []
+
+
+def test_fallback_of_mail_after_a_drain(make_sandbox):
+    """Mail that comes when the hold was emptied a moment ago falls due in its
+    own time, not when policyd would look at the emptied hold again."""
+    sandbox = make_sandbox("--hold-time", "4")
+    sandbox.send_simple("traveller0", "first")
+    sandbox.wait_held("traveller0", 1)
+    assert len(maildir_messages(sandbox.collect("traveller0"))) == 1
+    sandbox.send_simple("traveller0", "second")
+    wait_for("the fallback", lambda: sandbox.mailbox("traveller0"), 30)
+    assert subjects(sandbox.mailbox("traveller0")) == ["second"]
+    sandbox.down()

@@ -244,6 +244,12 @@ class Site(Sandbox):
                                    for noise in self.row.peer_noise)]
         return faults
 
+    def worst_faults(self):
+        """Of the whole of Dovecot's log: what no process may say, not even one
+        that Dovecot ends."""
+        return [line for line in self.log("dovecot").splitlines()
+                if re.search(r"Panic: |killed with signal|leaked ", line)]
+
     def since_unloaded(self):
         """What Dovecot has logged since its last start."""
         return self.log("dovecot").rpartition("starting up for")[2]

@@ -35,15 +35,14 @@ def sleep_until(when):
 
 def hold(site):
     """Mail for an enrolled user is held, and is in no mailbox."""
-    yield
     site.first = held(site, "traveller0", "hold")
     if site.row.extra:
         site.row.extra(site)
+    yield
 
 
 def push(site):
     """The client gets held mail, and new mail while it is signed in."""
-    yield
     subject = getattr(site, "first", None)
     assert subject, "nothing was held"
     stored = maildir_messages(
@@ -60,12 +59,12 @@ def push(site):
     same(stored[0], site.one_copy("resident", subject))
     site.wait_held("traveller1", 0)
     client.kill(15)
+    yield
 
 
 def again(site):
     """Postfix delivers a message again when it did not hear the answer. It is
     held once, also when it has left the hold by then."""
-    yield
     subject = site.mail("again", "resident")
     octets = below_trace(site.one_copy("resident", subject))
     for _ in range(2):
@@ -77,27 +76,30 @@ def again(site):
     site.row.hop(site, "traveller5", octets)
     site.wait_held("traveller5", 0)
     site.no_copy("traveller5", subject)
+    yield
 
 
 def fall_back(site):
     """Mail goes to the mailbox when its time is over: also where policyd was
     down when the mail came in, and heard of it from nobody."""
-    site.stop("policyd")
-    unheard = held(site, "traveller2", "unheard-of")
-    due = time.monotonic() + SHORT_SECONDS + 0.2
-    yield
-    sleep_until(due)
-    site.start("policyd")
-    like_residents(site, "traveller2", unheard)
     subject = site.mail("due", "traveller2", "resident")
     yield
     like_residents(site, "traveller2", subject)
+    site.wait_held("traveller2", 0)
+    site.stop("policyd")
+    try:
+        unheard = held(site, "traveller2", "unheard-of")
+        due = time.monotonic() + SHORT_SECONDS + 0.2
+        yield
+        sleep_until(due)
+    finally:
+        site.start("policyd")
+    like_residents(site, "traveller2", unheard)
     site.wait_held("traveller2", 0)
 
 
 def resident(site):
     """Somebody who is not enrolled does not notice that we are there."""
-    yield
     began = time.monotonic()
     subject = site.mail("resident", "resident")
     site.one_copy("resident", subject)
@@ -112,11 +114,13 @@ def resident(site):
     ours = [str(path) for path in (site.dir / "mail").rglob("*")
             if "restante" in path.name and "resident" in str(path)]
     assert not ours, f"made for somebody who is not enrolled: {ours}"
+    yield
 
 
 def unenrol(site):
     """Who is taken off the list gets what is held, at its time or when the
     operator says so, and new mail at once."""
+    yield
     by_time = held(site, "traveller3", "unenrolled")
     by_hand = held(site, "traveller4", "unenrolled")
     site.users.unenrol(site, "traveller3", "traveller4")
@@ -127,7 +131,6 @@ def unenrol(site):
     site.doveadm("restante", "release", "-u", site.login("traveller4"), "--all")
     like_residents(site, "traveller4", by_hand)
     site.wait_held("traveller4", 0)
-    yield
     like_residents(site, "traveller3", by_time)
     site.wait_held("traveller3", 0)
 
@@ -135,6 +138,7 @@ def unenrol(site):
 def unload(site):
     """The plugin goes, with mail on hold. It is not lost; and by the documented
     way out it is in the mailbox before the plugin goes."""
+    yield
     yield
     yield
     users = ("traveller5", "traveller6")

@@ -277,4 +277,7 @@ CONTROL = Row("control", "the plugin is told to hold nothing",
               dovecot="plugin {\n  restante_bypass = yes\n}\n")
 
 ROWS = [Row("plain", "sdbox, passwd-file, LMTP", always=True),
+        Row("due-again", "mail that falls due soon after other mail",
+            dovecot="plugin {\n  restante_hold_time = "
+            "%{if;%n;~;^traveller[239]$;2s;14d}\n}\n", extra=looks.due_again),
         *DATABASES, *FORMATS, *PLUGINS, *DELIVERY, *ADDRESSES, *FILTERS]

@@ -55,6 +55,7 @@ START_TEST(test_defaults)
 	ck_assert_int_eq(conf->recheck_interval_ms, 50000);
 	ck_assert_int_eq(conf->session_lifetime_ms, 86400000);
 	ck_assert_uint_eq(conf->message_size_limit, 0);
+	ck_assert_str_eq(conf->recipient_delimiter, "+");
 	conf_free(&conf);
 	ck_assert_ptr_null(conf);
 }
@@ -75,6 +76,7 @@ START_TEST(test_all_set)
 		"keepalive = 30\nreply_timeout = 1500ms\nretry_interval = 2m\n"
 		"sign_in_timeout = 2m\nmax_connections = 7\n"
 		"reconcile_interval = 2h\nfallback_concurrency = 9\n"
+		"recipient_delimiter = \"-+\"\n"
 		"message_size_limit = 50M\ncongestion = \"\"\n");
 
 	ck_assert_msg(conf != NULL, "%s", lines);
@@ -99,6 +101,7 @@ START_TEST(test_all_set)
 	ck_assert_int_eq(conf->session_lifetime_ms, 7200000);
 	ck_assert_uint_eq(conf->fallback_concurrency, 9);
 	ck_assert_uint_eq(conf->message_size_limit, 50 * 1048576);
+	ck_assert_str_eq(conf->recipient_delimiter, "-+");
 	conf_free(&conf);
 }
 END_TEST
@@ -136,6 +139,10 @@ static const struct {
 	{"keepalive = 5y\n", "1: keepalive: 5y: expected a time"},
 	{"reconcile_interval = 99999999999d\n", "1: reconcile_interval: 9"},
 	{"max_connections = 0\n", "1: max_connections: 0: expected"},
+	{"recipient_delimiter = x\n",
+	 "1: recipient_delimiter: x: expected characters"},
+	{"recipient_delimiter = \"+@\"\n",
+	 "1: recipient_delimiter: +@: expected characters"},
 	{"message_size_limit = 1T\n", "1: message_size_limit: 1T: expected"},
 	{"message_size_limit = 18446744073709551615G\n",
 	 "1: message_size_limit: 18446744073709551615G: expected"},

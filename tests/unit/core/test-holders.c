@@ -27,6 +27,7 @@ static struct {
 	char noted[16][64]; /* of the touched users, by session */
 	int64_t touched_ns[16];
 	unsigned int logged;
+	const char *was_full;
 	int64_t skip_ms; /* by which the monotonic clock was put on */
 } t;
 
@@ -112,6 +113,16 @@ static void on_due(struct rst_str user, int64_t due, void *ctx)
 		say("strange:", user);
 }
 
+/* That there is room is said of every entry that is written. */
+static void on_full(struct rst_str user, bool full, void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &t);
+	if (full)
+		say("full:", user);
+	else if (has(t.was_full, user))
+		say("room:", user);
+}
+
 static void on_lost(void *ctx)
 {
 	ck_assert_ptr_eq(ctx, &t);
@@ -192,6 +203,7 @@ static void start(void)
 					      .held = on_held,
 					      .touched = on_touched,
 					      .due = on_due,
+					      .full = on_full,
 					      .lost = on_lost,
 					      .ctx = &t};
 
@@ -275,7 +287,9 @@ START_TEST(test_touched)
 	put("off@x", DUE);
 	put("known@x", DUE);
 	settle();
-	ck_assert_str_eq(heard(), ""); /* a file that is made says nothing */
+	/* a file that is made says nothing, but for a user of whom another time
+	   is known: that may be a later one */
+	ck_assert_str_eq(heard(), "due:known@x ");
 	touch("off@x");
 	settle();
 	ck_assert_str_eq(heard(), "due:off@x ");
@@ -421,10 +435,10 @@ START_TEST(test_vacant)
 	t.known = "v@x ";
 	tick();
 	ck_assert_str_eq(heard(), "");
-	/* mail comes */
+	/* mail comes, and falls due sooner than the look that is known */
 	put("v@x", DUE);
 	settle();
-	ck_assert_str_eq(heard(), "");
+	ck_assert_str_eq(heard(), "due:v@x ");
 	touch("v@x");
 	settle();
 	ck_assert_str_eq(heard(), "held:v@x ");
@@ -439,6 +453,35 @@ START_TEST(test_vacant)
 	holders_look_through(t.holders);
 	settle();
 	ck_assert_str_eq(heard(), "now:v@x ");
+}
+END_TEST
+
+/* A user without room: told when it is written, and at a start while that is
+   not long ago. */
+START_TEST(test_full)
+{
+	static const char full[] = "00000000001700000000 full\n";
+
+	put("old@x", full);
+	age("old@x");
+	put("a@x", full);
+	start();
+	ck_assert(was_heard(t.said, "full:a@x "));
+	ck_assert(!was_heard(t.said, "full:old@x "));
+	t.known = t.was_full = "a@x b@x old@x ";
+	(void)heard();
+	put("b@x", full);
+	settle();
+	ck_assert_str_eq(heard(), "full:b@x due:b@x full:b@x ");
+	touch("b@x");
+	settle();
+	ck_assert_str_eq(heard(), "");
+	put("b@x", DUE);
+	settle();
+	ck_assert_str_eq(heard(), "room:b@x due:b@x ");
+	put("a@x", "0\n");
+	settle();
+	ck_assert_str_eq(heard(), "room:a@x later:a@x ");
 }
 END_TEST
 
@@ -539,7 +582,7 @@ START_TEST(test_removed)
 	ck_assert_int_eq(unlink(file("back@x")), 0);
 	put("back@x", DUE);
 	settle();
-	ck_assert_str_eq(heard(), "");
+	ck_assert_str_eq(heard(), "due:back@x ");
 	t.known = "gone@x back@x "; /* nothing is held of the other */
 	tick();
 	ck_assert_str_eq(heard(), "now:gone@x ");
@@ -640,6 +683,7 @@ int main(void)
 	tcase_add_test(tcase, test_overflow);
 	tcase_add_test(tcase, test_tick);
 	tcase_add_test(tcase, test_vacant);
+	tcase_add_test(tcase, test_full);
 	tcase_add_loop_test(tcase, test_replaced, 0, 4);
 	tcase_add_loop_test(tcase, test_away, 0, 2);
 	tcase_add_test(tcase, test_removed);

@@ -473,6 +473,7 @@ static void finish_service(struct policy_service *service)
 START_TEST(test_decide)
 {
 	const struct conf conf = {.policy_timeout_ms = 1000,
+				  .recipient_delimiter = (char *)"",
 				  .message_size_limit = decisions[_i].limit};
 	struct policy_service *service = begin_service(&conf);
 	char request[256];
@@ -486,6 +487,43 @@ START_TEST(test_decide)
 	turn();
 	check_answer(decisions[_i].answer);
 	ck_assert_str_eq(t.logged, "");
+	finish_service(service);
+}
+END_TEST
+
+static const struct {
+	const char *state, *recipient;
+	bool refused;
+} full[] = {
+	{"RCPT", "a@example.org", true},
+	{"RCPT", "A+x@Example.org", true},
+	{"RCPT", "b@example.org", false},
+	{"DATA", "a@example.org", false},
+	{"END-OF-MESSAGE", "a@example.org", false},
+};
+
+START_TEST(test_full)
+{
+	const struct conf conf = {.policy_timeout_ms = 1000,
+				  .recipient_delimiter = (char *)"+"};
+	struct policy_service *service = begin_service(&conf);
+	char request[256];
+	int round;
+
+	(void)snprintf(request, sizeof(request),
+		       "request=smtpd_access_policy\nprotocol_state=%s\n"
+		       "recipient=%s\nsize=1\n\n",
+		       full[_i].state, full[_i].recipient);
+	for (round = 0; round < 3; round++) {
+		policy_service_full(service, RST_STR("a@example.org"),
+				    round == 1);
+		put(request, strlen(request));
+		turn();
+		turn();
+		check_answer(round == 1 && full[_i].refused
+				     ? "action=452 4.2.2 Mailbox full\n\n"
+				     : DUNNO);
+	}
 	finish_service(service);
 }
 END_TEST
@@ -522,7 +560,8 @@ static void turn_without_descriptors(void)
 /* The connection stays, and is accepted a second later. */
 START_TEST(test_no_descriptors)
 {
-	const struct conf conf = {.policy_timeout_ms = 1000};
+	const struct conf conf = {.policy_timeout_ms = 1000,
+				  .recipient_delimiter = (char *)""};
 	struct policy_service *service = begin_service(&conf);
 
 	turn_without_descriptors();
@@ -557,6 +596,7 @@ int main(void)
 	tcase_add_test(tcase, test_freed_inside);
 	tcase_add_loop_test(tcase, test_detached, 0, 2);
 	tcase_add_loop_test(tcase, test_decide, 0, N_ELEMENTS(decisions));
+	tcase_add_loop_test(tcase, test_full, 0, N_ELEMENTS(full));
 	tcase_add_test(tcase, test_no_descriptors);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);

@@ -109,8 +109,10 @@ static const struct {
 	{RST_STR("1700000000\n"), 1700000000},
 	{RST_STR("0\n"), 0},
 	{RST_STR("9223372036854775807\n"), INT64_MAX},
+	{RST_STR("00000000001700000000 full\n"), 1700000000},
 	/* of a later version */
-	{RST_STR("00000000001700000000 full x=y\n"), 1700000000},
+	{RST_STR("00000000001700000000 x=y full\n"), 1700000000},
+	{RST_STR("00000000001700000000 fuller\n"), 1700000000},
 	{RST_STR("00000000001700000000\nmore\n"), 1700000000},
 	{RST_STR("00000000001700000000 \n"), 1700000000},
 	{RST_STR(""), -1},
@@ -131,11 +133,14 @@ static const struct {
 
 START_TEST(test_parse)
 {
-	struct rst_holder holder = {7};
+	struct rst_holder holder = {.due = 7};
 	int ret = rst_holder_parse(texts[_i].text, &holder);
 
 	ck_assert_int_eq(ret, texts[_i].due < 0 ? RST_EPROTO : 0);
 	ck_assert_int_eq(holder.due, texts[_i].due < 0 ? 0 : texts[_i].due);
+	ck_assert_int_eq(holder.full,
+			 texts[_i].due >= 0 &&
+				 strstr(texts[_i].text.p, " full\n") != NULL);
 }
 END_TEST
 
@@ -165,7 +170,7 @@ static const struct {
 
 START_TEST(test_format)
 {
-	struct rst_holder holder = {written[_i].due}, back;
+	struct rst_holder holder = {.due = written[_i].due}, back;
 	char text[RST_HOLDER_TEXT_SIZE];
 
 	rst_holder_format(&holder, text);

@@ -677,6 +677,48 @@ END_TEST
 
 /* ---- names */
 
+/* "Full" is noted where something is held, and goes with the first message that
+   leaves, or with the entry's becoming vacant. */
+START_TEST(test_full)
+{
+	static const char full[] = "00000000001701209600 full\n";
+	struct rst_locked *locked;
+	struct rst_message *message;
+	struct rst_hold hold;
+	const char *error;
+
+	hold_user("sdbox", NULL);
+	hold = hold_of_user();
+	rst_entry_set_full(&hold, TRUE);
+	ck_assert(is_gone());
+	ck_assert_int_eq(bring(MESSAGE), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
+	rst_entry_set_full(&hold, FALSE);
+	check_content(TEXT);
+	rst_entry_set_full(&hold, TRUE);
+	check_content(full);
+	rst_entry_set_full(&hold, TRUE);
+	check_content(full);
+	/* a full one is no vacant one, and another arrival leaves it so */
+	ck_assert(has_entry());
+	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
+	check_content(full);
+	locked = hold_open();
+	ck_assert_int_eq(rst_locked_next(locked, &message, &error), 1);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	check_content(full);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	check_content(TEXT);
+	rst_locked_close(&locked);
+	rst_entry_set_full(&hold, TRUE);
+	ck_assert_uint_eq(drain_all(), 2);
+	ck_assert(!has_entry());
+	rst_entry_set_full(&hold, TRUE);
+	ck_assert(!has_entry());
+}
+END_TEST
+
 START_TEST(test_name)
 {
 	struct mail_user user;
@@ -724,6 +766,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_arrival_before_lock, 0,
 			    (int)N_ELEMENTS(hold_drivers));
 	tcase_add_test(tc, test_race);
+	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_name);
 	suite_add_tcase(s, tc);
 	return s;

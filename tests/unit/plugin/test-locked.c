@@ -59,6 +59,10 @@ static const struct message messages[] = {
 	BOTH(TRACE, TRACE_LEFT,
 	     "Return-Path: <x>\r\nDelivered-To: y\r\n" HEADER "x\r\n"),
 	BOTH(TRACE, TRACE_LEFT,
+	     "Return-Path: <x>\r\nReceived: from p\r\n by q with LMTP id 1;\r\n d\r\n"
+	     "Received: from x by y id 2; d\r\n" HEADER "x\r\n"),
+	BOTH(TRACE, TRACE_LEFT, "Received: from p by q with LMTP"),
+	BOTH(TRACE, TRACE_LEFT,
 	     "X-Restante-Envelope: v=1; id=evil\r\n" HEADER "x\r\n"),
 	/* Return-Path folded, nothing else */
 	BOTH("Return-Path:\r\n <a@example.org>\r\n", "", HEADER "x\r\n"),
@@ -205,6 +209,11 @@ static void get_key(const char *trace, struct rst_str text,
 	i_stream_unref(&delivery.input);
 }
 
+#define PROXY(id)                                                          \
+	"Return-Path: <a@example.org>\r\nDelivered-To: b@example.test\r\n" \
+	"Received: from p\r\n\tby q\r\n\twith LMTP\r\n\tid " id            \
+	"\r\n\t; date\r\n"
+
 /* However a message gets here, its K is that of the octets that the sender
    sent. */
 static const struct {
@@ -216,6 +225,13 @@ static const struct {
 	{"R: y\r\n", RST_STR("R: y\r\n" IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
 	{"R: y\r\n", RST_STR("R: y\n" IN_LF "S: x\n\na\rb\r\nc\n")},
 	{"", RST_STR(IN_LF "S: x\n\na\rb\r\r\nc\n")},
+	/* through an LMTP proxy, with a session of its own each time */
+	{TRACE,
+	 RST_STR(TRACE PROXY("1") IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"",
+	 RST_STR(PROXY("2") PROXY("3") IN_CRLF "S: x\r\n\r\na\rb\r\r\nc\r\n")},
+	{"", RST_STR("Received: from p\n by q with LMTP id 7\n" IN_LF
+		     "S: x\n\na\rb\r\r\nc\n")},
 };
 
 START_TEST(test_same_key)
