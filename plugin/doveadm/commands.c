@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * doveadm restante status|list|push|release: the operator's view of the hold,
- * and the same fallback delivery that the service does. who|kick: online.c.
+ * and the same fallback delivery that the service does. who|kick: online.c;
+ * check: check.c.
  */
 #include "lib.h"
 #include "doveadm-mail.h"
 #include "doveadm-print.h"
 #include "doveadm-util.h"
 #include "mail-user.h"
+#include "check.h"
 #include "commands.h"
 #include "common/settings.h"
 #include "fallback/fallback.h"
@@ -433,6 +435,12 @@ static struct doveadm_cmd_ver2 restante_commands[] = {
 	{.name = "restante status",
 	 .mail_cmd = status_alloc,
 	 .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
+		 DOVEADM_CMD_PARAMS_END},
+	{.name = "restante check",
+	 .cmd = rst_check_cmd,
+	 .mail_cmd = rst_check_alloc,
+	 .usage = "[-u <user mask>|-A|-F <file>]",
 	 DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
 		 DOVEADM_CMD_PARAMS_END},
 	{.name = "restante list",

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib.h"
+#include "doveadm-mail.h"
+#include "doveadm-print.h"
+#include "check-site.h"
+#include "check-user.h"
+#include "check.h"
+#include "report.h"
+
+#include <unistd.h>
+
+/* root's rights are given up for the time being: see commands.c */
+static void check_preinit(struct doveadm_mail_cmd_context *ctx)
+{
+	if (geteuid() == 0)
+		ctx->service_flags |= MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP;
+}
+
+static void take_errors(struct doveadm_mail_cmd_context *ctx)
+{
+	if (rst_report_errors() > 0)
+		ctx->exit_code = EX_CONFIG;
+}
+
+static void check_init(struct doveadm_mail_cmd_context *ctx,
+		       const char *const args[] ATTR_UNUSED)
+{
+	rst_report_headers();
+	/* this is the server's end of it, and the other end has done that */
+	if (doveadm_server)
+		return;
+	if (ctx->add_username_header)
+		doveadm_print_sticky("username", RST_REPORT_SITE);
+	rst_check_site();
+	take_errors(ctx);
+}
+
+static int check_run(struct doveadm_mail_cmd_context *ctx,
+		     struct mail_user *user)
+{
+	rst_check_user(user);
+	take_errors(ctx);
+	return 0;
+}
+
+struct doveadm_mail_cmd_context *rst_check_alloc(void)
+{
+	struct doveadm_mail_cmd_context *ctx =
+		doveadm_mail_cmd_alloc(struct doveadm_mail_cmd_context);
+
+	ctx->v.preinit = check_preinit;
+	ctx->v.init = check_init;
+	ctx->v.run = check_run;
+	rst_report_init();
+	return ctx;
+}
+
+static bool has_users(const struct doveadm_cmd_context *cctx)
+{
+	const char *mask;
+	struct istream *file;
+	bool all = FALSE;
+
+	(void)doveadm_cmd_param_bool(cctx, "all-users", &all);
+	return all || doveadm_cmd_param_str(cctx, "user", &mask) ||
+	       doveadm_cmd_param_istream(cctx, "user-file", &file);
+}
+
+void rst_check_cmd(struct doveadm_cmd_context *cctx)
+{
+	if (has_users(cctx)) {
+		doveadm_cmd_ver2_to_mail_cmd_wrapper(cctx);
+		return;
+	}
+	rst_report_init();
+	rst_report_headers();
+	rst_check_site();
+	if (rst_report_errors() > 0)
+		doveadm_exit_code = EX_CONFIG;
+}
