@@ -25,8 +25,9 @@
 
 static ARRAY_TYPE(const_string) * complaints;
 
-static void on_error(const struct failure_context *ctx ATTR_UNUSED,
-		     const char *format, va_list args)
+static void ATTR_FORMAT(2, 0)
+	on_error(const struct failure_context *ctx ATTR_UNUSED,
+		 const char *format, va_list args)
 {
 	const char *text = t_strdup_vprintf(format, args);
 	/* before that stands whose they are */

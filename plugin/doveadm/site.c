@@ -8,6 +8,7 @@
 #include "str.h"
 #include "site.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
