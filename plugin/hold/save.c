@@ -13,6 +13,8 @@
 #include "mailbox.h"
 #include "save.h"
 
+#include <ctype.h>
+
 /* octets in which a proxy's fields are looked for */
 #define PROXY_MAX 4096
 /* for the last try, which may begin a little later, and for clocks */
