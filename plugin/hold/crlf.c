@@ -114,3 +114,24 @@ int rst_crlf_size(struct istream *input, struct rst_digest *digest,
 	}
 	return input->stream_errno == 0 ? 0 : -1;
 }
+
+int rst_crlf_skip_lines(struct istream *input, unsigned int lines,
+			struct rst_digest *digest, uoff_t *octets_r)
+{
+	const unsigned char *data, *lf;
+	size_t size;
+
+	*octets_r = 0;
+	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
+		lf = memchr(data, '\n', size);
+		if (lf != NULL) {
+			size = lf + 1 - data;
+			lines--;
+			++*octets_r;
+		}
+		*octets_r += size;
+		rst_digest_update(digest, data, size);
+		i_stream_skip(input, size);
+	}
+	return input->stream_errno == 0 ? 0 : -1;
+}

@@ -28,6 +28,16 @@ struct istream *rst_crlf_istream(struct istream *input, uoff_t size);
 int rst_crlf_size(struct istream *input, struct rst_digest *digest,
 		  uoff_t *size_r);
 
+/**
+ * Pass over lines, or all of input where it has fewer.
+ *
+ * @param digest they are added to it
+ * @param octets_r of them, as rst_crlf_istream() gives them
+ * @return 0, or -1 with input->stream_errno
+ */
+int rst_crlf_skip_lines(struct istream *input, unsigned int lines,
+			struct rst_digest *digest, uoff_t *octets_r);
+
 size_t rst_count_lf(const unsigned char *data, size_t size);
 
 #endif

@@ -95,29 +95,6 @@ static int make_envelope(struct mail *mail, const char *username,
 
 /* ---- the cut */
 
-/* @param octets_r with CRLF, where lines end in LF alone */
-static int skip_lines(struct istream *input, unsigned int lines, bool is_lf,
-		      struct rst_digest *digest, uoff_t *octets_r)
-{
-	uoff_t start = input->v_offset;
-	const unsigned char *data, *lf;
-	unsigned int skipped = 0;
-	size_t size;
-
-	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
-		lf = memchr(data, '\n', size);
-		if (lf != NULL) {
-			size = lf + 1 - data;
-			lines--;
-			skipped++;
-		}
-		rst_digest_update(digest, data, size);
-		i_stream_skip(input, size);
-	}
-	*octets_r = input->v_offset - start + (is_lf ? skipped : 0);
-	return input->stream_errno == 0 ? 0 : -1;
-}
-
 /* Does the first line of input, which is at its start, end in LF alone? */
 static bool first_line_is_lf(struct istream *input)
 {
@@ -137,29 +114,16 @@ static bool first_line_is_lf(struct istream *input)
 	return !cr;
 }
 
-static int digest_rest(struct istream *input, struct rst_digest *digest)
-{
-	const unsigned char *data;
-	size_t size;
-
-	while (i_stream_read_more(input, &data, &size) > 0) {
-		rst_digest_update(digest, data, size);
-		i_stream_skip(input, size);
-	}
-	return input->stream_errno == 0 ? 0 : -1;
-}
-
 /* Read input to its end. @param size_r of the rest, with CRLF */
 static int measure_rest(struct istream *input, bool lf,
 			struct rst_digest *digest, uoff_t *size_r)
 {
 	uoff_t start = input->v_offset;
 
-	if (lf)
-		return rst_crlf_size(input, digest, size_r);
-	if (digest_rest(input, digest) < 0)
+	if (rst_crlf_size(input, digest, size_r) < 0)
 		return -1;
-	*size_r = input->v_offset - start;
+	if (!lf)
+		*size_r = input->v_offset - start;
 	return 0;
 }
 
@@ -357,11 +321,13 @@ static int read_rest(struct istream *input, const struct head *head,
 		     struct rst_message *message)
 {
 	struct rst_digest above, digest;
-	uoff_t own_octets, start, end_offset;
+	uoff_t body = input->v_offset, own_octets, start, end_offset;
 
 	rst_digest_init(&above, !head->lf);
-	if (skip_lines(input, head->own, head->lf, &above, &own_octets) < 0)
+	if (rst_crlf_skip_lines(input, head->own, &above, &own_octets) < 0)
 		return -1;
+	if (!head->lf)
+		own_octets = input->v_offset - body;
 	start = input->v_offset;
 	digest = above;
 	if (measure_rest(input, head->lf, &digest, &message->size) < 0)

@@ -202,25 +202,6 @@ static void count_octets(struct counter *counter, const unsigned char *data,
 }
 
 /* input has LF for CRLF. */
-static void digest_lines(struct istream *input, unsigned int lines,
-			 struct rst_digest *digest, struct counter *counter)
-{
-	const unsigned char *data, *lf;
-	size_t size;
-
-	while (lines > 0 && i_stream_read_more(input, &data, &size) > 0) {
-		lf = memchr(data, '\n', size);
-		if (lf != NULL) {
-			size = lf + 1 - data;
-			lines--;
-		}
-		count_octets(counter, data, size);
-		rst_digest_update(digest, data, size);
-		i_stream_skip(input, size);
-	}
-}
-
-/* input has LF for CRLF. */
 static int hash_stream(struct istream *input, struct sha256_ctx *hash,
 		       struct rst_digest *digest, uoff_t *octets_r,
 		       const char **error_r)
@@ -244,8 +225,8 @@ static int hash_stream(struct istream *input, struct sha256_ctx *hash,
    counts them. */
 static int hash_delivery(struct rst_delivery *delivery, const char **error_r)
 {
-	struct counter above = {0, 0};
 	struct sha256_ctx hash;
+	uoff_t above;
 	struct istream *input;
 	int ret;
 
@@ -261,12 +242,14 @@ static int hash_delivery(struct rst_delivery *delivery, const char **error_r)
 	} else {
 		input = i_stream_create_lf(delivery->input);
 	}
-	digest_lines(input, delivery->found.lines, &delivery->digest, &above);
-	above.octets = 0;
-	digest_lines(input, find_proxy_lines(input), &delivery->digest, &above);
+	/* what cannot be read here, hash_stream() cannot read either */
+	(void)rst_crlf_skip_lines(input, delivery->found.lines,
+				  &delivery->digest, &above);
+	(void)rst_crlf_skip_lines(input, find_proxy_lines(input),
+				  &delivery->digest, &above);
 	ret = hash_stream(input, &hash, &delivery->digest, &delivery->octets,
 			  error_r);
-	delivery->octets += above.octets;
+	delivery->octets += above;
 	i_stream_unref(&input);
 	sha256_result(&hash, delivery->key);
 	return ret;
