@@ -339,6 +339,7 @@ def test_lost_wake_up(sandbox):
     wait_for("the message", lambda: maildir_messages(client.maildir), 30)
     print(f"after {time.monotonic() - start:.1f} s")
     assert "too many changes" in sandbox.log("policyd")
+    sandbox.wait_held("traveller8", 0)
     client.kill()
     names[1].unlink()
     sandbox.collect("traveller2")
@@ -374,6 +375,7 @@ def test_wake_up_never_sent(sandbox):
     entry(sandbox, "traveller8").unlink(missing_ok=True)
     os.link(made, entry(sandbox, "traveller8"))
     wait_for("the message", lambda: maildir_messages(client.maildir), 30)
+    sandbox.wait_held("traveller8", 0)
     client.kill()
     shutil.rmtree(other)
 
@@ -385,6 +387,8 @@ def online(sandbox):
     client = sandbox.client("traveller4")
     wait_for("sign-in", lambda: client.said("held: messages=0"))
     yield client
+    # what the client has stored, it also acknowledges before it goes
+    sandbox.wait_held("traveller4", 0)
     client.kill()
 
 
