@@ -139,6 +139,9 @@ expect "a header that is not there" client/store.c
 add 'int planted(void) { return drain_ended(0); }' policyd/core/dial.c
 expect "core -> worker by a name" policyd/core/dial.c
 
+add '#if RST_DOVECOT_24' plugin/hold/key.c
+expect "the version of Dovecot outside of the compat files" plugin/hold/key.c
+
 # a static function may have the name of a function of another folder
 add 'static int drain_ended(int n)
 {

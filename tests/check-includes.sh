@@ -48,6 +48,16 @@ forbid_word() {
 	failed=1
 }
 
+# forbid_text PATTERN REASON FILE...
+forbid_text() {
+	pattern=$1 reason=$2
+	shift 2
+	found=$(grep -nE "$pattern" "$@" /dev/null)
+	[ -z "$found" ] && return
+	printf '%s\n-- %s\n' "$found" "$reason" >&2
+	failed=1
+}
+
 existing() {
 	find "$@" \( -name '*.c' -o -name '*.h' \) 2>/dev/null
 }
@@ -73,6 +83,10 @@ existing() {
 	forbid 'event2?/|confuse|restante-config' \
 		'plugin/ knows Dovecot, not libevent and not our config header' \
 		$(existing plugin)
+	forbid_text 'DOVECOT_VERSION_|RST_DOVECOT_24' \
+		'only the compat files know which Dovecot this is' \
+		$(existing plugin tests/unit |
+			grep -v '^plugin/common/dove\(cot\|adm\)-compat\.[ch]$')
 	forbid '(mail-|istream|ostream|master-service|ioloop|lib\.h)' \
 		'policyd/ and client/ know no Dovecot header' \
 		$(existing policyd client)

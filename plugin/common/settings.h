@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * The settings of one user, from plugin {} and the userdb. They are read and
- * checked only here; restante_control_socket is doveadm's.
+ * The settings of one user, from Dovecot's configuration and the userdb. They
+ * are checked only here; restante_control_socket is doveadm's.
  */
 #ifndef RST_COMMON_SETTINGS_H
 #define RST_COMMON_SETTINGS_H
@@ -16,13 +16,15 @@ enum rst_on_error {
 
 /** The strings live as long as the user. */
 struct rst_settings {
+	/** Dovecot cannot read them, and has logged it: all are the defaults */
+	bool unreadable;
 	bool enrolled;
 	bool bypass; /**< deliver normally, whatever else is said */
 	/** where the hold's storage is, as mail_location has it */
 	const char *hold_location;
-	/** blank-separated beginnings of names: the settings of plugins that
-	    act on the hold, too */
-	const char *hold_plugin_settings;
+	/** plugins that act on the hold, too, blank-separated: in 2.3 the
+	    beginnings of their settings' names, in 2.4 their names */
+	const char *hold_plugins;
 	unsigned int hold_time_secs;
 	uoff_t hold_quota; /**< octets; 0: unlimited */
 	uoff_t max_size;   /**< octets; 0: unlimited */

@@ -3,29 +3,29 @@
 #include "ioloop.h"
 #include "mail-storage-service.h"
 #include "mail-user.h"
+#include "dovecot-compat.h"
 #include "root.h"
 #include "user.h"
 
 int rst_user_open(struct mail_storage_service_ctx *storage, const char *name,
 		  struct rst_user *user_r, const char **error_r)
 {
-	struct mail_storage_service_input input;
 	int ret;
 
 	i_zero(user_r);
-	i_zero(&input);
-	input.module = "mail";
-	input.service = "restante";
-	input.username = name;
-	ret = mail_storage_service_lookup_next(
-		storage, &input, &user_r->service_user, &user_r->user, error_r);
-	if (ret > 0) {
-		rst_user_enter(user_r);
-		rst_settings_read(user_r->user, &user_r->settings);
-		return 1;
+	ret = rst_compat_user_open(storage, name, &user_r->service_user,
+				   &user_r->user, error_r);
+	if (ret <= 0) {
+		i_zero(user_r);
+		return ret;
 	}
-	i_zero(user_r);
-	return ret == 0 ? 0 : -1;
+	rst_user_enter(user_r);
+	rst_settings_read(user_r->user, &user_r->settings);
+	if (!user_r->settings.unreadable)
+		return 1;
+	rst_user_close(user_r);
+	*error_r = "the settings cannot be read";
+	return -1;
 }
 
 void rst_user_close(struct rst_user *user)
@@ -35,8 +35,7 @@ void rst_user_close(struct rst_user *user)
 	if (user->user == NULL)
 		return;
 	rst_user_enter(user);
-	mail_user_deinit(&user->user);
-	mail_storage_service_user_unref(&user->service_user);
+	rst_compat_user_close(&user->service_user, &user->user);
 	(void)rst_root_enter(&uid);
 	i_zero(user);
 }

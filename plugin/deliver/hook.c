@@ -5,7 +5,6 @@
  */
 #include "lib.h"
 #include "array.h"
-#include "fsync-mode.h"
 #include "istream.h"
 #include "lda-settings.h"
 #include "lmtp-common.h"
@@ -17,6 +16,7 @@
 #include "str.h"
 #include "arrival.h"
 #include "attempt.h"
+#include "common/dovecot-compat.h"
 #include "common/settings.h"
 #include "hold/entry.h"
 #include "hold/hold.h"
@@ -96,10 +96,8 @@ static bool is_too_large(const struct rst_settings *set, struct istream *input)
 static void warn_fsync_never(struct mail_deliver_context *ctx)
 {
 	static bool warned = FALSE;
-	const struct mail_storage_settings *set =
-		mail_user_set_get_storage_set(ctx->rcpt_user);
 
-	if (warned || set->parsed_fsync_mode != FSYNC_MODE_NEVER)
+	if (warned || !rst_compat_fsync_never(ctx->rcpt_user))
 		return;
 	warned = TRUE;
 	e_error(ctx->event,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
-#include "array.h"
 #include "net.h"
 #include "doveadm-settings.h"
 #include "doveadm-util.h"
+#include "common/doveadm-compat.h"
 #include "common/root.h"
 #include "check-site.h"
 #include "report.h"
@@ -77,8 +77,8 @@ static void check_not_loaded(const struct rst_site *site,
    mail_crypt_save are mail_crypt's. */
 static bool is_of_plugin(const char *prefix, const char *plugin)
 {
-	return str_begins(prefix, plugin) ||
-	       str_begins(t_strconcat(plugin, "_", NULL), prefix);
+	return str_begins_with(prefix, plugin) ||
+	       str_begins_with(t_strconcat(plugin, "_", NULL), prefix);
 }
 
 static bool is_wanted(const char *const *prefixes, const char *plugin)
@@ -134,7 +134,7 @@ void rst_check_hold_plugins(const char *user, const char *prefixes)
 
 static const char *plugin_setting(const char *name, const char *default_value)
 {
-	const char *value = doveadm_plugin_getenv(name);
+	const char *value = rst_doveadm_setting(name);
 
 	return value == NULL ? default_value : value;
 }
@@ -179,14 +179,13 @@ static void check_release(const struct rst_site *site)
 				 "there is no such service: what is not called "
 				 "for is delivered nowhere",
 				 "configure it as 90-restante.conf does");
-	else if (strstr(site->release, "plugin/restante_bypass=yes") == NULL)
+	else if (strstr(site->release, RST_SETTING_BYPASS) == NULL)
 		rst_report_error(RST_REPORT_SITE, what,
 				 t_strconcat(site->release,
 					     ": mail that should go to the "
 					     "mailbox would be held again",
 					     NULL),
-				 "executable = lmtp -o "
-				 "plugin/restante_bypass=yes");
+				 "executable = lmtp -o " RST_SETTING_BYPASS);
 	else
 		rst_report_ok(RST_REPORT_SITE, what, site->release);
 }
@@ -194,15 +193,12 @@ static void check_release(const struct rst_site *site)
 /* The hold was a namespace of the user's in the first versions. */
 static void check_quota_rules(void)
 {
-	const char *const *envs;
 	unsigned int i, count;
+	const char *const *envs = rst_doveadm_plugin_settings(&count);
 
-	if (!array_is_created(&doveadm_settings->plugin_envs))
-		return;
-	envs = array_get(&doveadm_settings->plugin_envs, &count);
 	for (i = 0; i + 1 < count; i += 2)
-		if (str_begins(envs[i], "quota") &&
-		    str_begins(envs[i + 1], "Restante/"))
+		if (str_begins_with(envs[i], "quota") &&
+		    str_begins_with(envs[i + 1], "Restante/"))
 			rst_report_warning(RST_REPORT_SITE, envs[i],
 					   t_strconcat(envs[i + 1],
 						       ": not needed, the hold "
@@ -214,13 +210,13 @@ static void check_quota_rules(void)
 static void check_bypass(void)
 {
 	static const char *const what = "restante_bypass";
-	const char *value = doveadm_plugin_getenv(what);
+	const char *value = rst_doveadm_setting(what);
 
 	if (value == NULL || *value == '\0' || strcmp(value, "no") == 0)
 		return;
 	rst_report_error(RST_REPORT_SITE, what,
 			 t_strconcat(value, ": nothing is held", NULL),
-			 "remove it from plugin {}: it belongs to the "
+			 "remove it from the configuration: it belongs to the "
 			 "executable of lmtp-release only");
 }
 
@@ -315,9 +311,8 @@ static void check_configuration(const struct rst_site *site)
 	check_loaded(site, RST_SITE_LDA);
 	check_not_loaded(site, RST_SITE_RESTANTE);
 	check_not_loaded(site, RST_SITE_IMAP);
-	rst_check_hold_plugins(
-		RST_REPORT_SITE,
-		plugin_setting("restante_hold_plugin_settings", ""));
+	rst_check_hold_plugins(RST_REPORT_SITE,
+			       plugin_setting(RST_SETTING_HOLD_PLUGINS, ""));
 	check_fsync(site, RST_SITE_LMTP);
 	check_fsync(site, RST_SITE_LDA);
 	check_fsync(site, RST_SITE_RESTANTE);

@@ -10,7 +10,7 @@ void rst_check_site(void);
 void rst_check_release_socket(const char *user, const char *path);
 
 /** Does restante-hold load what the plugins of lmtp do to held mail?
-    @param prefixes restante_hold_plugin_settings */
+    @param prefixes hold_plugins of the settings */
 void rst_check_hold_plugins(const char *user, const char *prefixes);
 
 #endif

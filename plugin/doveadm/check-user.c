@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "array.h"
-#include "doveadm-util.h"
 #include "hostpid.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list.h"
-#include "common/root.h"
+#include "common/doveadm-compat.h"
+#include "common/settings-source.h"
 #include "common/settings.h"
 #include "hold/entry.h"
 #include "hold/hold.h"
@@ -76,20 +76,23 @@ static void check_obsolete(struct mail_user *user)
 	static const struct {
 		const char *name, *instead;
 	} obsolete[] = {
-		{"restante_hold_mailbox", "restante_hold_location"},
+		{"restante_hold_mailbox", RST_SETTING_HOLD},
 		{"restante_notify_socket", "restante_holders"},
 		{"restante_index_socket", "restante_holders"},
 	};
+	struct rst_source source;
 	unsigned int i;
 
+	(void)rst_source_open(&source, user, TRUE);
 	for (i = 0; i < N_ELEMENTS(obsolete); i++)
-		if (mail_user_plugin_getenv(user, obsolete[i].name) != NULL)
+		if (rst_source_get(&source, obsolete[i].name) != NULL)
 			rst_report_warning(
 				user->username, obsolete[i].name,
 				"this setting is ignored",
 				t_strdup_printf("remove it; in its place there "
 						"is %s",
 						obsolete[i].instead));
+	rst_source_close(&source);
 }
 
 /* A message that Postfix tries for longer is another message then. */
@@ -118,22 +121,26 @@ static void check_lifetime(struct mail_user *user,
 			t_strconcat("set it to ", days, NULL));
 }
 
+/* Has the user a value other than the site's? */
+static bool is_own(const struct rst_source *source, const char *name)
+{
+	return null_strcmp(rst_doveadm_setting(name),
+			   rst_source_get(source, name)) != 0;
+}
+
 /* Those that the site's settings gave were looked at before. */
 static void check_own_settings(struct mail_user *user,
 			       const struct rst_settings *settings)
 {
-	const char *site = doveadm_plugin_getenv("restante_release_socket");
-	const char *own =
-		mail_user_plugin_getenv(user, "restante_release_socket");
+	struct rst_source source;
 
-	if (null_strcmp(site, own) != 0)
+	(void)rst_source_open(&source, user, TRUE);
+	if (is_own(&source, "restante_release_socket"))
 		rst_check_release_socket(user->username,
 					 settings->release_socket);
-	site = doveadm_plugin_getenv("restante_hold_plugin_settings");
-	own = mail_user_plugin_getenv(user, "restante_hold_plugin_settings");
-	if (null_strcmp(site, own) != 0)
-		rst_check_hold_plugins(user->username,
-				       settings->hold_plugin_settings);
+	if (is_own(&source, RST_SETTING_HOLD_PLUGINS))
+		rst_check_hold_plugins(user->username, settings->hold_plugins);
+	rst_source_close(&source);
 }
 
 /* ---- the place of the hold */
@@ -207,7 +214,7 @@ static bool is_unreadable(const struct rst_probe *probe)
 static void report_hold(struct mail_user *user, const char *location,
 			const struct rst_probe *probe)
 {
-	static const char *const what = "restante_hold_location";
+	static const char *const what = RST_SETTING_HOLD;
 
 	if (probe->problem != NULL)
 		rst_report_error(
@@ -215,15 +222,15 @@ static void report_hold(struct mail_user *user, const char *location,
 			t_strdup_printf("%s: %s", location, probe->problem),
 			probe->mend);
 	else if (is_unreadable(probe))
-		rst_report_error(user->username, what,
-				 t_strconcat(location,
-					     ": a plugin changes what is "
-					     "saved, and restante-hold loads "
-					     "none",
-					     NULL),
-				 "add that plugin to mail_plugins of protocol "
-				 "restante, or remove its settings from "
-				 "restante_hold_plugin_settings");
+		rst_report_error(
+			user->username, what,
+			t_strconcat(location,
+				    ": a plugin changes what is "
+				    "saved, and restante-hold loads "
+				    "none",
+				    NULL),
+			"add that plugin to mail_plugins of protocol "
+			"restante, or remove its settings from " RST_SETTING_HOLD_PLUGINS);
 	else
 		rst_report_ok(user->username, what,
 			      t_strdup_printf("%s: %s%s", location, probe->root,
@@ -239,9 +246,10 @@ static void check_held(struct rst_hold *hold)
 	struct rst_hold_status status;
 
 	if (rst_look_peek(hold, &status, &error) < 0) {
-		rst_report_error(user, "hold", error,
-				 "mend its files: doveadm force-resync with -o "
-				 "mail_location as restante-plugin(7) has it");
+		rst_report_error(
+			user, "hold", error,
+			"mend its files: doveadm force-resync with -o " RST_SETTING_HOLD_OPTION
+			" as restante-plugin(7) has it");
 		return;
 	}
 	if (status.incomplete > 0)
@@ -301,12 +309,11 @@ static void check_storage(struct rst_hold *hold)
 	struct rst_probe probe;
 
 	if (needs_home(hold->settings->hold_location) && !has_home(user)) {
-		rst_report_error(
-			user->username, "restante_hold_location",
-			t_strconcat(hold->settings->hold_location,
-				    ": the user has no home", NULL),
-			"let the userdb return home, or set it to a "
-			"place such as sdbox:/var/vmail/restante/%d/%n");
+		rst_report_error(user->username, RST_SETTING_HOLD,
+				 t_strconcat(hold->settings->hold_location,
+					     ": the user has no home", NULL),
+				 "let the userdb return home, or set it to a "
+				 "place such as " RST_SETTING_HOLD_EXAMPLE);
 		return;
 	}
 	if (rst_probe_find(user, hold->settings, &probe) == 0 &&

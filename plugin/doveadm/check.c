@@ -2,6 +2,7 @@
 #include "lib.h"
 #include "doveadm-mail.h"
 #include "doveadm-print.h"
+#include "common/doveadm-compat.h"
 #include "check-site.h"
 #include "check-user.h"
 #include "check.h"
@@ -22,14 +23,14 @@ static void take_errors(struct doveadm_mail_cmd_context *ctx)
 		ctx->exit_code = EX_CONFIG;
 }
 
-static void check_init(struct doveadm_mail_cmd_context *ctx,
-		       const char *const args[] ATTR_UNUSED)
+static void
+check_init(struct doveadm_mail_cmd_context *ctx RST_DOVEADM_INIT_ARGS)
 {
 	rst_report_headers();
 	/* this is the server's end of it, and the other end has done that */
 	if (doveadm_server)
 		return;
-	if (ctx->add_username_header)
+	if (rst_doveadm_has_username(ctx))
 		doveadm_print_sticky("username", RST_REPORT_SITE);
 	rst_check_site();
 	take_errors(ctx);

@@ -11,6 +11,7 @@
 #include "mail-user.h"
 #include "check.h"
 #include "commands.h"
+#include "common/doveadm-compat.h"
 #include "common/settings.h"
 #include "fallback/fallback.h"
 #include "fallback/overflow.h"
@@ -27,13 +28,6 @@
 const char *doveadm_restante_plugin_version = DOVECOT_ABI_VERSION;
 
 #define DEFAULT_HOLDERS "/var/lib/restante/holders"
-
-struct restante_cmd_context {
-	struct doveadm_mail_cmd_context ctx;
-
-	bool all;
-	bool expired;
-};
 
 /* ---- what all commands need */
 
@@ -68,7 +62,7 @@ static int get_hold(struct doveadm_mail_cmd_context *ctx,
 		return 0;
 	return failed(ctx, MAIL_ERROR_NOTPOSSIBLE, user,
 		      "This user is not enrolled, no mail is held: set "
-		      "restante=yes in plugin {} or in the userdb");
+		      "restante=yes in the userdb");
 }
 
 static void print_time(time_t when)
@@ -84,14 +78,14 @@ static void cmd_preinit(struct doveadm_mail_cmd_context *ctx)
 		ctx->service_flags |= MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP;
 }
 
-static struct restante_cmd_context *cmd_alloc(void)
+static struct doveadm_mail_cmd_context *cmd_alloc(void)
 {
-	struct restante_cmd_context *cmd =
-		doveadm_mail_cmd_alloc(struct restante_cmd_context);
+	struct doveadm_mail_cmd_context *ctx =
+		doveadm_mail_cmd_alloc(struct doveadm_mail_cmd_context);
 
-	cmd->ctx.v.preinit = cmd_preinit;
+	ctx->v.preinit = cmd_preinit;
 	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
-	return cmd;
+	return ctx;
 }
 
 static void print_number_header(const char *name)
@@ -108,10 +102,10 @@ static void print_number_header(const char *name)
  */
 static void use_holders(struct doveadm_mail_cmd_context *ctx)
 {
-	const char *path = doveadm_plugin_getenv("restante_holders");
+	const char *path = rst_doveadm_setting("restante_holders");
 	const char *error;
 
-	if (!ctx->iterate_all_users || ctx->users_list_input != NULL)
+	if (!rst_doveadm_all_users(ctx) || ctx->users_list_input != NULL)
 		return;
 	if (path == NULL)
 		path = DEFAULT_HOLDERS;
@@ -123,8 +117,8 @@ static void use_holders(struct doveadm_mail_cmd_context *ctx)
 
 /* ---- status */
 
-static void status_init(struct doveadm_mail_cmd_context *ctx,
-			const char *const args[] ATTR_UNUSED)
+static void
+status_init(struct doveadm_mail_cmd_context *ctx RST_DOVEADM_INIT_ARGS)
 {
 	use_holders(ctx);
 	print_number_header("messages");
@@ -153,7 +147,7 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 	if (ret < 0)
 		return failed(ctx, MAIL_ERROR_TEMP, user, error);
 	/* all mail of a user with an entry may have left */
-	if (ctx->iterate_all_users &&
+	if (rst_doveadm_all_users(ctx) &&
 	    status.messages + status.incomplete + overflow == 0)
 		return 0;
 	doveadm_print_num(status.messages);
@@ -167,17 +161,17 @@ static int status_run(struct doveadm_mail_cmd_context *ctx,
 
 static struct doveadm_mail_cmd_context *status_alloc(void)
 {
-	struct restante_cmd_context *cmd = cmd_alloc();
+	struct doveadm_mail_cmd_context *ctx = cmd_alloc();
 
-	cmd->ctx.v.init = status_init;
-	cmd->ctx.v.run = status_run;
-	return &cmd->ctx;
+	ctx->v.init = status_init;
+	ctx->v.run = status_run;
+	return ctx;
 }
 
 /* ---- list */
 
-static void list_init(struct doveadm_mail_cmd_context *ctx,
-		      const char *const args[] ATTR_UNUSED)
+static void
+list_init(struct doveadm_mail_cmd_context *ctx RST_DOVEADM_INIT_ARGS)
 {
 	use_holders(ctx);
 	doveadm_print_header_simple("id");
@@ -236,11 +230,11 @@ static int list_run(struct doveadm_mail_cmd_context *ctx,
 
 static struct doveadm_mail_cmd_context *list_alloc(void)
 {
-	struct restante_cmd_context *cmd = cmd_alloc();
+	struct doveadm_mail_cmd_context *ctx = cmd_alloc();
 
-	cmd->ctx.v.init = list_init;
-	cmd->ctx.v.run = list_run;
-	return &cmd->ctx;
+	ctx->v.init = list_init;
+	ctx->v.run = list_run;
+	return ctx;
 }
 
 /* ---- push */
@@ -269,38 +263,26 @@ static int push_run(struct doveadm_mail_cmd_context *ctx,
 
 static struct doveadm_mail_cmd_context *push_alloc(void)
 {
-	struct restante_cmd_context *cmd = cmd_alloc();
+	struct doveadm_mail_cmd_context *ctx = cmd_alloc();
 
-	cmd->ctx.v.run = push_run;
-	return &cmd->ctx;
+	ctx->v.run = push_run;
+	return ctx;
 }
 
 /* ---- release */
 
-static bool release_parse_arg(struct doveadm_mail_cmd_context *ctx, int c)
+static const char *const *
+release_args(const struct doveadm_mail_cmd_context *ctx)
 {
-	struct restante_cmd_context *cmd =
-		container_of(ctx, struct restante_cmd_context, ctx);
-
-	switch (c) {
-	case 'a':
-		cmd->all = TRUE;
-		return TRUE;
-	case 'e':
-		cmd->expired = TRUE;
-		return TRUE;
-	default:
-		return FALSE;
-	}
+	return rst_doveadm_args(ctx, "id");
 }
 
-static void release_init(struct doveadm_mail_cmd_context *ctx,
-			 const char *const args[])
+static void
+release_init(struct doveadm_mail_cmd_context *ctx RST_DOVEADM_INIT_ARGS)
 {
-	struct restante_cmd_context *cmd =
-		container_of(ctx, struct restante_cmd_context, ctx);
-	unsigned int ways = (cmd->all ? 1 : 0) + (cmd->expired ? 1 : 0) +
-			    (args[0] != NULL ? 1 : 0);
+	unsigned int ways = (rst_doveadm_flag(ctx, "all") ? 1 : 0) +
+			    (rst_doveadm_flag(ctx, "expired") ? 1 : 0) +
+			    (release_args(ctx)[0] != NULL ? 1 : 0);
 
 	if (ways != 1)
 		doveadm_mail_help_name("restante release");
@@ -335,13 +317,12 @@ static int release_held(struct doveadm_mail_cmd_context *ctx,
 			struct rst_fallback *release, struct rst_locked *locked,
 			bool *missing_r, const char **error_r)
 {
-	struct restante_cmd_context *cmd =
-		container_of(ctx, struct restante_cmd_context, ctx);
+	const char *const *ids = release_args(ctx);
 
-	if (!cmd->all && !cmd->expired)
-		return release_ids(release, locked, ctx->args, missing_r,
-				   error_r);
-	release->what = cmd->all ? RST_RELEASE_ALL : RST_RELEASE_EXPIRED;
+	if (ids[0] != NULL)
+		return release_ids(release, locked, ids, missing_r, error_r);
+	release->what = rst_doveadm_flag(ctx, "all") ? RST_RELEASE_ALL
+						     : RST_RELEASE_EXPIRED;
 	return rst_fallback_run(release, locked, error_r);
 }
 
@@ -361,7 +342,7 @@ static int release_nothing(struct doveadm_mail_cmd_context *ctx,
 	static const struct rst_hold_status status;
 
 	print_release(&release, &status);
-	if (ctx->args[0] == NULL)
+	if (release_args(ctx)[0] == NULL)
 		return 0;
 	return failed(ctx, MAIL_ERROR_NOTFOUND, user, "Nothing is held");
 }
@@ -415,13 +396,12 @@ static int release_run(struct doveadm_mail_cmd_context *ctx,
 
 static struct doveadm_mail_cmd_context *release_alloc(void)
 {
-	struct restante_cmd_context *cmd = cmd_alloc();
+	struct doveadm_mail_cmd_context *ctx = cmd_alloc();
 
-	cmd->ctx.getopt_args = "ae";
-	cmd->ctx.v.parse_arg = release_parse_arg;
-	cmd->ctx.v.init = release_init;
-	cmd->ctx.v.run = release_run;
-	return &cmd->ctx;
+	rst_doveadm_take_flags(ctx, "ae");
+	ctx->v.init = release_init;
+	ctx->v.run = release_run;
+	return ctx;
 }
 
 #define ONLINE_USAGE "-u <user mask>|-A|-F <file>"

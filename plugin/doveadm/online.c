@@ -17,6 +17,7 @@
 #include "doveadm.h"
 #include "doveadm-print.h"
 #include "doveadm-util.h"
+#include "common/doveadm-compat.h"
 #include "online.h"
 
 #include <sys/time.h>
@@ -93,7 +94,7 @@ static int dial(struct control *control_r)
 	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
 
 	i_zero(control_r);
-	control_r->path = doveadm_plugin_getenv("restante_control_socket");
+	control_r->path = rst_doveadm_setting("restante_control_socket");
 	if (control_r->path == NULL)
 		control_r->path = DEFAULT_CONTROL_SOCKET;
 	control_r->fd = net_connect_unix(control_r->path);

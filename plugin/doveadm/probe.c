@@ -12,6 +12,7 @@
 #include "mailbox-list.h"
 #include "str.h"
 #include "unlink-directory.h"
+#include "common/dovecot-compat.h"
 #include "common/settings.h"
 #include "hold/mailbox.h"
 #include "hold/owner.h"
@@ -31,9 +32,10 @@
 
 static const char *mend_location(void)
 {
-	return t_strdup_printf("let uid %s make and write it, or set "
-			       "restante_hold_location to another place",
-			       dec2str(geteuid()));
+	return t_strdup_printf(
+		"let uid %s make and write it, or set " RST_SETTING_HOLD
+		" to another place",
+		dec2str(geteuid()));
 }
 
 static int failed(struct rst_probe *probe, const char *problem)

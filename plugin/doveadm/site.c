@@ -4,8 +4,8 @@
 #endif
 #include "lib.h"
 #include "master-service.h"
-#include "settings-parser.h"
 #include "str.h"
+#include "common/dovecot-compat.h"
 #include "site.h"
 
 #include <ctype.h>
@@ -110,7 +110,7 @@ static unsigned int get_lifetime(const char *name)
 	/* Postfix's unit, where none is given */
 	if (i_isdigit(text[strlen(text) - 1]))
 		text = t_strconcat(text, "d", NULL);
-	return settings_get_time(text, &secs, &error) < 0 ? 0 : secs;
+	return rst_compat_parse_secs(text, &secs, &error) < 0 ? 0 : secs;
 }
 
 static bool read_site(struct rst_site *site)

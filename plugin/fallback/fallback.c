@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "ioloop.h"
-#include "mail-storage-settings.h"
 #include "mail-user.h"
+#include "common/dovecot-compat.h"
 #include "common/settings.h"
 #include "fallback.h"
 #include "hold/hold.h"
@@ -24,9 +24,8 @@ static bool attempt(struct rst_lmtp *lmtp, struct rst_locked *locked,
 		.rcpt_to = message->rcpt_to,
 		.input = message->input,
 		.trace = rst_trace_field_format(
-			message->id, mail_user_set_get_storage_set(
-					     rst_locked_hold(locked)->user)
-					     ->hostname),
+			message->id,
+			rst_compat_hostname(rst_locked_hold(locked)->user)),
 		.refused = refused,
 	};
 	const char *error;

@@ -5,8 +5,8 @@
 #include "istream-concat.h"
 #include "mail-namespace.h"
 #include "mail-storage.h"
-#include "mail-storage-settings.h"
 #include "mail-user.h"
+#include "common/dovecot-compat.h"
 #include "common/settings.h"
 #include "hold/hold.h"
 #include "hold/mailbox.h"
@@ -35,8 +35,8 @@ bool rst_overflow_is_due(const struct rst_hold *hold,
 static int save(struct mail_user *user, struct mailbox *box,
 		struct rst_message *message, const char **error_r)
 {
-	const char *field = rst_trace_field_format(
-		message->id, mail_user_set_get_storage_set(user)->hostname);
+	const char *field =
+		rst_trace_field_format(message->id, rst_compat_hostname(user));
 	struct istream *parts[3], *input;
 	uint32_t uid;
 	int ret;

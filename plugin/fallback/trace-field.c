@@ -3,6 +3,7 @@
 #include "ioloop.h"
 #include "message-date.h"
 #include "restante/envelope.h"
+#include "common/dovecot-compat.h"
 #include "trace-field.h"
 
 #define FIELD_START "Received: from restante-hold by "
@@ -23,10 +24,10 @@ const char *rst_trace_field_parse(const unsigned char *data, size_t size)
 {
 	const char *text = t_strndup(data, size), *end;
 
-	if (!str_begins(text, FIELD_START))
+	if (!str_begins_with(text, FIELD_START))
 		return NULL;
 	text = strchr(text, '\n');
-	if (text == NULL || !str_begins(text, "\n\tid "))
+	if (text == NULL || !str_begins_with(text, "\n\tid "))
 		return NULL;
 	text += strlen("\n\tid ");
 	end = strchr(text, ';');

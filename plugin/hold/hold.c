@@ -18,6 +18,7 @@
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
+#include "common/dovecot-compat.h"
 #include "common/settings.h"
 #include "hold.h"
 #include "keys.h"
@@ -251,7 +252,7 @@ int rst_hold_open(struct rst_hold *hold, bool create, const char **error_r)
 		ret = open_mended(hold, create, error_r);
 	}
 	if (ret < 0)
-		*error_r = t_strdup_printf("restante_hold_location=%s: %s",
+		*error_r = t_strdup_printf(RST_SETTING_HOLD "=%s: %s",
 					   hold->settings->hold_location,
 					   *error_r);
 	return ret;

@@ -2,7 +2,7 @@
 /**
  * The user to whom the storage of a hold belongs: another mail_user of
  * Dovecot's, of the same name, home and rights, with one namespace at
- * restante_hold_location. So the hold is no part of the user's own mailboxes: a
+ * the place that the settings name. So the hold is no part of the user's own mailboxes: a
  * user without a hold has nothing of it, and no plugin changes, counts or
  * removes held messages, whichever plugins this process has loaded.
  */

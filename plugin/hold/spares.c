@@ -2,6 +2,7 @@
 #include "lib.h"
 #include "array.h"
 #include "mail-user.h"
+#include "common/dovecot-compat.h"
 #include "held.h"
 #include "message.h"
 #include "spares.h"
@@ -83,7 +84,7 @@ void rst_spares_forget(struct rst_spares *spares, uint32_t uid)
 
 #define CAUSES                                                           \
 	"Is the disk sound, and does restante-hold load each plugin of " \
-	"restante_hold_plugin_settings?"
+	RST_SETTING_HOLD_PLUGINS "?"
 
 static void warn(struct rst_spares *spares, const struct spare *spare)
 {

@@ -14,9 +14,9 @@
 #include "ioloop.h"
 #include "mail-storage-service.h"
 #include "master-service.h"
-#include "master-service-settings.h"
 #include "net.h"
 #include "restrict-access.h"
+#include "common/dovecot-compat.h"
 #include "connection.h"
 
 #include <sys/resource.h>
@@ -83,15 +83,9 @@ static void connected(struct master_service_connection *conn)
 /* Only root may open the config socket, so that comes first. */
 static void drop_privileges(void)
 {
-	struct master_service_settings_input input;
-	struct master_service_settings_output output;
 	const char *error;
 
-	i_zero(&input);
-	input.module = "mail";
-	input.service = "restante";
-	if (master_service_settings_read(master_service, &input, &output,
-					 &error) < 0)
+	if (rst_compat_read_configuration(master_service, &error) < 0)
 		i_fatal("Error reading configuration: %s", error);
 	restrict_access_by_env(RESTRICT_ACCESS_FLAG_ALLOW_ROOT, NULL);
 }
@@ -109,14 +103,12 @@ int main(int argc, char *argv[])
 		MAIL_STORAGE_SERVICE_FLAG_NO_NAMESPACES;
 
 	master_service = master_service_init(
-		"restante-hold", MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN, &argc,
-		&argv, "");
+		"restante-hold", rst_compat_master_flags, &argc, &argv, "");
 	if (master_getopt(master_service) > 0)
 		return FATAL_DEFAULT;
 	drop_privileges();
 	master_service_init_log_with_pid(master_service);
-	storage_service =
-		mail_storage_service_init(master_service, NULL, flags);
+	storage_service = rst_compat_storage_init(master_service, flags);
 	master_service_init_finish(master_service);
 	idle_begin();
 	master_service_run(master_service, connected);

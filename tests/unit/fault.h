@@ -4,7 +4,7 @@
  * ends, or the call fails. Link with
  *   -Wl,--wrap=write,--wrap=pwrite,--wrap=fsync,--wrap=fdatasync
  *   -Wl,--wrap=renameat,--wrap=unlinkat,--wrap=fallocate
- *   -Wl,--wrap=sync_file_range
+ *   -Wl,--wrap=sync_file_range,--wrap=i_my_pwrite
  * Also makes a temporary directory. Only one .c file of a test includes this.
  */
 #ifndef FAULT_H
@@ -133,6 +133,14 @@ ssize_t __wrap_pwrite(int fd, const void *buf, size_t n, off_t offset)
 		return -1;
 	errno = fault_errno;
 	return -1;
+}
+
+/* the pwrite() of those that include the headers of Dovecot 2.3 */
+ssize_t __wrap_i_my_pwrite(int fd, const void *buf, size_t n, off_t offset);
+
+ssize_t __wrap_i_my_pwrite(int fd, const void *buf, size_t n, off_t offset)
+{
+	return __wrap_pwrite(fd, buf, n, offset);
 }
 
 int __wrap_fsync(int fd)

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/dovecot-compat.h"
 #include "common/settings.h"
 #include "hold/hold.h"
 #include "hold/locked.h"

@@ -869,7 +869,7 @@ static const char *find_message_file(const char *dir)
 	struct dirent *d;
 
 	while (dirp != NULL && (d = readdir(dirp)) != NULL)
-		if (str_begins(d->d_name, "u.") ||
+		if (str_begins_with(d->d_name, "u.") ||
 		    strstr(d->d_name, ",S=") != NULL)
 			path = t_strconcat(dir, "/", d->d_name, NULL);
 	if (dirp != NULL)

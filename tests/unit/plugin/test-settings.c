@@ -3,10 +3,41 @@
 
 #define DAYS (24 * 3600)
 
-static const struct {
+struct row {
 	const char *field;
 	struct rst_settings want; /* NULL strings: the default */
-} cases[] = {
+};
+
+static const struct row rows_2_3[] = {
+	{"restante_hold_location=maildir:/var/held/%u",
+	 {.hold_time_secs = 14 * DAYS,
+	  .hold_location = "maildir:/var/held/testuser"}},
+	{"restante_hold_location=/var/held", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_location=:/var/held", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_location=", {.hold_time_secs = 14 * DAYS}},
+	/* of an earlier version */
+	{"restante_hold_mailbox=Away/Box", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_plugin_settings=mail_crypt_",
+	 {.hold_time_secs = 14 * DAYS, .hold_plugins = "mail_crypt_"}},
+};
+
+static const struct row rows_2_4[] = {
+	{"restante_hold_driver=maildir",
+	 {.hold_time_secs = 14 * DAYS, .hold_location = "maildir:~/restante"}},
+	{"restante_hold_driver=", {.hold_time_secs = 14 * DAYS}},
+	{"restante_hold_path=/var/a:b",
+	 {.hold_time_secs = 14 * DAYS, .hold_location = "sdbox:/var/a::b"}},
+	{"restante_hold_index_path=/ssd/a:",
+	 {.hold_time_secs = 14 * DAYS,
+	  .hold_location = "sdbox:~/restante:INDEX=/ssd/a::"}},
+	{"restante_hold_control_path=/c",
+	 {.hold_time_secs = 14 * DAYS,
+	  .hold_location = "sdbox:~/restante:CONTROL=/c"}},
+	{"restante_hold_plugins=mail_crypt",
+	 {.hold_time_secs = 14 * DAYS, .hold_plugins = "mail_crypt"}},
+};
+
+static const struct row cases[] = {
 	{"x=y", {.hold_time_secs = 14 * DAYS}},
 	{"restante=yes", {.enrolled = TRUE, .hold_time_secs = 14 * DAYS}},
 	{"restante=1", {.enrolled = TRUE, .hold_time_secs = 14 * DAYS}},
@@ -34,16 +65,6 @@ static const struct {
 	 {.hold_time_secs = 14 * DAYS, .on_error = RST_ON_ERROR_DELIVER}},
 	{"restante_on_error=tempfail", {.hold_time_secs = 14 * DAYS}},
 	{"restante_on_error=drop", {.hold_time_secs = 14 * DAYS}},
-	{"restante_hold_location=maildir:/var/held/%u",
-	 {.hold_time_secs = 14 * DAYS,
-	  .hold_location = "maildir:/var/held/testuser"}},
-	{"restante_hold_location=/var/held", {.hold_time_secs = 14 * DAYS}},
-	{"restante_hold_location=:/var/held", {.hold_time_secs = 14 * DAYS}},
-	{"restante_hold_location=", {.hold_time_secs = 14 * DAYS}},
-	/* of an earlier version */
-	{"restante_hold_mailbox=Away/Box", {.hold_time_secs = 14 * DAYS}},
-	{"restante_hold_plugin_settings=mail_crypt_",
-	 {.hold_time_secs = 14 * DAYS, .hold_plugin_settings = "mail_crypt_"}},
 	{"restante_holders=/x", {.hold_time_secs = 14 * DAYS, .holders = "/x"}},
 	{"restante_holders=", {.hold_time_secs = 14 * DAYS, .holders = ""}},
 	{"restante_holders=x/y", {.hold_time_secs = 14 * DAYS, .holders = ""}},
@@ -65,10 +86,10 @@ static const struct {
 	  .release_socket = "/run/d/lmtp-release"}},
 };
 
-START_TEST(test_settings)
+static void check_row(const struct row *row)
 {
-	const char *const fields[] = {cases[_i].field, NULL};
-	const struct rst_settings *want = &cases[_i].want;
+	const char *const fields[] = {row->field, NULL};
+	const struct rst_settings *want = &row->want;
 	const struct rst_settings *got = &hold_fixture.set;
 
 	rst_settings_read(hold_user("sdbox", fields), &hold_fixture.set);
@@ -81,10 +102,8 @@ START_TEST(test_settings)
 	ck_assert_str_eq(got->hold_location, want->hold_location == NULL
 						     ? "sdbox:~/restante"
 						     : want->hold_location);
-	ck_assert_str_eq(got->hold_plugin_settings,
-			 want->hold_plugin_settings == NULL
-				 ? ""
-				 : want->hold_plugin_settings);
+	ck_assert_str_eq(got->hold_plugins,
+			 want->hold_plugins == NULL ? "" : want->hold_plugins);
 	ck_assert_str_eq(
 		got->overflow_mailbox,
 		want->overflow_mailbox == NULL ? "" : want->overflow_mailbox);
@@ -106,6 +125,23 @@ START_TEST(test_settings)
 		ck_assert_ptr_nonnull(
 			strstr(got->release_socket, "/lmtp-release"));
 }
+
+START_TEST(test_settings)
+{
+	check_row(&cases[_i]);
+}
+END_TEST
+
+START_TEST(test_settings_2_3)
+{
+	check_row(&rows_2_3[_i]);
+}
+END_TEST
+
+START_TEST(test_settings_2_4)
+{
+	check_row(&rows_2_4[_i]);
+}
 END_TEST
 
 static Suite *suite(void)
@@ -115,6 +151,12 @@ static Suite *suite(void)
 
 	tcase_add_checked_fixture(tc, hold_setup, hold_teardown);
 	tcase_add_loop_test(tc, test_settings, 0, (int)N_ELEMENTS(cases));
+	if (strcmp(RST_SETTING_HOLD, "restante_hold_location") == 0)
+		tcase_add_loop_test(tc, test_settings_2_3, 0,
+				    (int)N_ELEMENTS(rows_2_3));
+	else
+		tcase_add_loop_test(tc, test_settings_2_4, 0,
+				    (int)N_ELEMENTS(rows_2_4));
 	suite_add_tcase(s, tc);
 	return s;
 }
