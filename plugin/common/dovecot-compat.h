@@ -68,6 +68,14 @@ struct mail_storage_service_ctx *
 rst_compat_storage_init(struct master_service *service,
 			enum mail_storage_service_flags flags);
 
+/** The mask of mail_storage_service_all_init_mask() that all names match: the
+    one that doveadm -A has. An empty one matches no name in 2.4. */
+#if RST_DOVECOT_24
+#	define RST_COMPAT_ALL_USERS "*"
+#else
+#	define RST_COMPAT_ALL_USERS ""
+#endif
+
 /** @return 1; 0: there is no such user; -1: error_r */
 int rst_compat_user_open(struct mail_storage_service_ctx *storage,
 			 const char *name,

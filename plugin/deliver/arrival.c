@@ -36,6 +36,9 @@
 #include "hold/message.h"
 #include "hold/tombstones.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 /* a longer wait is left to Postfix, which tries again */
 #define LOCK_SECS 30
 
@@ -336,6 +339,13 @@ static enum rst_arrival arrive_locked(struct arrival *a,
 	return save(a, saved_r);
 }
 
+/* Nobody saves anything there. 2.3 does not even open the mailbox; 2.4 does. */
+static bool is_read_only(const struct rst_hold *hold)
+{
+	return faccessat(AT_FDCWD, hold->dir, W_OK, AT_EACCESS) < 0 &&
+	       errno == EROFS;
+}
+
 enum rst_arrival rst_arrive(struct rst_hold *hold,
 			    const struct rst_delivery *delivery,
 			    struct rst_saved *saved_r, const char **error_r)
@@ -352,6 +362,8 @@ enum rst_arrival rst_arrive(struct rst_hold *hold,
 	if (ret > 0) {
 		result = arrive_locked(&a, saved_r);
 		*error_r = a.error;
+	} else if (ret < 0 && is_read_only(hold)) {
+		result = RST_ARRIVAL_FAILED;
 	} else {
 		/* another process may be saving this same message */
 		result = RST_ARRIVAL_UNSURE;

@@ -81,21 +81,48 @@ bool rst_site_has_plugin(const char *plugins, const char *name)
 	return str_array_find(t_strsplit_spaces(plugins, " ,"), name);
 }
 
-static const char *get(const char *protocol, const char *name)
+/* "path = value", or "name = value" within "service x {". 2.4 may show a list
+   as "name {", and in lines of their own its members: "member = yes".
+   @return the value, or the members */
+static const char *find_value(const char *text, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash == NULL ? path : slash + 1;
+	const char *const *lines = t_strsplit(text, "\n");
+	string_t *members = t_str_new(128);
+	const char *key, *value;
+
+	for (; *lines != NULL; lines++) {
+		value = strstr(*lines, " =");
+		if (value == NULL)
+			continue;
+		key = t_str_trim(t_strdup_until(*lines, value), " ");
+		value = t_str_trim(value + 2, " ");
+		if (strcmp(key, path) == 0 || strcmp(key, name) == 0)
+			return value;
+		if (strcmp(value, "yes") == 0)
+			str_printfa(members, "%s%s",
+				    str_len(members) == 0 ? "" : " ", key);
+	}
+	return str_c(members);
+}
+
+/* @param path of a setting: its name, or "service/", the service's, "/", name
+ */
+static const char *get(const char *protocol, const char *path)
 {
 	const char *const argv[] = {
 		"doveconf",
 		"-c",
 		master_service_get_config_path(master_service),
-		"-h",
 		"-x",
 		"-f",
 		t_strconcat("protocol=", protocol, NULL),
-		name,
+		path,
 		NULL};
 	const char *text = run(argv, "/usr/bin/doveconf");
 
-	return text == NULL ? NULL : i_strdup(text);
+	return text == NULL ? NULL : i_strdup(find_value(text, path));
 }
 
 /* @return 0 where there is no Postfix */

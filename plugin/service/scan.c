@@ -3,6 +3,7 @@
 #include "array.h"
 #include "mail-storage-service.h"
 #include "mail-user.h"
+#include "common/dovecot-compat.h"
 #include "common/user.h"
 #include "hold/entry.h"
 #include "hold/hold.h"
@@ -42,7 +43,7 @@ int rst_scan_start(struct mail_storage_service_ctx *storage,
 	scan->storage = storage;
 	p_array_init(&scan->users, pool, 64);
 	*scan_r = scan;
-	mail_storage_service_all_init_mask(storage, "");
+	mail_storage_service_all_init_mask(storage, RST_COMPAT_ALL_USERS);
 	while ((ret = mail_storage_service_all_next(storage, &name)) > 0) {
 		name = p_strdup(pool, name);
 		array_push_back(&scan->users, &name);

@@ -18,6 +18,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "integration"))
 
+import dovecot as dovecot_conf  # noqa: E402
 from conftest import BUILD, Client, Sandbox  # noqa: E402,F401
 
 DOMAIN = "example.test"
@@ -83,7 +84,7 @@ class TestBed(Sandbox):
                 self._edit_users(users)
                 self.start("dovecot")
             self._append("dovecot", self.dir / "dovecot" / "dovecot.conf",
-                         dovecot)
+                         dovecot_conf.conf(dovecot))
             self._append("postfix", self.dir / "postfix" / "etc" / "main.cf",
                          postfix)
         except BaseException:

@@ -90,10 +90,10 @@ class Bed:
         self.orders_path = path / "orders"
         self.orders = Orders(self.orders_path)
         extra = path / "extra.conf"
-        extra.write_text(
+        extra.write_text(rig.dovecot_conf.conf(
             "import_environment = $import_environment "
             f"LD_PRELOAD={preload} RESTANTE_FAULT={self.orders_path}\n"
-            "service lmtp {\n  process_limit = 4\n}\n" + dovecot)
+            "service lmtp {\n  process_limit = 4\n}\n" + dovecot))
         self.box = rig.TestBed(path / "s", "--extra-dovecot", extra,
                                *arguments)
         peers.add_users(self.box, map(self.address, range(USERS)))

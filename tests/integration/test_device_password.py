@@ -9,6 +9,7 @@ import tempfile
 import pytest
 
 from conftest import DOMAIN, TOP
+from dovecot import EXAMPLE
 from test_sign_in import Peer
 
 USER = f"traveller0@{DOMAIN}"
@@ -16,7 +17,7 @@ USER = f"traveller0@{DOMAIN}"
 
 @pytest.fixture(scope="module")
 def sandbox(make_sandbox):
-    example = (TOP / "packaging/dovecot/90-restante.conf").read_text()
+    example = (TOP / "packaging/dovecot" / EXAMPLE).read_text()
     block = re.search(r"^#(protocol restante \{\n(?:#  .*\n)+#\})", example,
                       re.M)[1].replace("\n#", "\n")
     with tempfile.TemporaryDirectory(dir="/tmp") as scratch:

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from dovecot import option
 
 
 def listing(sandbox, *arguments):
@@ -76,7 +77,7 @@ def test_push_after_a_lost_wake_up(sandbox):
         "restante", "release", "-u", f"traveller4@{DOMAIN}", "--expired",
         check=False).returncode == 0)
     lda(sandbox, "traveller4", "unnoticed",
-        "-o", f"plugin/restante_holders={other}")
+        "-o", option(f"restante_holders={other}"))
     sandbox.wait_held("traveller4", 1)
     assert not (pathlib.Path(sandbox.env["HOLDERS_DIR"]) /
                 f"traveller4@{DOMAIN}").exists()
@@ -89,7 +90,7 @@ def test_push_after_a_lost_wake_up(sandbox):
     # policyd cannot be told
     sandbox.send_simple("traveller5", "waits")
     sandbox.wait_held("traveller5", 1)
-    result = sandbox.doveadm("-o", "plugin/restante_holders=/nowhere",
+    result = sandbox.doveadm("-o", option("restante_holders=/nowhere"),
                              "restante", "push", "-u", f"traveller5@{DOMAIN}",
                              check=False)
     assert result.returncode != 0 and "/nowhere" in result.stderr
@@ -98,8 +99,8 @@ def test_push_after_a_lost_wake_up(sandbox):
 
 def lda(sandbox, user, subject, *arguments):
     subprocess.run(
-        ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
-         *arguments, "-d", f"{user}@{DOMAIN}", "-f", "a@remote.test"],
+        [sandbox.bin("private"), "/usr/lib/dovecot/dovecot-lda",
+         "-c", sandbox.env["DOVECOT_CONF"], *arguments, "-d", f"{user}@{DOMAIN}", "-f", "a@remote.test"],
         input=f"From: a@remote.test\nSubject: {subject}\n\nx\n".encode(),
         check=True, timeout=30)
 
@@ -136,8 +137,8 @@ def test_from_a_backup(sandbox):
     def bring(days):
         then = email.utils.formatdate(now - days * 24 * 3600)
         subprocess.run(
-            ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
-             "-d", f"traveller9@{DOMAIN}", "-f", "a@remote.test"],
+            [sandbox.bin("private"), "/usr/lib/dovecot/dovecot-lda",
+             "-c", sandbox.env["DOVECOT_CONF"], "-d", f"traveller9@{DOMAIN}", "-f", "a@remote.test"],
             input=b"Received: from x by y (Postfix) with ESMTP id 4Bx2;\n\t"
                   + then.encode() + b"\nSubject: backup\n\nx\n",
             check=True, timeout=30)

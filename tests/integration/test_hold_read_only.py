@@ -10,6 +10,7 @@ import time
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from dovecot import IS_24, conf
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
 MIB = 1024 * 1024
@@ -144,9 +145,14 @@ def judge_processes(sandbox, seconds=3):
 
 
 def judge_list(sandbox):
-    """Dovecot opens no index that it cannot write, and the error says so."""
+    """Dovecot 2.3 opens no index that it cannot write, and the error says so.
+    2.4 reads it."""
     result = sandbox.doveadm("restante", "list", "-u", f"{USER}@{DOMAIN}",
                              check=False)
+    if IS_24:
+        assert result.returncode == 0
+        assert result.stdout.count(" held ") == 5
+        return
     assert result.returncode == 75
     assert "Read-only file system" in result.stderr
 
@@ -190,7 +196,8 @@ def test_hold_read_only(make_bed, tmp_path, on_error):
     """Only the hold is on the read-only disk; the normal mailbox is
     elsewhere."""
     extra = tmp_path / "dovecot.conf"
-    extra.write_text(f"plugin {{\n  restante_on_error = {on_error}\n}}\n")
+    extra.write_text(conf(
+        f"plugin {{\n  restante_on_error = {on_error}\n}}\n"))
     sandbox, disk = make_bed(f"mail/{USER}@{DOMAIN}/restante",
                              "--extra-dovecot", extra)
     send_numbered(sandbox, 5)

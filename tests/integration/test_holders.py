@@ -16,6 +16,7 @@ import time
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from dovecot import IS_24, option
 from peer import Peer
 
 HELLO = "VERSION\trestante-hold\t1\t0\n"
@@ -197,7 +198,7 @@ def test_no_directory_for_doveadm(sandbox):
     """Then doveadm looks at all users, and says why."""
     if not sandbox.held("traveller7"):
         hold(sandbox, "traveller7", "found all the same")
-    names, errors = status(sandbox, "-o", "plugin/restante_holders=/nowhere",
+    names, errors = status(sandbox, "-o", option("restante_holders=/nowhere"),
                            "restante", "status", "-A")
     assert names == ["traveller7"]
     assert "looking at all users" in errors and "/nowhere" in errors
@@ -363,8 +364,8 @@ def test_wake_up_never_sent(sandbox):
     other.mkdir(mode=0o777)
     other.chmod(0o777)
     subprocess.run(
-        ["/usr/lib/dovecot/dovecot-lda", "-c", sandbox.env["DOVECOT_CONF"],
-         "-o", f"plugin/restante_holders={other}",
+        [sandbox.bin("private"), "/usr/lib/dovecot/dovecot-lda",
+         "-c", sandbox.env["DOVECOT_CONF"], "-o", option(f"restante_holders={other}"),
          "-d", f"traveller8@{DOMAIN}", "-f", "a@remote.test"],
         input=b"Subject: never told\n\nx\n", check=True, timeout=30)
     made, = other.iterdir()
@@ -481,12 +482,24 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-PASSWD_FILE = """userdb {{
+if IS_24:
+    PASSWD_FILE = "userdb passwd-file {{\n  passwd_file_path = {}/dovecot/users\n}}\n"
+    STATIC = """userdb static {{
+  fields {{
+    uid = mail
+    gid = mail
+    home = {}/mail/%{{user}}
+    restante = yes
+  }}
+}}
+"""
+else:
+    PASSWD_FILE = """userdb {{
   driver = passwd-file
   args = username_format=%u {}/dovecot/users
 }}
 """
-STATIC = """userdb {{
+    STATIC = """userdb {{
   driver = static
   args = uid=mail gid=mail home={}/mail/%u restante=yes
 }}

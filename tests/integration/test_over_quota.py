@@ -5,6 +5,7 @@ import json
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from dovecot import conf, hold_place
 
 QUOTA = """
 protocol lmtp {
@@ -26,7 +27,7 @@ plugin {
 @pytest.fixture(scope="module")
 def sandbox(make_sandbox, tmp_path_factory):
     extra = tmp_path_factory.mktemp("quota") / "extra.conf"
-    extra.write_text(QUOTA)
+    extra.write_text(conf(QUOTA))
     sandbox = make_sandbox("--hold-time", "2", "--extra-dovecot", extra)
     # only what a test asks for is released
     sandbox.stop("policyd")
@@ -85,7 +86,7 @@ def test_moved_at_the_last(sandbox):
     # as restante-plugin(7) says
     sandbox.doveadm("import", "-u", user, "sdbox:~/restante", "",
                     "mailbox", "Overflow", "all")
-    sandbox.doveadm("-o", "mail_location=sdbox:~/restante", "expunge", "-u",
+    sandbox.doveadm(*hold_place("sdbox:~/restante"), "expunge", "-u",
                     user, "mailbox", "Overflow", "all")
     sandbox.doveadm("move", "-u", user, "INBOX", "mailbox", "Overflow", "all")
     message, = sandbox.mailbox("traveller1")
@@ -114,7 +115,7 @@ plugin {
 @pytest.fixture(scope="module")
 def small(make_sandbox, tmp_path_factory):
     extra = tmp_path_factory.mktemp("small") / "extra.conf"
-    extra.write_text(SMALL_HOLD)
+    extra.write_text(conf(SMALL_HOLD))
     sandbox = make_sandbox("--extra-dovecot", extra)
     yield sandbox
     sandbox.down()

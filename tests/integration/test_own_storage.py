@@ -8,6 +8,7 @@ import pytest
 
 from conftest import (DOMAIN, digest, maildir_messages, wait_for,
                       without_trace)
+from dovecot import HOLD, HOLD_PLUGINS, conf
 
 USER = "traveller0"
 MARK = "own-storage"
@@ -16,7 +17,7 @@ RSA = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp521r1"]
 
 def configured(make_sandbox, tmp_path, text, *arguments):
     extra = tmp_path / "dovecot.conf"
-    extra.write_text(text)
+    extra.write_text(conf(text))
     return make_sandbox("--extra-dovecot", extra, *arguments)
 
 
@@ -143,11 +144,11 @@ plugin {{
                            f"{USER}@{DOMAIN}").stdout.count("incomplete") == 1
     wait_for("the log", lambda: re.search(
         rf"restante-hold.*: Held message has no valid envelope and stays: "
-        rf"user={USER}@{DOMAIN} id=.* restante_hold_plugin_settings",
+        rf"user={USER}@{DOMAIN} id=.* {HOLD_PLUGINS}",
         sandbox.log("dovecot")))
     sandbox.stop("dovecot")
-    with open(sandbox.env["DOVECOT_CONF"], "a") as conf:
-        conf.write("protocol restante {\n  mail_plugins = mail_crypt\n}\n")
+    with open(sandbox.env["DOVECOT_CONF"], "a") as file:
+        file.write("protocol restante {\n  mail_plugins = mail_crypt\n}\n")
     sandbox.start("dovecot")
     message, = maildir_messages(sandbox.collect(USER))
     assert b"packs well" in message
@@ -181,8 +182,9 @@ def homeless(make_sandbox, tmp_path, setting):
     sandbox = make_sandbox("--extra-dovecot", extra)
     sandbox.stop("policyd")
     sandbox.stop("dovecot")
-    with open(sandbox.env["DOVECOT_CONF"], "a") as conf:
-        conf.write(HOMELESS.format(dir=sandbox.dir, setting=setting))
+    with open(sandbox.env["DOVECOT_CONF"], "a") as file:
+        file.write(conf(HOMELESS.format(dir=sandbox.dir,
+                                        setting=setting)))
     without_home(sandbox)
     sandbox.start("dovecot")
     sandbox.start("policyd")
@@ -195,8 +197,8 @@ def lines_about(sandbox, user):
 
 
 BROKEN = {
-    "no home": ("restante_on_error = tempfail", "restante_hold_location"),
-    "deliver": ("restante_on_error = deliver", "restante_hold_location"),
+    "no home": ("restante_on_error = tempfail", HOLD),
+    "deliver": ("restante_on_error = deliver", HOLD),
     "bad values": ("restante_on_error = deliver\n"
                    "  restante_hold_location = nosuch:/nonexistent\n"
                    "  restante_hold_time = never\n"

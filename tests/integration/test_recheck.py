@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from dovecot import passdb
 from peer import PLAIN, Peer
 
 INTERVAL = 2
@@ -30,18 +31,15 @@ def sandbox(make_sandbox):
     with open(sandbox.env["DOVECOT_CONF"], "a") as conf:
         conf.write("protocol restante {\n")
         for name, more in (
-                ("denied", "deny = yes"),
+                ("denied", {"deny": True}),
                 # as in 90-restante.conf
-                ("devices",
-                 "default_fields = restante_pass_changed=device")):
+                ("devices", {"field": "restante_pass_changed=device"})):
             path = sandbox.dir / "dovecot" / name
             path.write_text(f"traveller12@{DOMAIN}:"
                             f"{{PLAIN}}{sandbox.password}\n"
                             if name == "devices" else "")
             os.chmod(path, 0o644)
-            conf.write("  passdb {\n    driver = passwd-file\n"
-                       f"    args = username_format=%u {path}\n    {more}\n"
-                       "  }\n")
+            conf.write(passdb(name, path, **more))
         conf.write("}\n")
     users = sandbox.dir / "dovecot" / "users"
     first = users.read_text().splitlines()[0]

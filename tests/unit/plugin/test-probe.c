@@ -2,6 +2,7 @@
 /* A message is saved where the hold is, or will be, and read back. */
 #include "hold-fixture.h"
 
+#include "mail-storage-private.h"
 #include "str.h"
 
 #include "doveadm/probe.h"
@@ -145,6 +146,35 @@ START_TEST(test_other_octets)
 }
 END_TEST
 
+/* What the user's own storage is told does not concern the hold. */
+START_TEST(test_settings_of_users_storage)
+{
+	static const char *const fields[] = {"restante=yes",
+					     "mail_save_crlf=yes",
+					     "mail_index_path=/nonexistent/i",
+					     "mail_control_path=/nonexistent/c",
+					     "mail_alt_path=/nonexistent/a",
+					     "mailbox_list_layout=index",
+					     NULL};
+	struct rst_hold hold;
+	const char *path;
+
+	hold_user(hold_drivers[_i], fields);
+	hold_put("", "S: x\n\nbody\n", 11);
+	hold = hold_opened();
+	ck_assert_int_eq(mailbox_get_path_to(
+				 hold.box, MAILBOX_LIST_PATH_TYPE_INDEX, &path),
+			 1);
+	ck_assert_str_eq(path, hold.dir);
+	ck_assert_int_eq(mailbox_get_path_to(hold.box,
+					     MAILBOX_LIST_PATH_TYPE_CONTROL,
+					     &path),
+			 1);
+	ck_assert_str_eq(path, hold.dir);
+	rst_hold_close(&hold);
+}
+END_TEST
+
 /* A colon in a path means something in a location. */
 START_TEST(test_colon_in_path)
 {
@@ -183,6 +213,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, test_no_hold_yet, 0, N_DRIVERS);
 	tcase_add_loop_test(tcase, test_hold_is_there, 0, N_DRIVERS);
 	tcase_add_loop_test(tcase, test_other_octets, CHANGES, ADDS + 1);
+	tcase_add_loop_test(tcase, test_settings_of_users_storage, 0,
+			    N_DRIVERS);
 	tcase_add_test(tcase, test_colon_in_path);
 	tcase_add_test(tcase, test_no_such_driver);
 	suite_add_tcase(s, tcase);
