@@ -127,9 +127,11 @@ class Bed:
         self.deliver_until_250(self.letter(user, 900))
         self.release_all(user)
         names = {"lmtp", "lmtp-release", "restante-hold"}
+        if rig.dovecot_conf.IS_24:
+            names.discard("lmtp")       # ends well after each connection
         ended = [process for process in self.box.processes()
                  if process.name in names]
-        assert {process.name for process in ended} == names
+        assert {process.name for process in ended} >= names
         for process in ended:
             os.kill(process.pid, signal.SIGTERM)
 
