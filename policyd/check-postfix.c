@@ -356,7 +356,7 @@ static void check_smtputf8(void)
 	else if (strcmp(noted, "no") != 0)
 		report_warning(cleanup, *noted == '\0' ? "-" : noted,
 			       "Postfix returns mail with UTF-8 in its header, "
-			       "as Dovecot 2.3's LMTP has no SMTPUTF8",
+			       "as Dovecot's LMTP offers no SMTPUTF8",
 			       "postconf -P cleanup/unix/smtputf8_enable=no");
 	else
 		report_ok(cleanup, noted, NULL);
