@@ -347,7 +347,8 @@ static void start_policy(struct core *core)
 static void start_control(struct core *core, int listen_fd)
 {
 	core->control =
-		control_service_new(core->base, listen_fd, core->sessions);
+		control_service_new(core->base, listen_fd, core->sessions,
+				    core->setup->conf->holders_directory);
 }
 
 static void on_remade(unsigned int n, int listen_fd, void *ctx)
