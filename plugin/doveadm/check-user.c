@@ -129,6 +129,10 @@ static void check_own_settings(struct mail_user *user,
 	if (null_strcmp(site, own) != 0)
 		rst_check_release_socket(user->username,
 					 settings->release_socket);
+	site = doveadm_plugin_getenv("restante_holders");
+	own = mail_user_plugin_getenv(user, "restante_holders");
+	if (null_strcmp(site, own) != 0)
+		rst_check_daemon(user->username, settings->holders);
 	site = doveadm_plugin_getenv("restante_hold_plugin_settings");
 	own = mail_user_plugin_getenv(user, "restante_hold_plugin_settings");
 	if (null_strcmp(site, own) != 0)

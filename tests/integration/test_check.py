@@ -71,7 +71,8 @@ def test_sound_site(sandbox):
     for what in ("protocol lmtp mail_plugins", "protocol lda mail_plugins",
                  "protocol restante mail_plugins", "protocol lmtp mail_fsync",
                  "lmtp_rcpt_check_quota", "service lmtp-release executable",
-                 "restante_holders", "restante_release_socket"):
+                 "restante_holders", "restante_release_socket",
+                 "restante_control_socket"):
         assert f"ok - {what}: " in text
 
 
@@ -195,6 +196,21 @@ TRAPS = {
         "plugin {\n  restante_holders = /nonexistent/holders\n}\n", (),
         "error - restante_holders", "holders_directory",
         "plugin {\n  restante_holders = @DIR@/restante/holders\n}\n"),
+    "another-directory": Trap(
+        "plugin {\n  restante_holders = @DIR@/another\n}\n", (),
+        "error - restante_control_socket", "holders_directory",
+        "plugin {\n  restante_holders = @DIR@/link\n}\n"),
+    "another-directory-of-one": Trap(
+        "", ("-u", USER), f"error {USER} restante_control_socket",
+        "holders_directory", account="restante_holders=/nonexistent"),
+    "no-daemon": Trap(
+        "plugin {\n  restante_control_socket = @DIR@/run/nonexistent\n}\n", (),
+        "warning - restante_control_socket", "is restante-policyd running",
+        "plugin {\n  restante_control_socket = @DIR@/run/control\n}\n"),
+    "not-the-daemon": Trap(
+        "plugin {\n  restante_control_socket = @DIR@/run/auth.sock\n}\n", (),
+        "warning - restante_control_socket", "is this its control_socket",
+        "plugin {\n  restante_control_socket = @DIR@/run/control\n}\n"),
     "holders-of-root": Trap(
         "plugin {\n  restante_holders = @DIR@/of-root\n}\n", (),
         "error - restante_holders", "holders_directory",
@@ -268,10 +284,12 @@ TRAPS = {
 @pytest.fixture(scope="module")
 def closed(sandbox):
     (sandbox.dir / "of-root").mkdir(mode=0o755)
-    directory = sandbox.dir / "closed"
-    directory.mkdir()
-    os.chown(directory, pwd.getpwnam("daemon").pw_uid, 0)
-    directory.chmod(0o1755)
+    for name, mode in (("closed", 0o1755), ("another", 0o1733)):
+        directory = sandbox.dir / name
+        directory.mkdir()
+        os.chown(directory, pwd.getpwnam("daemon").pw_uid, 0)
+        directory.chmod(mode)
+    (sandbox.dir / "link").symlink_to(sandbox.dir / "restante" / "holders")
 
 
 @contextlib.contextmanager
