@@ -432,6 +432,7 @@ def policyd(sandbox, status=0, before=(), **variables):
 
 def postfix(sandbox, text, name="main.cf"):
     text = text.replace("@POLICY@", sandbox.env["POLICY_SOCKET"])
+    text = text.replace("@DIR@", str(sandbox.dir))
     return appended(sandbox.dir / "postfix" / "etc" / name, text)
 
 
@@ -506,16 +507,26 @@ POSTFIX = {
     "no-smtputf8": (
         "smtputf8_enable = no\n", "smtputf8_enable no", "remove it",
         "smtputf8_enable = yes\n"),
+    "another-expression": (
+        RECIPIENT + " check_recipient_access regexp:{{/^abuse@/ OK}}\n" + ASK,
+        "smtpd_recipient_restrictions check_recipient_access", "regexp:",
+        RECIPIENT + " check_recipient_access regexp:{{/^abuse@/ OK}"
+        " {/[^ -~].*@example\\.test$$/ REJECT}}\n" + ASK),
+    "missing-table": (
+        RECIPIENT + " check_recipient_access regexp:/nonexistent\n" + ASK,
+        "smtpd_recipient_restrictions check_recipient_access", "regexp:",
+        RECIPIENT + ACCESS + ASK),
     "utf8-recipients": (
         RECIPIENT + ASK,
         "smtpd_recipient_restrictions check_recipient_access", "regexp:",
-        RECIPIENT + " check_recipient_access pcre:/etc/postfix/ascii\n" + ASK),
+        RECIPIENT + " check_recipient_access regexp:@DIR@/ascii\n" + ASK),
 }
 
 
 @pytest.mark.parametrize("trap", POSTFIX)
 def test_postfix_trap(sandbox, trap):
     text, line, cure, mended = POSTFIX[trap]
+    (sandbox.dir / "ascii").write_text("/[^ -~]/ 553 5.6.7 No\n")
     with postfix(sandbox, text):
         wrong = faults(policyd(sandbox))
     assert len(wrong) == 1, wrong
@@ -537,6 +548,24 @@ def test_cleanup_notes_smtputf8(sandbox):
     assert len(wrong) == 1
     assert wrong[0].startswith("warning cleanup/unix/smtputf8_enable -: ")
     assert "postconf -P cleanup/unix/smtputf8_enable=no" in wrong[0]
+
+
+@pytest.mark.parametrize("service,name,mended", [
+    ("pre unix n - n - 0 cleanup\n -o virtual_alias_maps=\n",
+     "pre/unix/smtputf8_enable", " -o smtputf8_enable=no\n"),
+    ("127.0.0.1:10025 inet n - n - - smtpd\n",
+     "127.0.0.1:10025/inet/smtputf8_enable", None)])
+def test_smtputf8_of_another_service(sandbox, service, name, mended):
+    """A second cleanup(8) makes notes like the first one; a smtpd(8) may be
+    alone in not offering it."""
+    bad = service + ("" if mended else " -o smtputf8_enable=no\n")
+    with postfix(sandbox, bad, "master.cf"):
+        wrong = faults(policyd(sandbox))
+        assert len(wrong) == 1
+        assert wrong[0].startswith(f"warning {name} ")
+        assert f"postconf -P{'' if mended else 'X'} {name}" in wrong[0]
+    with postfix(sandbox, service + (mended or ""), "master.cf"):
+        assert faults(policyd(sandbox)) == []
 
 
 def test_long_lifetime(sandbox):
