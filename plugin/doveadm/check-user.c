@@ -296,7 +296,8 @@ static void check_entry(const struct rst_hold *hold)
 						 dir, dec2str(geteuid()));
 	rst_report_error(user, what, problem,
 			 "chmod 1733 the directory, or 1770 and its group the "
-			 "one of all mail");
+			 "one of all mail, and let it search (chmod +x) each "
+			 "directory above");
 }
 
 static void check_storage(struct rst_hold *hold)

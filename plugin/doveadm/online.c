@@ -55,9 +55,12 @@ static const char *const *read_line(struct control *control)
 
 	if (line != NULL)
 		return t_strsplit_tabescaped(line);
-	fail(control, control->input->stream_errno != 0
-			      ? i_stream_get_error(control->input)
-			      : "the connection was closed");
+	if (control->input->stream_errno == EAGAIN)
+		fail(control, "no answer in time");
+	else
+		fail(control, control->input->stream_errno != 0
+				      ? i_stream_get_error(control->input)
+				      : "the connection was closed");
 	return NULL;
 }
 

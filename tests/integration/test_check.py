@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+import signal
 import subprocess
 from typing import NamedTuple
 
@@ -385,6 +386,32 @@ def test_full_disk(sandbox):
         assert tree(disk) == []
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_holders_below_a_closed_directory(sandbox):
+    """policyd's own, as StateDirectoryMode=0700 makes it"""
+    above = sandbox.dir / "restante"
+    above.chmod(0o700)
+    try:
+        wrong = faults(check(sandbox, "-u", USER))
+    finally:
+        above.chmod(0o755)
+    assert len(wrong) == 1
+    assert wrong[0].startswith(f"error {USER} restante_holders: ")
+    assert "search (chmod +x) each directory above" in wrong[0]
+    assert faults(check(sandbox, "-u", USER)) == []
+
+
+def test_daemon_hangs(sandbox):
+    pid = int((sandbox.dir / "run" / "policyd.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wrong = faults(check(sandbox))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(wrong) == 1
+    assert wrong[0].startswith("warning - restante_control_socket: ")
+    assert "no answer in time" in wrong[0]
 
 
 def test_many_users_are_named(sandbox):
