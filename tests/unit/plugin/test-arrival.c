@@ -162,6 +162,19 @@ static const struct {
 	/* a clock that is ahead */
 	{QUEUED("Tue, 14 Nov 2033 22:13:20 +0000 (UTC)"), TRUE},
 	{QUEUED("yesterday"), TRUE},
+	/* the client's copy, and one of fallback delivery: put back by
+	   somebody, as above what Postfix delivers stands Postfix's own field
+	 */
+	{"Received: from [::1]\r\n\tby vm (Restante) with ESMTPS\r\n\tid 4Bx2\r\n"
+	 "\tfor <b>;\r\n\tTue, 14 Nov 2023 22:13:19 +0000\r\n" WITH_ID,
+	 FALSE},
+	{"Received: from restante-hold by vm (Restante)\r\n\tid 4Bx2; "
+	 "Tue, 14 Nov 2023 22:13:19 +0000\r\n" WITH_ID,
+	 FALSE},
+	{WITH_ID "Received: from a by vm (Restante)\r\n\tid 4Bx2; date\r\n",
+	 TRUE},
+	{"Received: from (Restante) (a) by y id 4Bx2; date\r\n", TRUE},
+	{"Received: (Restante) id 4Bx2; date\r\n", TRUE},
 	/* only the topmost Received field counts */
 	{"Received: from x by y; date\r\n" WITH_ID, FALSE},
 };
