@@ -111,6 +111,22 @@ static ssize_t read_entry(const struct holders *holders, const char *name,
 	return n;
 }
 
+/* time() may be a tick behind the time of a file. */
+static bool is_surely_vacant(const struct stat *st)
+{
+	return rst_holder_is_surely_vacant(st->st_size, st->st_mtim.tv_sec,
+					   clock_wall_us() / 1000000,
+					   clock_up_secs());
+}
+
+/* If no mail comes, a later look has the entry removed. */
+static void tell_vacant(struct holders *holders, struct rst_str user,
+			const struct stat *st)
+{
+	holders->config.due(user, st->st_mtim.tv_sec + RST_HOLDER_KEEP_SECS + 1,
+			    holders->config.ctx);
+}
+
 /* An entry that says nothing is a reason to look into the hold. */
 static void tell_due(struct holders *holders, struct rst_str user,
 		     const char *name)
@@ -123,6 +139,10 @@ static void tell_due(struct holders *holders, struct rst_str user,
 
 	if (stat_entry(holders, name, &st) < 0)
 		return;
+	if (is_surely_vacant(&st)) {
+		tell_vacant(holders, user, &st);
+		return;
+	}
 	n = read_entry(holders, name, text);
 	if (n < 0 ||
 	    rst_holder_parse((struct rst_str){text, (size_t)n}, &holder) < 0 ||
@@ -438,10 +458,9 @@ static void touched(struct holders *holders, const char *name)
 		tell_due(holders, user, name);
 }
 
-/* A vacant entry: if no mail comes, a later look removes it. The time that is
-   written when mail comes may be sooner than that look, which is known; where
-   nothing is known, the touch that follows tells. That there is no room is seen
-   by the size. */
+/* For a vacant entry the time that is written when mail comes may be sooner
+   than the look that removes it, which is known; where nothing is known, the
+   touch that follows tells. That there is no room is seen by the size. */
 static void written(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
@@ -454,8 +473,7 @@ static void written(struct holders *holders, const char *name)
 		return;
 	config->full(user, st.st_size == RST_HOLDER_FULL_SIZE, config->ctx);
 	if (rst_holder_is_vacant(st.st_size))
-		config->due(user, clock_wall_secs() + RST_HOLDER_KEEP_SECS + 1,
-			    config->ctx);
+		tell_vacant(holders, user, &st);
 	else if ((config->wanted(user, config->ctx) & HOLDERS_DUE) == 0)
 		tell_due(holders, user, name);
 }
