@@ -113,12 +113,12 @@ static void say(struct rst_hold_server *s, const struct rst_str *fields,
 
 /* Say a word and three numbers. */
 static void say_numbers(struct rst_hold_server *s, const char *word, uint64_t a,
-			uint64_t b, int64_t c)
+			uint64_t b, int64_t c, const char *rest)
 {
 	if (!s->hung_up)
-		rst_buf_printf(&s->output, "%s\t%llu\t%llu\t%lld\n", word,
+		rst_buf_printf(&s->output, "%s\t%llu\t%llu\t%lld%s\n", word,
 			       (unsigned long long)a, (unsigned long long)b,
-			       (long long)c);
+			       (long long)c, rest);
 }
 
 static void set_event(struct rst_hold_server *s,
@@ -427,12 +427,12 @@ static bool answers(struct rst_hold_server *s, enum question question)
 }
 
 void rst_hold_server_ok(struct rst_hold_server *s, uint64_t messages,
-			uint64_t octets, int64_t due)
+			uint64_t octets, int64_t due, bool full)
 {
 	if (!answers(s, ASKED_USER))
 		return;
 	s->state = STATE_OPEN;
-	say_numbers(s, "OK", messages, octets, due);
+	say_numbers(s, "OK", messages, octets, due, full ? "\tfull" : "");
 }
 
 void rst_hold_server_no(struct rst_hold_server *s, const char *code,
@@ -484,7 +484,7 @@ void rst_hold_server_released(struct rst_hold_server *s, uint64_t delivered,
 			      uint64_t failed, int64_t due)
 {
 	if (answers(s, ASKED_RELEASE))
-		say_numbers(s, "RELEASED", delivered, failed, due);
+		say_numbers(s, "RELEASED", delivered, failed, due, "");
 }
 
 void rst_hold_server_bye(struct rst_hold_server *s, int64_t due)

@@ -103,8 +103,9 @@ void rst_hold_server_hang_up(struct rst_hold_server *s);
 
 /* Answers. */
 
+/** @param full neither the hold nor the mailbox has room */
 void rst_hold_server_ok(struct rst_hold_server *s, uint64_t messages,
-			uint64_t octets, int64_t due);
+			uint64_t octets, int64_t due, bool full);
 /**
  * Refuse, and end. Possible at any time; inside a message nothing is said, as
  * a line has no place there.

@@ -319,6 +319,17 @@ void rst_entry_set_full(const struct rst_hold *hold, bool full)
 	i_close_fd(&entry.fd);
 }
 
+bool rst_entry_is_full(const struct rst_hold *hold)
+{
+	struct entry entry;
+	const char *error;
+
+	return find_name(hold, &entry, &error) == 0 &&
+	       call(call_lstat, &entry) == 0 && is_trusted(&entry) &&
+	       entry.st.st_size == RST_HOLDER_FULL_SIZE &&
+	       entry.st.st_mtime + RST_HOLDER_FULL_SECS > ioloop_time;
+}
+
 /* As the mailbox has it, with what is incomplete or cannot be read. */
 static bool is_empty(struct rst_hold *hold)
 {

@@ -23,6 +23,7 @@
 #include "common/user.h"
 #include "connection.h"
 #include "fallback/fallback.h"
+#include "hold/entry.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/look.h"
@@ -121,7 +122,7 @@ static void open_user(struct rst_connection *conn, struct rst_str name)
 		return;
 	}
 	rst_hold_server_ok(conn->server, status.messages, status.octets,
-			   status.due);
+			   status.due, rst_entry_is_full(&conn->hold));
 }
 
 /* ---- the hold */

@@ -103,6 +103,7 @@ static const struct {
 	{"", "", "", 0},
 	{"", OPEN, OPENED, 0},
 	{"", VERSION "OK\t0\t0\t0\n", "opened 0 0 0;", 0},
+	{"", VERSION "OK\t2\t9\t1\tfull\n", "opened 2 9 1 full;", 0},
 	{"", VERSION "NO\tNOUSER\tno such user\n",
 	 "refused NOUSER no such user;", 0},
 	{"", "VERSION\trestante-hold\t1\t7\nNO\tBUSY\n", "refused BUSY ;", 0},
@@ -217,8 +218,10 @@ static void saw(struct seen *seen, const struct rst_hold_event *ev)
 	seen->in_octets = false;
 	switch (ev->type) {
 	case RST_HOLD_OPENED:
-		snprintf(at, room, "opened %" PRIu64 " %" PRIu64 " %" PRId64,
-			 ev->messages, ev->octets, ev->due);
+		snprintf(at, room,
+			 "opened %" PRIu64 " %" PRIu64 " %" PRId64 "%s",
+			 ev->messages, ev->octets, ev->due,
+			 ev->full ? " full" : "");
 		break;
 	case RST_HOLD_REFUSED:
 		snprintf(at, room, "refused %.*s %.*s", S(ev->code),

@@ -297,7 +297,7 @@ static struct rst_hold_server *start(const char *said)
 		said += n;
 		len -= n;
 		while (rst_hold_server_next(s, &ev))
-			rst_hold_server_ok(s, 1, 2, 3);
+			rst_hold_server_ok(s, 1, 2, 3, false);
 	}
 	ck_assert_uint_eq(len, 0);
 	return s;
@@ -361,7 +361,7 @@ START_TEST(one_event_at_a_time)
 	pull(s, RST_HOLD_SERVER_USER);
 	pull_nothing(s);
 	offer(s, "DRAIN\n", false);
-	rst_hold_server_ok(s, 0, 0, 0);
+	rst_hold_server_ok(s, 0, 0, 0, false);
 	offer(s, "DRAIN\n", true);
 	ck_assert(rst_hold_server_wants_input(s));
 	ck_assert(!rst_hold_server_may_list(s));
@@ -415,7 +415,7 @@ START_TEST(answers_nobody_asked_for)
 	(void)rst_hold_server_output(s, &len);
 	rst_hold_server_sent(s, len);
 	message(s, 2);
-	rst_hold_server_ok(s, 1, 2, 3);
+	rst_hold_server_ok(s, 1, 2, 3, false);
 	rst_hold_server_gone(s, RST_STR("a"));
 	rst_hold_server_kept(s, RST_STR("a"), "why");
 	rst_hold_server_done(s);
@@ -521,8 +521,8 @@ START_TEST(line_too_long)
 	ck_assert_uint_eq(rst_hold_server_recv(s, line, sizeof(line)),
 			  RST_HOLD_LINE_MAX);
 	pull(s, RST_HOLD_SERVER_USER);
-	rst_hold_server_ok(s, 0, 0, 0);
-	check_output(s, VERSION "OK\t0\t0\t0\n");
+	rst_hold_server_ok(s, 0, 0, 0, true);
+	check_output(s, VERSION "OK\t0\t0\t0\tfull\n");
 	line[RST_HOLD_LINE_MAX - 1] = 'x';
 	ck_assert_uint_eq(rst_hold_server_recv(s, line, sizeof(line)), 0);
 	pull(s, RST_HOLD_SERVER_ERROR);

@@ -677,6 +677,23 @@ END_TEST
 
 /* ---- names */
 
+/* For a while, and of the user's own entry only. */
+static void check_believed(const struct rst_hold *hold)
+{
+	const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+
+	ck_assert(rst_entry_is_full(hold));
+	ck_assert_int_eq(utimensat(AT_FDCWD, entry_path(), old, 0), 0);
+	ck_assert(!rst_entry_is_full(hold));
+	ck_assert_int_eq(utimensat(AT_FDCWD, entry_path(), NULL, 0), 0);
+	ck_assert(rst_entry_is_full(hold));
+	if (geteuid() != 0)
+		return;
+	ck_assert_int_eq(chown(entry_path(), NOBODY, NOBODY), 0);
+	ck_assert(!rst_entry_is_full(hold));
+	ck_assert_int_eq(chown(entry_path(), 0, 0), 0);
+}
+
 /* "Full" is noted where something is held, and goes with the first message that
    leaves, or with the entry's becoming vacant. */
 START_TEST(test_full)
@@ -695,10 +712,12 @@ START_TEST(test_full)
 	ck_assert_int_eq(bring(MESSAGE "2"), RST_ARRIVAL_HELD);
 	rst_entry_set_full(&hold, FALSE);
 	check_content(TEXT);
+	ck_assert(!rst_entry_is_full(&hold));
 	rst_entry_set_full(&hold, TRUE);
 	check_content(full);
 	rst_entry_set_full(&hold, TRUE);
 	check_content(full);
+	check_believed(&hold);
 	/* a full one is no vacant one, and another arrival leaves it so */
 	ck_assert(has_entry());
 	ck_assert_int_eq(bring(MESSAGE "3"), RST_ARRIVAL_HELD);
