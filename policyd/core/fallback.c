@@ -13,7 +13,8 @@
  * The walk over all users (SCAN) is an audit: it finds mail that has no entry
  * in the holders directory, and makes the entry. It runs every audit_ms; after
  * a failure sooner. Where the userdb cannot list its users, nothing is wrong,
- * and the walk is tried more and more seldom.
+ * and the walk is tried more and more seldom; in its place all that are known
+ * are looked at.
  */
 #include "fallback.h"
 
@@ -307,7 +308,11 @@ static bool cannot_list(const struct rst_hold_event *ev)
 	       rst_str_eq(ev->code, RST_STR(RST_HOLD_NO_LIST));
 }
 
-/* That is no fault, unless Dovecot's auth was not ready. */
+/* That is no fault, unless Dovecot's auth was not ready. In the place of the
+   walk, the holds of all users that are known are looked at: an entry may say a
+   time that is wrong by now, as the hold time was shortened, or the clock ahead
+   when it was written. The first time comes at the start, before the entries
+   are read. */
 static void scan_impossible(struct fallback *fallback)
 {
 	if (!fallback->scan_complained)
@@ -315,6 +320,8 @@ static void scan_impossible(struct fallback *fallback)
 			  "the userdb does not list its users: only mail that "
 			  "has an entry in the holders directory falls due",
 			  NULL, NULL);
+	else
+		fallback_look_again(fallback);
 	fallback->scan_complained = true;
 	if (fallback->scan_delay_ms < FIRST_LIST_DELAY_MS)
 		fallback->scan_delay_ms = FIRST_LIST_DELAY_MS;

@@ -288,6 +288,37 @@ START_TEST(test_no_spinning)
 }
 END_TEST
 
+static void walk_impossible(unsigned int i)
+{
+	ck_assert_int_eq(t.jobs[i].type, HOLD_JOB_SCAN);
+	refused(i, RST_HOLD_NO_LIST);
+}
+
+/* Where the users cannot be listed, those that are known are looked at: a time
+   that an entry says may be wrong. */
+START_TEST(test_no_walk)
+{
+	const int64_t wrong = clock_wall_secs() + 1000 * DAY;
+
+	begin();
+	walk_impossible(0);
+	fallback_note(t.fallback, RST_STR("a"), wrong);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	fallback_audit(t.fallback);
+	turn();
+	walk_impossible(1);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	ck_assert_int_eq(t.jobs[2].type, HOLD_JOB_EXPIRED);
+	ck_assert_str_eq(t.jobs[2].user, "a");
+	released(2, 0, clock_wall_secs() + DAY);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	finish();
+}
+END_TEST
+
 static void walk_done(unsigned int i)
 {
 	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
@@ -541,6 +572,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_audited, 0, 2);
 	tcase_add_test(tcase, test_audit_later);
 	tcase_add_test(tcase, test_look_again);
+	tcase_add_test(tcase, test_no_walk);
 	tcase_add_test(tcase, test_too_many);
 	tcase_add_loop_test(tcase, test_clock_is_set, 0, N_ELEMENTS(steps));
 	tcase_add_test(tcase, test_clock_is_put_right);
