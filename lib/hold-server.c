@@ -113,12 +113,12 @@ static void say(struct rst_hold_server *s, const struct rst_str *fields,
 
 /* Say a word and three numbers. */
 static void say_numbers(struct rst_hold_server *s, const char *word, uint64_t a,
-			uint64_t b, int64_t c, const char *rest)
+			uint64_t b, int64_t c)
 {
 	if (!s->hung_up)
-		rst_buf_printf(&s->output, "%s\t%llu\t%llu\t%lld%s\n", word,
+		rst_buf_printf(&s->output, "%s\t%llu\t%llu\t%lld\n", word,
 			       (unsigned long long)a, (unsigned long long)b,
-			       (long long)c, rest);
+			       (long long)c);
 }
 
 static void set_event(struct rst_hold_server *s,
@@ -426,13 +426,27 @@ static bool answers(struct rst_hold_server *s, enum question question)
 	return true;
 }
 
-void rst_hold_server_ok(struct rst_hold_server *s, uint64_t messages,
-			uint64_t octets, int64_t due, bool full)
+void rst_hold_server_ok(struct rst_hold_server *s, struct rst_str user,
+			const struct rst_hold_server_held *held)
 {
+	char numbers[3][24];
+	struct rst_str fields[6] = {RST_STR("OK")};
+
 	if (!answers(s, ASKED_USER))
 		return;
 	s->state = STATE_OPEN;
-	say_numbers(s, "OK", messages, octets, due, full ? "\tfull" : "");
+	(void)snprintf(numbers[0], sizeof(numbers[0]), "%llu",
+		       (unsigned long long)held->messages);
+	(void)snprintf(numbers[1], sizeof(numbers[1]), "%llu",
+		       (unsigned long long)held->octets);
+	(void)snprintf(numbers[2], sizeof(numbers[2]), "%lld",
+		       (long long)held->due);
+	fields[1] = rst_str(numbers[0]);
+	fields[2] = rst_str(numbers[1]);
+	fields[3] = rst_str(numbers[2]);
+	fields[4] = user;
+	fields[5] = RST_STR("full");
+	say(s, fields, held->full ? 6 : 5);
 }
 
 void rst_hold_server_no(struct rst_hold_server *s, const char *code,
@@ -484,7 +498,7 @@ void rst_hold_server_released(struct rst_hold_server *s, uint64_t delivered,
 			      uint64_t failed, int64_t due)
 {
 	if (answers(s, ASKED_RELEASE))
-		say_numbers(s, "RELEASED", delivered, failed, due, "");
+		say_numbers(s, "RELEASED", delivered, failed, due);
 }
 
 void rst_hold_server_bye(struct rst_hold_server *s, int64_t due)
