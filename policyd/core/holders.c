@@ -189,20 +189,37 @@ static unsigned int look_at(struct holders *holders, const char *name)
 	return cost;
 }
 
+/* Since the name was read, a delivery may have made an entry of it: that is not
+   removed. With a slash behind it, only a directory is renamed. */
+static int clear_away(const char *path, const char *away)
+{
+	char dir[PATH_MAX + 1];
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || S_ISREG(st.st_mode))
+		return 0;
+	if (!S_ISDIR(st.st_mode))
+		return unlink(path) < 0 ? -1 : 1;
+	(void)snprintf(dir, sizeof(dir), "%s/", path);
+	return rmdir(path) < 0 && rename(dir, away) < 0 ? -1 : 1;
+}
+
 /* No entry is a directory, a link or a pipe. The plugin cannot remove one where
    it does not run as root; the owner of the directory can. */
-static void clear_away(const struct holders *holders, const char *name)
+static void clear_junk(const struct holders *holders, const char *name)
 {
 	char path[PATH_MAX], away[PATH_MAX];
+	int ret;
 
 	(void)snprintf(path, sizeof(path), "%s/%s", holders->config.path, name);
 	(void)snprintf(away, sizeof(away), "%s/.junk-%lld",
 		       holders->config.path, (long long)clock_wall_us());
-	if (unlink(path) < 0 && rmdir(path) < 0 && rename(path, away) < 0)
+	ret = clear_away(path, away);
+	if (ret < 0)
 		log_errno("what is in an entry's place cannot be removed, mail "
 			  "of that user may not be held",
 			  "path", path);
-	else
+	else if (ret > 0)
 		log_short(LOG_WARNING,
 			  "somebody had put something else in an entry's "
 			  "place, removed",
@@ -233,7 +250,7 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		if (is_junk(entry)) {
-			clear_away(holders, entry->d_name);
+			clear_junk(holders, entry->d_name);
 			cost += ENTRY_COST;
 			continue;
 		}
