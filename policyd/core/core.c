@@ -180,7 +180,7 @@ static void on_audited(void *ctx)
 	holders_audited(core->setup->conf->holders_directory);
 }
 
-static void on_clock_set(void *ctx)
+static void on_read_again(void *ctx)
 {
 	struct core *core = ctx;
 
@@ -255,7 +255,7 @@ static void start_fallback(struct core *core, const struct conf *conf)
 		.audit_ms = conf->reconcile_interval_ms,
 		.held = on_held,
 		.audited = on_audited,
-		.clock_set = on_clock_set,
+		.read_again = on_read_again,
 		.ctx = core};
 	int64_t age = holders_audit_age(conf->holders_directory);
 

@@ -28,7 +28,8 @@
 
 /**
  * Anybody on this machine can make entries, also for users that do not exist.
- * Further users than these are found by the walk only.
+ * Further users than these are found by the walk, or when the entries are read
+ * again in its place.
  */
 #define MAX_NOTED 1000000
 /** The wall clock may be set: it is looked at this often at least. */
@@ -178,7 +179,7 @@ static void watch_clock(struct fallback *fallback)
 				 "holders directory");
 	rst_logline_i64(&line, "secs", step);
 	log_line(LOG_NOTICE, &line);
-	fallback->config.clock_set(fallback->config.ctx);
+	fallback->config.read_again(fallback->config.ctx);
 }
 
 static void start_sweep(struct fallback *fallback, struct rst_str user)
@@ -322,6 +323,11 @@ static void scan_impossible(struct fallback *fallback)
 			  NULL, NULL);
 	else
 		fallback_look_again(fallback);
+	if (fallback->full) {
+		/* for some there may be room by now */
+		fallback->full = false;
+		fallback->config.read_again(fallback->config.ctx);
+	}
 	fallback->scan_complained = true;
 	if (fallback->scan_delay_ms < FIRST_LIST_DELAY_MS)
 		fallback->scan_delay_ms = FIRST_LIST_DELAY_MS;
