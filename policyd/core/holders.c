@@ -209,6 +209,51 @@ static unsigned int look_at(struct holders *holders, const char *name)
 	return cost;
 }
 
+/* Since the name was read, a delivery may have made an entry of it: that is not
+   removed. With a slash behind it, only a directory is renamed. */
+static int clear_away(const char *path, const char *away)
+{
+	char dir[PATH_MAX + 1];
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || S_ISREG(st.st_mode))
+		return 0;
+	if (!S_ISDIR(st.st_mode))
+		return unlink(path) < 0 ? -1 : 1;
+	(void)snprintf(dir, sizeof(dir), "%s/", path);
+	return rmdir(path) < 0 && rename(dir, away) < 0 ? -1 : 1;
+}
+
+/* No entry is a directory, a link or a pipe. The plugin cannot remove one where
+   it does not run as root; the owner of the directory can. */
+static void clear_junk(const struct holders *holders, const char *name)
+{
+	char path[PATH_MAX], away[PATH_MAX];
+	int ret;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", holders->config.path, name);
+	(void)snprintf(away, sizeof(away), "%s/.junk-%lld",
+		       holders->config.path, (long long)clock_wall_us());
+	ret = clear_away(path, away);
+	if (ret < 0)
+		log_errno("what is in an entry's place cannot be removed, mail "
+			  "of that user may not be held",
+			  "path", path);
+	else if (ret > 0)
+		log_short(LOG_WARNING,
+			  "somebody had put something else in an entry's "
+			  "place, removed",
+			  "path", path);
+}
+
+static bool is_junk(const struct dirent *entry)
+{
+	char buf[RST_HOLDER_NAME_MAX];
+
+	return entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN &&
+	       rst_holder_user(rst_str(entry->d_name), buf) > 0;
+}
+
 static void on_more(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval at_once = {0, 0};
@@ -223,6 +268,11 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 		if (entry == NULL) {
 			end_look(holders);
 			return;
+		}
+		if (is_junk(entry)) {
+			clear_junk(holders, entry->d_name);
+			cost += ENTRY_COST;
+			continue;
 		}
 		cost += look_at(holders, entry->d_name);
 	}

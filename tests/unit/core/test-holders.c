@@ -327,9 +327,17 @@ END_TEST
 /* Whatever other users put there. */
 START_TEST(test_junk)
 {
+	static const char *const junk[] = {"pipe@x", "dir@x", "full@x",
+					   "link@x", "nowhere@x"};
+	struct stat st;
+	unsigned int i;
+
 	start();
 	ck_assert_int_eq(mkfifo(file("pipe@x"), 0666), 0);
 	ck_assert_int_eq(mkdir(file("dir@x"), 0777), 0);
+	ck_assert_int_eq(mkdir(file("full@x"), 0777), 0);
+	ck_assert_int_eq(mkdir(file("full@x/below"), 0777), 0);
+	ck_assert_int_eq(mkdir(file("not a user's"), 0777), 0);
 	ck_assert_int_eq(symlink("/etc/passwd", file("link@x")), 0);
 	ck_assert_int_eq(symlink("/nonexistent", file("nowhere@x")), 0);
 	put("%61", DUE);
@@ -362,6 +370,11 @@ START_TEST(test_junk)
 	ck_assert(!was_heard(said, "pipe") && !was_heard(said, "dir@") &&
 		  !was_heard(said, "link") && !was_heard(said, "nowhere"));
 	ck_assert(!was_heard(said, "a "));
+	/* now a delivery can make entries of these names */
+	for (i = 0; i < N_ELEMENTS(junk); i++)
+		ck_assert_int_eq(lstat(file(junk[i]), &st), -1);
+	ck_assert_int_eq(lstat(file("not a user's"), &st), 0);
+	ck_assert_int_eq(lstat(file("closed@x"), &st), 0);
 }
 END_TEST
 
