@@ -28,6 +28,7 @@
 #include "mail-user.h"
 #include "arrival.h"
 #include "common/settings.h"
+#include "hold/claim.h"
 #include "hold/entry.h"
 #include "hold/held.h"
 #include "hold/hold.h"
@@ -330,6 +331,9 @@ static enum rst_arrival arrive_locked(struct arrival *a,
 
 	if (open_keys(a) < 0)
 		return RST_ARRIVAL_FAILED;
+	/* two users may have opened the hold at the same time */
+	if (rst_claim(a->hold, TRUE) != NULL)
+		return RST_ARRIVAL_OTHERS;
 	ret = is_known(a, saved_r);
 	if (ret != 0)
 		return ret < 0 ? RST_ARRIVAL_UNSURE : RST_ARRIVAL_KNOWN;
@@ -345,8 +349,9 @@ enum rst_arrival rst_arrive(struct rst_hold *hold,
 	int ret;
 
 	i_zero(saved_r);
-	if (rst_hold_open(hold, TRUE, error_r) < 0)
-		return RST_ARRIVAL_FAILED;
+	ret = rst_hold_open(hold, TRUE, error_r);
+	if (ret <= 0)
+		return ret < 0 ? RST_ARRIVAL_FAILED : RST_ARRIVAL_OTHERS;
 	ret = rst_hold_lock(hold, RST_LOCK_ARRIVAL, LOCK_SECS, &a.lock,
 			    error_r);
 	if (ret > 0) {

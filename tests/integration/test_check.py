@@ -272,6 +272,10 @@ TRAPS = {
         ("-u", USER), f"error {USER} restante_hold_location",
         "let uid 8 make and write it",
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/x/%n\n}\n"),
+    "one-place": Trap(
+        "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one\n}\n",
+        ("-A",), f"error {USER} restante_hold_location", "with %u in it",
+        "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one/%n\n}\n"),
     "closed-index": Trap(
         "plugin {\n  restante_hold_location = "
         "sdbox:~/restante:INDEX=@DIR@/of-root/%n\n}\n",

@@ -338,6 +338,62 @@ START_TEST(test_system_started)
 }
 END_TEST
 
+static void be(const char *name)
+{
+	hold_fixture.ctx->user->username = name;
+}
+
+static enum rst_arrival bring_as(const char *name, const char *text)
+{
+	be(name);
+	return bring(text);
+}
+
+static unsigned int held_as(const char *name)
+{
+	struct rst_hold hold;
+	struct rst_hold_status status;
+	const char *error;
+
+	be(name);
+	hold = hold_of_user();
+	ck_assert_int_ge(rst_look_peek(&hold, &status, &error), 0);
+	return status.messages;
+}
+
+/* Two users have one place: nobody's mail gets to the other. */
+START_TEST(test_one_place)
+{
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring_as("ann@x", "1\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring_as("bob@x", "2\r\n"), RST_ARRIVAL_OTHERS);
+	ck_assert_int_eq(bring_as("ann@y", "3\r\n"), RST_ARRIVAL_OTHERS);
+	ck_assert_uint_eq(held_as("ann@x"), 1);
+	ck_assert_uint_eq(held_as("bob@x"), 0);
+	ck_assert_uint_eq(held_as("ann@y"), 0);
+	/* the same user by another name */
+	ck_assert_int_eq(bring_as("Ann@x", "4\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring_as("ann", "5\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(held_as("ann@x"), 3);
+	ck_assert_uint_eq(held_as("ann"), 3);
+	/* torn, or an earlier version's: of whoever is the first to look */
+	ck_assert_int_eq(truncate(hold_file("restante.owner"), 0), 0);
+	ck_assert_uint_eq(held_as("bob@x"), 3);
+}
+END_TEST
+
+/* A user who was renamed while nothing was held notices nothing. */
+START_TEST(test_renamed)
+{
+	hold_user("sdbox", NULL);
+	ck_assert_int_eq(bring_as("ann@x", "1\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(drain(TRUE), 1);
+	ck_assert_int_eq(bring_as("eve@x", "2\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(held_as("eve@x"), 1);
+	ck_assert_int_eq(bring_as("ann@x", "3\r\n"), RST_ARRIVAL_OTHERS);
+}
+END_TEST
+
 /* Several processes bring a message at the same time. */
 START_TEST(test_at_once)
 {
@@ -499,6 +555,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_index_lost, 0,
 			    (int)N_ELEMENTS(index_damages));
 	tcase_add_test(tc, test_system_started);
+	tcase_add_loop_test(tc, test_one_place, 0, N_DRIVERS);
+	tcase_add_test(tc, test_renamed);
 	tcase_add_loop_test(tc, test_at_once, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_part, 0, N_DRIVERS);
