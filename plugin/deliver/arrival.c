@@ -164,8 +164,8 @@ static int open_keys(struct arrival *a)
 	time_t oldest;
 
 	if (sync_box(a, &status) < 0 ||
-	    rst_keys_open(a->hold->dir, status.uidvalidity, &a->keys,
-			  &a->error) < 0)
+	    rst_keys_open(a->hold->dir, status.uidvalidity, a->delivery->key,
+			  &a->keys, &a->error) < 0)
 		return -1;
 	a->uid_next = status.uidnext;
 	a->first = status.messages == 0;
@@ -261,7 +261,7 @@ static int is_known(struct arrival *a, struct rst_saved *saved_r)
 	int ret;
 
 	if (!rst_held_key_counts(a->hold, a->delivery->key) ||
-	    !rst_keys_find(a->keys, a->delivery->key, &uid))
+	    !rst_keys_find(a->keys, &uid))
 		return 0;
 	ret = find_held(a, uid, &match);
 	if (ret > 0) {
