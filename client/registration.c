@@ -368,7 +368,7 @@ static void report_probe(struct registration *reg, int error)
 	rst_logline_begin(&line, "waiting for the Maildir");
 	rst_logline_cstr(&line, "maildir", reg->store_settings->maildir);
 	rst_logline_cstr(&line, "error", text);
-	log_line(LOG_WARNING, &line);
+	log_line(LOG_ERR, &line);
 }
 
 static void try_store(struct registration *reg)

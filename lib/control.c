@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HELLO --VERSION--> READY --KICK, WHO--> DUE --the answer--> READY
+ * HELLO --VERSION--> READY --KICK, WHO, HOLDERS--> DUE --the answer--> READY
  *
  * A line that may not stand where it stands leads to ENDED.
  */
@@ -12,7 +12,7 @@
 
 #include "auth-private.h"
 
-#define VERSION "VERSION\trestante-control\t1\t0\n"
+#define VERSION "VERSION\trestante-control\t1\t1\n"
 
 enum control_state {
 	HELLO,
@@ -83,10 +83,10 @@ static void kick(struct rst_control *c, struct rst_str rest)
 	c->state = DUE;
 }
 
-static void who(struct rst_control *c)
+static void ask(struct rst_control *c, enum rst_control_event_type type)
 {
-	c->event = (struct rst_control_event){.type = RST_CONTROL_WHO,
-					      .user = RST_STR("")};
+	c->event =
+		(struct rst_control_event){.type = type, .user = RST_STR("")};
 	c->asked = true;
 	c->listed = 0;
 	c->state = DUE;
@@ -104,7 +104,9 @@ static void take_line(struct rst_control *c, struct rst_str rest)
 	else if (c->state == READY && rst_str_eq(word, RST_STR("KICK")))
 		kick(c, rest);
 	else if (c->state == READY && rst_str_eq(word, RST_STR("WHO")))
-		who(c);
+		ask(c, RST_CONTROL_WHO);
+	else if (c->state == READY && rst_str_eq(word, RST_STR("HOLDERS")))
+		ask(c, RST_CONTROL_HOLDERS);
 	else
 		refuse(c, c->state == HELLO || version
 				  ? "VERSION comes first, and once"
@@ -165,6 +167,14 @@ void rst_control_session(struct rst_control *c,
 void rst_control_end(struct rst_control *c)
 {
 	answered(c, c->listed);
+}
+
+void rst_control_holders(struct rst_control *c, struct rst_str path)
+{
+	rst_buf_puts(&c->output, "HOLDERS\t");
+	rst_auth_append_escaped(&c->output, path);
+	rst_buf_puts(&c->output, "\n");
+	answered(c, 1);
 }
 
 const char *rst_control_output(const struct rst_control *c, size_t *len_r)

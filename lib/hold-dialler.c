@@ -135,6 +135,9 @@ static int on_ok(struct rst_hold_dialler *h, const struct rst_str *fields)
 	    !rst_str_to_u64(fields[2], &h->event.octets) ||
 	    !read_time(fields[3], &h->event.due))
 		return RST_EPROTO;
+	/* an older service says neither */
+	h->event.user = fields[4];
+	h->event.full = rst_str_eq(fields[5], RST_STR("full"));
 	return 0;
 }
 

@@ -426,13 +426,27 @@ static bool answers(struct rst_hold_server *s, enum question question)
 	return true;
 }
 
-void rst_hold_server_ok(struct rst_hold_server *s, uint64_t messages,
-			uint64_t octets, int64_t due)
+void rst_hold_server_ok(struct rst_hold_server *s, struct rst_str user,
+			const struct rst_hold_server_held *held)
 {
+	char numbers[3][24];
+	struct rst_str fields[6] = {RST_STR("OK")};
+
 	if (!answers(s, ASKED_USER))
 		return;
 	s->state = STATE_OPEN;
-	say_numbers(s, "OK", messages, octets, due);
+	(void)snprintf(numbers[0], sizeof(numbers[0]), "%llu",
+		       (unsigned long long)held->messages);
+	(void)snprintf(numbers[1], sizeof(numbers[1]), "%llu",
+		       (unsigned long long)held->octets);
+	(void)snprintf(numbers[2], sizeof(numbers[2]), "%lld",
+		       (long long)held->due);
+	fields[1] = rst_str(numbers[0]);
+	fields[2] = rst_str(numbers[1]);
+	fields[3] = rst_str(numbers[2]);
+	fields[4] = user;
+	fields[5] = RST_STR("full");
+	say(s, fields, held->full ? 6 : 5);
 }
 
 void rst_hold_server_no(struct rst_hold_server *s, const char *code,

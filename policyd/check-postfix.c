@@ -18,29 +18,32 @@
 #include "core/restrictions.h"
 #include "restante/str.h"
 
-#define POSTCONF "/usr/sbin/postconf"
+#define SBIN "/usr/sbin/"
 #define NOT_THERE 127
 #define OUTPUT_MAX 262144
 /* a hanging policyd costs each recipient this much */
 #define TIMEOUT_MAX_SECS 10
 #define QUEUE_DAYS 5
+#define NAME_MAX_OCTETS 256
 
 static const char wanted[] =
 	"let it end in: reject_unauth_destination, check_policy_service { "
 	"unix:private/restante, timeout=5s, default_action=DUNNO }";
 
-/* ---- postconf */
+/* ---- postconf and postmap */
 
 static void child(const char *const argv[], int out)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char path[NAME_MAX_OCTETS];
 
 	/* it warns of settings that have nothing to do with us */
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDERR_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
 		_exit(NOT_THERE);
-	(void)execvp("postconf", (char *const *)(uintptr_t)argv);
-	(void)execv(POSTCONF, (char *const *)(uintptr_t)argv);
+	(void)execvp(argv[0], (char *const *)(uintptr_t)argv);
+	(void)snprintf(path, sizeof(path), SBIN "%s", argv[0]);
+	(void)execv(path, (char *const *)(uintptr_t)argv);
 	_exit(NOT_THERE);
 }
 
@@ -65,9 +68,8 @@ static size_t read_all(int fd, char *text, size_t size)
 }
 
 /* @return exit status; *text_r is to be freed */
-static int postconf(const char *options, const char *name, char **text_r)
+static int run(const char *const argv[], char **text_r)
 {
-	const char *const argv[] = {"postconf", options, name, NULL};
 	int pipes[2], status = 0;
 	pid_t pid;
 
@@ -84,6 +86,13 @@ static int postconf(const char *options, const char *name, char **text_r)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return NOT_THERE;
 	return WEXITSTATUS(status);
+}
+
+static int postconf(const char *options, const char *name, char **text_r)
+{
+	const char *const argv[] = {"postconf", options, name, NULL};
+
+	return run(argv, text_r);
 }
 
 /* The value of a setting in main.cf; empty where this Postfix has none. To be
@@ -341,27 +350,131 @@ static void check_bare_newline(void)
 	free(value);
 }
 
+/* A service of master.cf has this value, or an own one.
+   @return whether it is "no" */
+static bool is_without_smtputf8(const char *service, char **name_r,
+				char **value_r)
+{
+	size_t size = strlen(service) + sizeof("/smtputf8_enable");
+
+	*name_r = rst_malloc(size);
+	(void)snprintf(*name_r, size, "%s/smtputf8_enable", service);
+	(void)postconf("-xPh", *name_r, value_r);
+	return strcmp(*value_r, "no") == 0;
+}
+
+static void check_cleanup(const char *service)
+{
+	char *name, *value, mend[NAME_MAX_OCTETS];
+
+	if (is_without_smtputf8(service, &name, &value)) {
+		report_ok(name, value, NULL);
+	} else {
+		(void)snprintf(mend, sizeof(mend), "postconf -P %s=no", name);
+		report_warning(name, *value == '\0' ? "-" : value,
+			       "Postfix returns mail with UTF-8 in its header, "
+			       "as Dovecot's LMTP offers no SMTPUTF8",
+			       mend);
+	}
+	free(name);
+	free(value);
+}
+
+static void check_smtpd(const char *service)
+{
+	char *name, *value, mend[NAME_MAX_OCTETS];
+
+	if (is_without_smtputf8(service, &name, &value)) {
+		(void)snprintf(mend, sizeof(mend), "postconf -PX %s", name);
+		report_warning(name, value,
+			       "senders' servers return mail that needs it",
+			       mend);
+	}
+	free(name);
+	free(value);
+}
+
+/* Calls func for each service of master.cf that runs the command.
+   @param service as in smtp/inet */
+static void for_services(const char *command, void (*func)(const char *service))
+{
+	char *text, *line, *rest = NULL, service[NAME_MAX_OCTETS];
+	char name[128], type[16], runs[64];
+
+	(void)postconf("-M", NULL, &text);
+	for (line = strtok_r(text, "\n", &rest); line != NULL;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		/* a line that begins with a blank goes on with options */
+		if (*line == ' ' || *line == '\t' ||
+		    sscanf(line, "%127s %15s %*s %*s %*s %*s %*s %63s", name,
+			   type, runs) != 3 ||
+		    strcmp(runs, command) != 0)
+			continue;
+		(void)snprintf(service, sizeof(service), "%s/%s", name, type);
+		func(service);
+	}
+	free(text);
+}
+
 static void check_smtputf8(void)
 {
 	static const char name[] = "smtputf8_enable";
-	static const char cleanup[] = "cleanup/unix/smtputf8_enable";
-	char *enable = get(name), *noted;
+	char *enable = get(name);
 
-	(void)postconf("-xPh", cleanup, &noted);
-	if (strcmp(enable, "no") == 0)
+	if (strcmp(enable, "no") == 0) {
 		report_warning(name, enable,
 			       "senders' servers return mail that needs it",
 			       "remove it, and: postconf -P "
 			       "cleanup/unix/smtputf8_enable=no");
-	else if (strcmp(noted, "no") != 0)
-		report_warning(cleanup, *noted == '\0' ? "-" : noted,
-			       "Postfix returns mail with UTF-8 in its header, "
-			       "as Dovecot's LMTP offers no SMTPUTF8",
-			       "postconf -P cleanup/unix/smtputf8_enable=no");
-	else
-		report_ok(cleanup, noted, NULL);
+	} else {
+		for_services("cleanup", check_cleanup);
+		for_services("smtpd", check_smtpd);
+	}
 	free(enable);
-	free(noted);
+}
+
+/* The first domain that stands in a setting itself, and not in a table. To be
+   freed. */
+static char *own_domain(void)
+{
+	static const char *const settings[] = {"virtual_mailbox_domains",
+					       "mydestination", "mydomain"};
+	char *domain = NULL, *list;
+	struct rst_str rest, word;
+	size_t i;
+
+	for (i = 0; domain == NULL && i < sizeof(settings) / sizeof(*settings);
+	     i++) {
+		list = get(settings[i]);
+		rest = rst_str(list);
+		while (domain == NULL && restrictions_next(&rest, &word))
+			if (memchr(word.p, ':', word.n) == NULL &&
+			    memchr(word.p, '/', word.n) == NULL)
+				domain = rst_str_dup(word);
+		free(list);
+	}
+	return domain == NULL ? rst_str_dup(RST_STR("example.org")) : domain;
+}
+
+/* Asks the table about a recipient with UTF-8. */
+static bool refuses(struct rst_str table)
+{
+	static const char *const replies[] = {"4", "5", "REJECT", "DEFER"};
+	char *domain = own_domain(), *name = rst_str_dup(table), *reply;
+	char key[2 * NAME_MAX_OCTETS];
+	const char *const argv[] = {"postmap", "-q", key, name, NULL};
+	bool refused = false;
+	size_t i;
+
+	(void)snprintf(key, sizeof(key), "gr\303\274n@%s", domain);
+	(void)run(argv, &reply);
+	for (i = 0; i < sizeof(replies) / sizeof(*replies); i++)
+		if (strncasecmp(reply, replies[i], strlen(replies[i])) == 0)
+			refused = true;
+	free(domain);
+	free(name);
+	free(reply);
+	return refused;
 }
 
 /* Only an expression can tell all names with UTF-8 from the others. */
@@ -373,9 +486,22 @@ static bool refuses_names(const char *list)
 		if (rst_str_eq(word, RST_STR("check_recipient_access")) &&
 		    restrictions_next(&rest, &word) &&
 		    (memmem(word.p, word.n, "regexp:", 7) != NULL ||
-		     memmem(word.p, word.n, "pcre:", 5) != NULL))
+		     memmem(word.p, word.n, "pcre:", 5) != NULL) &&
+		    refuses(word))
 			return true;
 	return false;
+}
+
+static bool dovecot_takes_names(void)
+{
+	static const char *const argv[] = {"dovecot", "--version", NULL};
+	char *version;
+	bool takes;
+
+	(void)run(argv, &version);
+	takes = strncmp(version, "2.4", 3) == 0;
+	free(version);
+	return takes;
 }
 
 static void check_utf8_recipients(void)
@@ -385,6 +511,8 @@ static void check_utf8_recipients(void)
 
 	if (refuses_names(recipient) || refuses_names(relay))
 		report_ok(name, "check_recipient_access", NULL);
+	else if (dovecot_takes_names())
+		report_ok(name, "-", "Dovecot takes names with UTF-8");
 	else
 		report_warning(name, "check_recipient_access",
 			       "a recipient with UTF-8 in the address is "

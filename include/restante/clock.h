@@ -36,6 +36,15 @@ static inline int64_t clock_wall_secs(void)
 	return (int64_t)time(NULL);
 }
 
+/** Seconds since the machine was started, also those in which it slept. */
+static inline int64_t clock_up_secs(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &now);
+	return (int64_t)now.tv_sec;
+}
+
 /** A delay for libevent; a negative one counts as 0. */
 static inline struct timeval clock_timeval(int64_t ms)
 {

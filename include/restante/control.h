@@ -12,8 +12,9 @@
 #define RST_CONTROL_LINE_MAX 1024
 
 enum rst_control_event_type {
-	RST_CONTROL_KICK, /**< answer with _kicked() */
-	RST_CONTROL_WHO,  /**< answer with _session(), and _end() at last */
+	RST_CONTROL_KICK,    /**< answer with _kicked() */
+	RST_CONTROL_WHO,     /**< answer with _session(), and _end() at last */
+	RST_CONTROL_HOLDERS, /**< answer with _holders() */
 };
 
 struct rst_control_event {
@@ -45,6 +46,8 @@ void rst_control_kicked(struct rst_control *c, uint64_t sessions);
 void rst_control_session(struct rst_control *c,
 			 const struct rst_control_session *session);
 void rst_control_end(struct rst_control *c);
+/** @param path the holders directory */
+void rst_control_holders(struct rst_control *c, struct rst_str path);
 const char *rst_control_output(const struct rst_control *c, size_t *len_r);
 void rst_control_sent(struct rst_control *c, size_t n);
 /** After a line that was none of the protocol: what is to be sent is the end.

@@ -103,8 +103,15 @@ void rst_hold_server_hang_up(struct rst_hold_server *s);
 
 /* Answers. */
 
-void rst_hold_server_ok(struct rst_hold_server *s, uint64_t messages,
-			uint64_t octets, int64_t due);
+struct rst_hold_server_held {
+	uint64_t messages, octets;
+	int64_t due;
+	bool full; /**< neither the hold nor the mailbox has room */
+};
+
+/** @param user the account's name, which the userdb may have changed */
+void rst_hold_server_ok(struct rst_hold_server *s, struct rst_str user,
+			const struct rst_hold_server_held *held);
 /**
  * Refuse, and end. Possible at any time; inside a message nothing is said, as
  * a line has no place there.

@@ -41,7 +41,7 @@ char *rst_hold_scan_preamble(size_t *len_r);
 /* The dialling side of a connection whose preamble has been written. */
 
 enum rst_hold_event_type {
-	RST_HOLD_OPENED,  /**< messages, octets, due */
+	RST_HOLD_OPENED,  /**< messages, octets, due, user, full */
 	RST_HOLD_REFUSED, /**< code, text: the connection ends */
 	/** a message starts: id, mail_from, rcpt_to, size, arrived */
 	RST_HOLD_MESSAGE,
@@ -61,7 +61,7 @@ struct rst_hold_event {
 	enum rst_hold_event_type type;
 	/* views until the next call of _recv or _next */
 	struct rst_str id;
-	struct rst_str user;
+	struct rst_str user; /**< of OPENED: empty where it is not said */
 	struct rst_str mail_from;
 	struct rst_str rcpt_to;
 	struct rst_str octets_view; /**< at most RST_HOLD_LINE_MAX octets */
@@ -73,6 +73,7 @@ struct rst_hold_event {
 	uint64_t octets;
 	uint64_t failed;
 	int64_t due; /**< wall-clock seconds; 0: nothing held; -1: not said */
+	bool full;   /**< neither the hold nor the mailbox has room */
 };
 
 struct rst_hold_dialler;

@@ -29,6 +29,9 @@
 #define RST_HOLDER_VACANT "0\n"
 /** That while, from the entry's last change on. */
 #define RST_HOLDER_KEEP_SECS 600
+/** After the machine's start, until clocks are right and disks are mounted: a
+    time of change in there may be one of before. */
+#define RST_HOLDER_START_SECS 60
 
 /** Is this an entry of octets that says that nothing is held? That is a hint: a
     crash may have undone what was written after it. (An entry without octets
@@ -36,6 +39,22 @@
 static inline bool rst_holder_is_vacant(int64_t octets)
 {
 	return octets > 0 && octets < RST_HOLDER_TEXT_SIZE;
+}
+
+/**
+ * Is it certain that nothing is held? A vacancy is, when it was written after
+ * the machine's last start: for mail that came later it would have been
+ * overwritten first. Of an older one a crash may have lost that.
+ *
+ * @param octets  of the entry
+ * @param changed,now wall-clock seconds: the entry's last change, and now
+ * @param up_secs since the machine's start
+ */
+static inline bool rst_holder_is_surely_vacant(int64_t octets, int64_t changed,
+					       int64_t now, int64_t up_secs)
+{
+	return rst_holder_is_vacant(octets) && changed <= now &&
+	       changed > now - up_secs + RST_HOLDER_START_SECS;
 }
 
 struct rst_holder {

@@ -28,6 +28,7 @@
 #include "mail-user.h"
 #include "arrival.h"
 #include "common/settings.h"
+#include "hold/claim.h"
 #include "hold/entry.h"
 #include "hold/held.h"
 #include "hold/hold.h"
@@ -166,8 +167,8 @@ static int open_keys(struct arrival *a)
 	time_t oldest;
 
 	if (sync_box(a, &status) < 0 ||
-	    rst_keys_open(a->hold->dir, status.uidvalidity, &a->keys,
-			  &a->error) < 0)
+	    rst_keys_open(a->hold->dir, status.uidvalidity, a->delivery->key,
+			  &a->keys, &a->error) < 0)
 		return -1;
 	a->uid_next = status.uidnext;
 	a->first = status.messages == 0;
@@ -263,7 +264,7 @@ static int is_known(struct arrival *a, struct rst_saved *saved_r)
 	int ret;
 
 	if (!rst_held_key_counts(a->hold, a->delivery->key) ||
-	    !rst_keys_find(a->keys, a->delivery->key, &uid))
+	    !rst_keys_find(a->keys, &uid))
 		return 0;
 	ret = find_held(a, uid, &match);
 	if (ret > 0) {
@@ -333,6 +334,9 @@ static enum rst_arrival arrive_locked(struct arrival *a,
 
 	if (open_keys(a) < 0)
 		return RST_ARRIVAL_FAILED;
+	/* two users may have opened the hold at the same time */
+	if (rst_claim(a->hold, TRUE) != NULL)
+		return RST_ARRIVAL_OTHERS;
 	ret = is_known(a, saved_r);
 	if (ret != 0)
 		return ret < 0 ? RST_ARRIVAL_UNSURE : RST_ARRIVAL_KNOWN;
@@ -355,8 +359,9 @@ enum rst_arrival rst_arrive(struct rst_hold *hold,
 	int ret;
 
 	i_zero(saved_r);
-	if (rst_hold_open(hold, TRUE, error_r) < 0)
-		return RST_ARRIVAL_FAILED;
+	ret = rst_hold_open(hold, TRUE, error_r);
+	if (ret <= 0)
+		return ret < 0 ? RST_ARRIVAL_FAILED : RST_ARRIVAL_OTHERS;
 	ret = rst_hold_lock(hold, RST_LOCK_ARRIVAL, LOCK_SECS, &a.lock,
 			    error_r);
 	if (ret > 0) {

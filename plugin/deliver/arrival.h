@@ -15,6 +15,7 @@ enum rst_arrival {
 	/** the same message is held: saved_r has its id; or it has left */
 	RST_ARRIVAL_KNOWN,
 	RST_ARRIVAL_FULL,   /**< no room in the hold */
+	RST_ARRIVAL_OTHERS, /**< it is another user's hold; was logged */
 	RST_ARRIVAL_FAILED, /**< not saved: error_r */
 	/** error_r; perhaps it was saved, so that Postfix must bring it again,
 	    and it must not be delivered by other means */

@@ -218,6 +218,9 @@ static int hold_mail(struct mail_deliver_context *ctx,
 	case RST_ARRIVAL_FULL:
 		mail_deliver_log(ctx, "not held: the hold is full");
 		return deliver_beside_hold(ctx, &hold, storage_r);
+	case RST_ARRIVAL_OTHERS:
+		mail_deliver_log(ctx, "not held: the hold is another user's");
+		return deliver_normally(ctx, storage_r);
 	case RST_ARRIVAL_UNSURE:
 		return try_later(ctx, error);
 	case RST_ARRIVAL_FAILED:

@@ -6,6 +6,7 @@
 #include "common/doveadm-compat.h"
 #include "common/root.h"
 #include "check-site.h"
+#include "online.h"
 #include "report.h"
 #include "site.h"
 
@@ -303,6 +304,54 @@ static void check_holders(void)
 				 mend);
 }
 
+static bool is_same_directory(const char *a, const char *b)
+{
+	struct stat sta, stb;
+
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &sta) == 0 && stat(b, &stb) == 0 &&
+		sta.st_dev == stb.st_dev && sta.st_ino == stb.st_ino);
+}
+
+/* @return what the running daemon says */
+static int ask_daemon(const char **path_r, const char **error_r)
+{
+	uid_t uid;
+	bool root = rst_root_enter(&uid);
+	int ret = rst_online_holders(path_r, error_r);
+
+	if (root)
+		rst_root_leave(uid);
+	return ret;
+}
+
+void rst_check_daemon(const char *user, const char *own)
+{
+	static const char *const what = "restante_control_socket";
+	const char *path, *error;
+
+	if (ask_daemon(&path, &error) < 0)
+		rst_report_warning(
+			user, what,
+			t_strdup_printf("%s: restante-policyd cannot "
+					"be asked: %s",
+					rst_online_path(), error),
+			"is restante-policyd running, of this "
+			"version, and is this its control_socket?");
+	else if (is_same_directory(own, path))
+		rst_report_ok(
+			user, what,
+			t_strconcat("restante-policyd looks at ", path, NULL));
+	else
+		rst_report_error(user, what,
+				 t_strdup_printf("restante-policyd looks at "
+						 "%s, and not at %s: it hears "
+						 "of no mail that is held",
+						 path, own),
+				 "set restante_holders to the "
+				 "holders_directory of restante-policyd.conf");
+}
+
 /* ---- all of it */
 
 static void check_configuration(const struct rst_site *site)
@@ -333,6 +382,8 @@ void rst_check_site(void)
 	check_bypass();
 	check_quota_rules();
 	check_holders();
+	rst_check_daemon(RST_REPORT_SITE,
+			 plugin_setting("restante_holders", DEFAULT_HOLDERS));
 	rst_check_release_socket(RST_REPORT_SITE,
 				 plugin_setting("restante_release_socket",
 						DEFAULT_RELEASE_SOCKET));

@@ -9,6 +9,10 @@ void rst_check_site(void);
 /** Is the LMTP server of fallback delivery there? */
 void rst_check_release_socket(const char *user, const char *path);
 
+/** Asks the daemon that runs: does it look at the directory in which the plugin
+    notes who holds mail? @param own restante_holders */
+void rst_check_daemon(const char *user, const char *own);
+
 /** Does restante-hold load what the plugins of lmtp do to held mail?
     @param prefixes hold_plugins of the settings */
 void rst_check_hold_plugins(const char *user, const char *prefixes);

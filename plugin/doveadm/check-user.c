@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib.h"
 #include "array.h"
+#include "hash.h"
 #include "hostpid.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
@@ -138,6 +139,8 @@ static void check_own_settings(struct mail_user *user,
 	if (is_own(&source, "restante_release_socket"))
 		rst_check_release_socket(user->username,
 					 settings->release_socket);
+	if (is_own(&source, "restante_holders"))
+		rst_check_daemon(user->username, settings->holders);
 	if (is_own(&source, RST_SETTING_HOLD_PLUGINS))
 		rst_check_hold_plugins(user->username, settings->hold_plugins);
 	rst_source_close(&source);
@@ -174,6 +177,38 @@ static void check_namespaces(struct mail_user *user, const char *root)
 			"plugins, which may change or remove held mail",
 			"remove it: the hold is no namespace");
 	}
+}
+
+static const char *const one_place_mend =
+	"let each user have a place of their own, with %u in it (or the user's "
+	"home)";
+
+/* @return the user of whom root was found before; NULL: it is the first time */
+static const char *find_user_of(const char *root, const char *username)
+{
+	static HASH_TABLE(char *, char *) users;
+	const char *user;
+
+	if (!hash_table_is_created(users))
+		hash_table_create(&users, default_pool, 0, str_hash, strcmp);
+	user = hash_table_lookup(users, root);
+	if (user == NULL)
+		hash_table_insert(users, i_strdup(root), i_strdup(username));
+	return user == NULL || strcmp(user, username) == 0 ? NULL : user;
+}
+
+/* With -A, users are compared. */
+static void check_one_place(struct mail_user *user, const char *root)
+{
+	const char *other = find_user_of(root, user->username);
+
+	if (other != NULL)
+		rst_report_error(user->username, "restante_hold_location",
+				 t_strdup_printf("%s is the place of %s, too: "
+						 "mail is held for one of "
+						 "them only",
+						 root, other),
+				 one_place_mend);
 }
 
 static void check_maildir_fsync(struct mail_user *user)
@@ -300,7 +335,8 @@ static void check_entry(const struct rst_hold *hold)
 						 dir, dec2str(geteuid()));
 	rst_report_error(user, what, problem,
 			 "chmod 1733 the directory, or 1770 and its group the "
-			 "one of all mail");
+			 "one of all mail, and let it search (chmod +x) each "
+			 "directory above");
 }
 
 static void check_storage(struct rst_hold *hold)
@@ -323,6 +359,8 @@ static void check_storage(struct rst_hold *hold)
 		report_hold(user, hold->settings->hold_location, &probe);
 	if (probe.root != NULL)
 		check_namespaces(user, probe.root);
+	if (probe.root != NULL && hold->settings->enrolled)
+		check_one_place(user, probe.root);
 	if (probe.driver != NULL && strcmp(probe.driver, "maildir") == 0)
 		check_maildir_fsync(user);
 	if (probe.exists && probe.problem == NULL)

@@ -7,6 +7,9 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
 
 /* Any program on this machine can make an entry for any name. */
 static bool is_printable(const char *name, size_t len)
@@ -19,12 +22,28 @@ static bool is_printable(const char *name, size_t len)
 	return TRUE;
 }
 
-static void add_name(string_t *names, const char *file)
+/* Of 100,000 users who come each few minutes, all may have such an entry.
+   time() may be a tick behind the time of a file. */
+static bool is_surely_vacant(DIR *dir, const char *file)
+{
+	struct timespec now, up;
+	struct stat st;
+
+	return clock_gettime(CLOCK_REALTIME, &now) == 0 &&
+	       clock_gettime(CLOCK_BOOTTIME, &up) == 0 &&
+	       fstatat(dirfd(dir), file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) &&
+	       rst_holder_is_surely_vacant(st.st_size, st.st_mtime, now.tv_sec,
+					   up.tv_sec);
+}
+
+static void add_name(string_t *names, DIR *dir, const char *file)
 {
 	char user[RST_HOLDER_NAME_MAX];
 	ssize_t n = rst_holder_user(rst_str(file), user);
 
-	if (n <= 0 || !is_printable(user, (size_t)n))
+	if (n <= 0 || !is_printable(user, (size_t)n) ||
+	    is_surely_vacant(dir, file))
 		return;
 	str_append_data(names, user, (size_t)n);
 	str_append_c(names, '\n');
@@ -44,7 +63,7 @@ int rst_holders_read(const char *path, struct istream **names_r,
 	}
 	names = str_new(default_pool, 4096);
 	while (errno = 0, (entry = readdir(dir)) != NULL)
-		add_name(names, entry->d_name);
+		add_name(names, dir, entry->d_name);
 	if (errno != 0) {
 		error = errno;
 		*error_r = t_strdup_printf("readdir(%s) failed: %m", path);

@@ -7,7 +7,8 @@
 struct istream;
 
 /**
- * Read the names of all entries.
+ * Read the names of all entries, but those that surely say that nothing is
+ * held.
  *
  * @param path    of the directory
  * @param names_r one name a line; nothing may be held for a user that is named,

@@ -23,7 +23,7 @@
 #include <sys/time.h>
 
 #define DEFAULT_CONTROL_SOCKET "/run/restante/control"
-#define HELLO "VERSION\trestante-control\t1\t0\n"
+#define HELLO "VERSION\trestante-control\t1\t1\n"
 /* policyd answers from memory */
 #define TIMEOUT_SECS 30
 /* of the protocol, and one octet more */
@@ -33,12 +33,17 @@ struct control {
 	const char *path;
 	int fd;
 	struct istream *input;
+	const char **error_r; /* NULL: errors are logged */
 };
 
 /* ---- the conversation */
 
 static void fail(const struct control *control, const char *error)
 {
+	if (control->error_r != NULL) {
+		*control->error_r = t_strdup(error);
+		return;
+	}
 	i_error("restante-policyd cannot be asked: %s: %s", control->path,
 		error);
 	doveadm_exit_code = EX_TEMPFAIL;
@@ -51,9 +56,12 @@ static const char *const *read_line(struct control *control)
 
 	if (line != NULL)
 		return t_strsplit_tabescaped(line);
-	fail(control, control->input->stream_errno != 0
-			      ? i_stream_get_error(control->input)
-			      : "the connection was closed");
+	if (control->input->stream_errno == EAGAIN)
+		fail(control, "no answer in time");
+	else
+		fail(control, control->input->stream_errno != 0
+				      ? i_stream_get_error(control->input)
+				      : "the connection was closed");
 	return NULL;
 }
 
@@ -89,14 +97,20 @@ static void hang_up(struct control *control)
 	i_close_fd(&control->fd);
 }
 
-static int dial(struct control *control_r)
+const char *rst_online_path(void)
+{
+	const char *path = rst_doveadm_setting("restante_control_socket");
+
+	return path == NULL ? DEFAULT_CONTROL_SOCKET : path;
+}
+
+static int dial(struct control *control_r, const char **error_r)
 {
 	const struct timeval limit = {.tv_sec = TIMEOUT_SECS};
 
 	i_zero(control_r);
-	control_r->path = rst_doveadm_setting("restante_control_socket");
-	if (control_r->path == NULL)
-		control_r->path = DEFAULT_CONTROL_SOCKET;
+	control_r->error_r = error_r;
+	control_r->path = rst_online_path();
 	control_r->fd = net_connect_unix(control_r->path);
 	if (control_r->fd < 0) {
 		fail(control_r, t_strdup_printf("%m"));
@@ -153,7 +167,7 @@ static bool get_selection(const struct doveadm_cmd_context *cctx,
 static bool is_listed(const char *const *names, const char *user)
 {
 	for (; *names != NULL; names++)
-		if (strcmp(*names, user) == 0)
+		if (strcasecmp(*names, user) == 0)
 			return TRUE;
 	return FALSE;
 }
@@ -239,7 +253,7 @@ void rst_online_who(struct doveadm_cmd_context *cctx)
 			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY |
 				     DOVEADM_PRINT_HEADER_FLAG_NUMBER);
 	doveadm_print_header_simple("state");
-	if (dial(&control) < 0)
+	if (dial(&control, NULL) < 0)
 		return;
 	who(&control, mask, names);
 	hang_up(&control);
@@ -247,8 +261,16 @@ void rst_online_who(struct doveadm_cmd_context *cctx)
 
 /* ---- kick */
 
-/* @return the users who are signed in and match the mask, or NULL: reported */
-static const char *const *find_users(struct control *control, const char *mask)
+typedef bool match_func(const char *user, const char *wanted);
+
+static bool is_same_name(const char *user, const char *wanted)
+{
+	return strcasecmp(user, wanted) == 0;
+}
+
+/* @return the users who are signed in and match, or NULL: reported */
+static const char *const *find_users(struct control *control, match_func *match,
+				     const char *wanted)
 {
 	ARRAY_TYPE(const_string) users;
 	const char *const *fields;
@@ -261,7 +283,7 @@ static const char *const *find_users(struct control *control, const char *mask)
 		if (fields == NULL || null_strcmp(fields[0], "SESSION") != 0 ||
 		    str_array_length(fields) < 6)
 			break;
-		if (wildcard_match_icase(fields[1], mask))
+		if (match(fields[1], wanted))
 			array_push_back(&users, &fields[1]);
 	}
 	if (read_count(control, fields) < 0)
@@ -286,6 +308,25 @@ static int64_t kick_one(struct control *control, const char *user)
 	return count;
 }
 
+/* Dovecot's auth may have another spelling than the operator, who has seen that
+   of WHO or not. @return how many sessions; -1: reported */
+static int64_t kick_name(struct control *control, const char *name)
+{
+	int64_t count = kick_one(control, name), total = count;
+	const char *const *users;
+
+	if (count != 0)
+		return count;
+	users = find_users(control, is_same_name, name);
+	if (users == NULL)
+		return -1;
+	for (; *users != NULL && count >= 0; users++) {
+		count = kick_one(control, *users);
+		total += count;
+	}
+	return count < 0 ? -1 : total;
+}
+
 static void kick(struct control *control, const char *mask,
 		 const char *const *users)
 {
@@ -294,11 +335,11 @@ static void kick(struct control *control, const char *mask,
 	if (mask != NULL && strpbrk(mask, "*?") == NULL)
 		users = t_strsplit(mask, "\n");
 	else if (mask != NULL)
-		users = find_users(control, mask);
+		users = find_users(control, wildcard_match_icase, mask);
 	if (users == NULL)
 		return;
 	for (; *users != NULL; users++) {
-		count = kick_one(control, *users);
+		count = kick_name(control, *users);
 		if (count < 0)
 			return;
 		total += count;
@@ -325,8 +366,39 @@ void rst_online_kick(struct doveadm_cmd_context *cctx)
 	doveadm_print_header("sessions", "sessions",
 			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY |
 				     DOVEADM_PRINT_HEADER_FLAG_NUMBER);
-	if (dial(&control) < 0)
+	if (dial(&control, NULL) < 0)
 		return;
 	kick(&control, mask, users);
 	hang_up(&control);
+}
+
+/* ---- the holders directory */
+
+static int holders(struct control *control, const char **path_r)
+{
+	const char *const *fields;
+
+	if (say(control, "HOLDERS\n") < 0 ||
+	    (fields = read_line(control)) == NULL)
+		return -1;
+	if (null_strcmp(fields[0], "HOLDERS") == 0 && fields[1] != NULL) {
+		*path_r = fields[1];
+		return 0;
+	}
+	(void)read_count(control, fields);
+	return -1;
+}
+
+int rst_online_holders(const char **path_r, const char **error_r)
+{
+	struct control control;
+	int ret;
+
+	/* OK is no answer to this question */
+	*error_r = "it does not speak our protocol";
+	if (dial(&control, error_r) < 0)
+		return -1;
+	ret = holders(&control, path_r);
+	hang_up(&control);
+	return ret;
 }

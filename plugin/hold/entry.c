@@ -25,6 +25,7 @@
 #endif
 #include "lib.h"
 #include "file-lock.h"
+#include "guid.h"
 #include "ioloop.h"
 #include "mail-user.h"
 #include "common/root.h"
@@ -34,6 +35,7 @@
 #include "restante/holder.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,6 +98,24 @@ static int call_open_dir(struct entry *entry)
 static int call_unlink(struct entry *entry)
 {
 	return unlink(entry->path);
+}
+
+/* A directory that is not empty gets a hidden name, which is no entry's. */
+static int call_clear(struct entry *entry)
+{
+	guid_128_t guid;
+
+	if (unlink(entry->path) == 0)
+		return 0;
+	if (errno != EISDIR)
+		return -1;
+	if (rmdir(entry->path) == 0)
+		return 0;
+	if (errno != ENOTEMPTY && errno != EEXIST)
+		return -1;
+	guid_128_generate(guid);
+	return rename(entry->path, t_strdup_printf("%s/.junk-%s", entry->dir,
+						   guid_128_to_string(guid)));
 }
 
 static int call_touch(struct entry *entry)
@@ -227,7 +247,7 @@ static bool is_trusted(const struct entry *entry)
 /* Somebody else has taken the name. @return 0: look again; -1 */
 static int clear_name(struct entry *entry, const char **error_r)
 {
-	if (call(call_unlink, entry) == 0 || errno == ENOENT)
+	if (call(call_clear, entry) == 0 || errno == ENOENT)
 		return 0;
 	*error_r = t_strdup_printf(
 		"%s is not a file of this user, uid %s, and cannot be "
@@ -317,6 +337,17 @@ void rst_entry_set_full(const struct rst_hold *hold, bool full)
 		e_debug(hold->user->event, "%s cannot be written: %m",
 			entry.path);
 	i_close_fd(&entry.fd);
+}
+
+bool rst_entry_is_full(const struct rst_hold *hold)
+{
+	struct entry entry;
+	const char *error;
+
+	return find_name(hold, &entry, &error) == 0 &&
+	       call(call_lstat, &entry) == 0 && is_trusted(&entry) &&
+	       entry.st.st_size == RST_HOLDER_FULL_SIZE &&
+	       entry.st.st_mtime + RST_HOLDER_FULL_SECS > ioloop_time;
 }
 
 /* As the mailbox has it, with what is incomplete or cannot be read. */

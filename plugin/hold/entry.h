@@ -41,6 +41,9 @@ int rst_entry_touch(const struct rst_hold *hold, time_t due,
  * fails, or nothing is held, nothing is done: it is a hint for policyd.
  */
 void rst_entry_set_full(const struct rst_hold *hold, bool full);
+/** Does the entry say that there is no room, and not for long? Whoever else has
+    made an entry is not believed. */
+bool rst_entry_is_full(const struct rst_hold *hold);
 /**
  * If nothing at all is held, let the entry say so, or remove it where no mail
  * has come for RST_HOLDER_KEEP_SECS. An entry that stays where it is not needed

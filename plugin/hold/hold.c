@@ -20,6 +20,7 @@
 #include "mail-user.h"
 #include "common/dovecot-compat.h"
 #include "common/settings.h"
+#include "claim.h"
 #include "hold.h"
 #include "keys.h"
 #include "mailbox.h"
@@ -223,6 +224,23 @@ bool rst_hold_has_storage(const struct rst_hold *hold)
 	       stat(root, &st) == 0 || errno != ENOENT;
 }
 
+/* @return whether the hold is another user's */
+static bool is_others(const struct rst_hold *hold, bool create)
+{
+	const char *whose = rst_claim(hold, create);
+
+	if (whose == NULL)
+		return FALSE;
+	e_error(hold->user->event,
+		"restante_hold_location=%s is the same for %s, whose mail is "
+		"held there: nothing is held for %s. Let each user have a "
+		"place of their own, with %%u in it. (If %s was renamed to "
+		"%s, remove %s/restante.owner)",
+		hold->settings->hold_location, whose, hold->user->username,
+		whose, hold->user->username, hold->dir);
+	return TRUE;
+}
+
 static int open_mended(struct rst_hold *hold, bool create, const char **error_r)
 {
 	int ret;
@@ -235,6 +253,8 @@ static int open_mended(struct rst_hold *hold, bool create, const char **error_r)
 					 &hold->box, error_r);
 	if (ret > 0 && begin(hold, ret > 1, error_r) < 0)
 		ret = -1;
+	if (ret > 0 && is_others(hold, create))
+		ret = 0;
 	if (ret <= 0)
 		rst_hold_close(hold);
 	return I_MIN(ret, 1);

@@ -37,7 +37,8 @@ struct rst_hold_status {
  * Open the hold, and see to it that its index knows all of its messages.
  *
  * @param create make it, durably, where it is missing
- * @return 1: to be closed with rst_hold_close(); 0: there is none; -1: error_r
+ * @return 1: to be closed with rst_hold_close(); 0: there is none, or it is
+ * that of another user (claim.h), which was logged; -1: error_r
  */
 int rst_hold_open(struct rst_hold *hold, bool create, const char **error_r);
 /**

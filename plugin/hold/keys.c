@@ -9,22 +9,33 @@
 #include "log.h"
 
 #define FILE_NAME "restante.keys"
-#define HEX_SIZE (2 * RST_KEY_SIZE)
-#define NUMBER_SIZE 10
-/* where each number begins, behind its blank */
-#define VALIDITY_AT (HEX_SIZE + 1)
-#define UID_AT (VALIDITY_AT + NUMBER_SIZE + 1)
-#define TIME_AT (UID_AT + NUMBER_SIZE + 1)
-#define RECORD_SIZE (TIME_AT + NUMBER_SIZE + 1)
 /* the log is written anew when more than one record in this many is old */
 #define OLD_SHARE 4
 /* of the log; no user gets so much mail in a few weeks */
-#define MAX_SIZE (256 * 1024 * 1024)
+#define MAX_SIZE (64 * 1024 * 1024)
+/* read at a time: an arrival reads all of the log */
+#define CHUNK_RECORDS 2048
+/* of K: as many as make a false match rare, which costs a look at the hold */
+#define KEY_SIZE 8
+
+/* In the machine's byte order: to another machine it is a damaged one. */
+struct record {
+	unsigned char key[KEY_SIZE];
+	uint32_t uid_validity, uid;
+	uint32_t when; /* wall-clock second */
+	uint32_t check;
+};
+#define RECORD_SIZE sizeof(struct record)
 
 struct rst_keys {
 	struct rst_log *log;
 	uint32_t uid_validity;
-	buffer_t *records; /* all of the file */
+	size_t count;       /* of records */
+	struct record last; /* if there is one */
+
+	unsigned char wanted[KEY_SIZE];
+	bool found;
+	uint32_t found_uid; /* of the last record with that key */
 
 	/* made by the first rst_keys_add_missing(), which is called for many
 	   keys */
@@ -32,71 +43,84 @@ struct rst_keys {
 	HASH_TABLE(char *, void *) index;
 };
 
-static size_t record_count(const struct rst_keys *keys)
+/* Sees zeros, and records that do not begin where they should. */
+static uint32_t check_of(const struct record *record)
 {
-	return keys->records->used / RECORD_SIZE;
+	uint32_t words[KEY_SIZE / 4];
+
+	memcpy(words, record->key, KEY_SIZE);
+	return 0x52535431 + words[0] + 3 * words[1] + 5 * record->uid_validity +
+	       7 * record->uid + 9 * record->when;
 }
 
-static const char *record_at(const struct rst_keys *keys, size_t i)
+static bool is_whole(const struct record *record)
 {
-	return CONST_PTR_OFFSET(keys->records->data, i * RECORD_SIZE);
+	return record->check == check_of(record);
 }
 
-/* @return FALSE: it is no number */
-static bool get_number(const char *record, size_t at, uint64_t *number_r)
+static void note_record(struct rst_keys *keys, const struct record *record)
 {
-	size_t i;
-
-	*number_r = 0;
-	for (i = at; i < at + NUMBER_SIZE; i++) {
-		if (record[i] < '0' || record[i] > '9')
-			return FALSE;
-		*number_r = *number_r * 10 + (uint64_t)(record[i] - '0');
-	}
-	return record[at - 1] == ' ';
+	keys->count++;
+	if (memcmp(record->key, keys->wanted, KEY_SIZE) != 0)
+		return;
+	keys->found = TRUE;
+	keys->found_uid = record->uid;
 }
 
-static bool is_record(const char *record)
+/* @return 1; 0: a crash has damaged the file; -1: error_r */
+static int read_chunks(struct rst_keys *keys, struct record *chunk,
+		       const char **error_r)
 {
-	uint64_t number;
+	const size_t size = CHUNK_RECORDS * RECORD_SIZE;
+	off_t offset = 0;
+	size_t i, n;
+	ssize_t got;
 
-	return get_number(record, VALIDITY_AT, &number) &&
-	       get_number(record, UID_AT, &number) &&
-	       get_number(record, TIME_AT, &number) &&
-	       record[RECORD_SIZE - 1] == '\n';
-}
-
-static bool is_whole(const struct rst_keys *keys)
-{
-	size_t i;
-
-	if (keys->records->used % RECORD_SIZE != 0)
-		return FALSE;
-	for (i = 0; i < record_count(keys); i++)
-		if (!is_record(record_at(keys, i)))
-			return FALSE;
-	return TRUE;
+	do {
+		got = rst_log_read_at(keys->log, offset, chunk, size, error_r);
+		if (got < 0)
+			return -1;
+		offset += got;
+		n = (size_t)got / RECORD_SIZE;
+		if ((size_t)got % RECORD_SIZE != 0 || offset > MAX_SIZE)
+			return 0;
+		for (i = 0; i < n; i++) {
+			if (!is_whole(&chunk[i]))
+				return 0;
+			note_record(keys, &chunk[i]);
+		}
+		if (n > 0)
+			keys->last = chunk[n - 1];
+	} while ((size_t)got == size);
+	return 1;
 }
 
 static int read_records(struct rst_keys *keys, const char **error_r)
 {
-	if (rst_log_read(keys->log, MAX_SIZE, keys->records, error_r) < 0)
-		return -1;
-	if (keys->records->used <= MAX_SIZE && is_whole(keys))
-		return 0;
-	/* a crash has damaged it: the caller finds the keys again */
-	buffer_set_used_size(keys->records, 0);
+	struct record *chunk = i_new(struct record, CHUNK_RECORDS);
+	int ret;
+
+	keys->count = 0;
+	keys->found = FALSE;
+	ret = read_chunks(keys, chunk, error_r);
+	i_free(chunk);
+	if (ret != 0)
+		return ret < 0 ? -1 : 0;
+	/* the caller finds the keys again */
+	keys->count = 0;
+	keys->found = FALSE;
 	return rst_log_clear(keys->log, error_r);
 }
 
 int rst_keys_open(const char *dir, uint32_t uid_validity,
+		  const unsigned char key[RST_KEY_SIZE],
 		  struct rst_keys **keys_r, const char **error_r)
 {
 	struct rst_keys *keys = i_new(struct rst_keys, 1);
 	int ret;
 
 	keys->uid_validity = uid_validity;
-	keys->records = buffer_create_dynamic(default_pool, 4096);
+	memcpy(keys->wanted, key, KEY_SIZE);
 	ret = rst_log_open(dir, FILE_NAME, FALSE, &keys->log, error_r);
 	if (ret == 0)
 		ret = read_records(keys, error_r);
@@ -114,7 +138,6 @@ void rst_keys_close(struct rst_keys **_keys)
 		return;
 	*_keys = NULL;
 	rst_log_close(&keys->log);
-	buffer_free(&keys->records);
 	if (keys->pool != NULL) {
 		hash_table_destroy(&keys->index);
 		pool_unref(&keys->pool);
@@ -124,106 +147,113 @@ void rst_keys_close(struct rst_keys **_keys)
 
 uint32_t rst_keys_last_uid(const struct rst_keys *keys)
 {
-	size_t count = record_count(keys);
-	uint64_t validity, uid;
-
-	if (count == 0 ||
-	    !get_number(record_at(keys, count - 1), VALIDITY_AT, &validity) ||
-	    !get_number(record_at(keys, count - 1), UID_AT, &uid) ||
-	    validity != keys->uid_validity)
+	if (keys->count == 0 || keys->last.uid_validity != keys->uid_validity)
 		return 0;
-	return (uint32_t)uid;
+	return keys->last.uid;
 }
 
-bool rst_keys_find(const struct rst_keys *keys,
-		   const unsigned char key[RST_KEY_SIZE], uint32_t *uid_r)
+bool rst_keys_find(const struct rst_keys *keys, uint32_t *uid_r)
 {
-	const char *hex = binary_to_hex(key, RST_KEY_SIZE);
-	size_t i = record_count(keys);
-	uint64_t uid;
-
-	/* from the end, as a message that comes again does so soon */
-	while (i-- > 0) {
-		const char *record = record_at(keys, i);
-
-		if (memcmp(record, hex, HEX_SIZE) != 0 ||
-		    !get_number(record, UID_AT, &uid))
-			continue;
-		*uid_r = (uint32_t)uid;
-		return TRUE;
-	}
-	return FALSE;
+	*uid_r = keys->found_uid;
+	return keys->found;
 }
 
-static const char *format(const unsigned char key[RST_KEY_SIZE],
-			  uint32_t uid_validity, uint32_t uid, time_t now)
+static struct record make_record(const unsigned char key[RST_KEY_SIZE],
+				 uint32_t uid_validity, uint32_t uid,
+				 time_t now)
 {
-	const char *record = t_strdup_printf(
-		"%s %010u %010u %010u\n", binary_to_hex(key, RST_KEY_SIZE),
-		uid_validity, uid, (unsigned int)now);
+	struct record record = {.uid_validity = uid_validity,
+				.uid = uid,
+				.when = (uint32_t)now};
 
-	i_assert(strlen(record) == RECORD_SIZE);
+	memcpy(record.key, key, KEY_SIZE);
+	record.check = check_of(&record);
 	return record;
 }
 
 bool rst_keys_tail(const char *dir, uint32_t *uid_validity_r, uint32_t *uid_r)
 {
-	char record[RECORD_SIZE];
-	uint64_t validity, uid;
+	struct record record;
 	struct rst_log *log;
 	const char *error;
-	bool found = FALSE;
+	bool found;
 
 	if (rst_log_open_readonly(dir, FILE_NAME, &log, &error) < 0)
 		return FALSE;
-	if (rst_log_read_tail(log, record, RECORD_SIZE) && is_record(record) &&
-	    get_number(record, VALIDITY_AT, &validity) &&
-	    get_number(record, UID_AT, &uid)) {
-		*uid_validity_r = (uint32_t)validity;
-		*uid_r = (uint32_t)uid;
-		found = TRUE;
-	}
+	found = rst_log_read_tail(log, &record, RECORD_SIZE) &&
+		is_whole(&record);
 	rst_log_close(&log);
+	if (found) {
+		*uid_validity_r = record.uid_validity;
+		*uid_r = record.uid;
+	}
 	return found;
 }
 
 void rst_keys_restart(const char *dir, uint32_t uid_validity)
 {
 	static const unsigned char none[RST_KEY_SIZE];
-	const char *record = format(none, uid_validity, 0, ioloop_time);
+	const struct record record =
+		make_record(none, uid_validity, 0, ioloop_time);
 	struct rst_log *log;
 	const char *error;
 
 	if (rst_log_open(dir, FILE_NAME, FALSE, &log, &error) < 0)
 		return;
 	/* where that fails, the next open finds that uids have gone back */
-	(void)rst_log_append(log, record, RECORD_SIZE, FALSE, &error);
+	(void)rst_log_append(log, &record, RECORD_SIZE, FALSE, &error);
 	rst_log_close(&log);
 }
 
 void rst_keys_add(struct rst_keys *keys, const unsigned char key[RST_KEY_SIZE],
 		  uint32_t uid, time_t now)
 {
-	const char *record = format(key, keys->uid_validity, uid, now), *error;
+	const char *error;
 
-	buffer_append(keys->records, record, RECORD_SIZE);
-	(void)rst_log_append(keys->log, record, RECORD_SIZE, FALSE, &error);
+	keys->last = make_record(key, keys->uid_validity, uid, now);
+	note_record(keys, &keys->last);
+	(void)rst_log_append(keys->log, &keys->last, RECORD_SIZE, FALSE,
+			     &error);
+}
+
+static size_t record_count(const buffer_t *records)
+{
+	return records->used / RECORD_SIZE;
+}
+
+static const struct record *record_at(const buffer_t *records, size_t i)
+{
+	return CONST_PTR_OFFSET(records->data, i * RECORD_SIZE);
+}
+
+static const char *to_hex(const unsigned char *key)
+{
+	return binary_to_hex(key, KEY_SIZE);
 }
 
 static void add_to_index(struct rst_keys *keys, const char *hex)
 {
-	hash_table_update(keys->index, p_strndup(keys->pool, hex, HEX_SIZE),
+	hash_table_update(keys->index, p_strdup(keys->pool, hex),
 			  POINTER_CAST(1));
 }
 
+/* What cannot be read is added again, which does no harm. */
 static void make_index(struct rst_keys *keys)
 {
+	buffer_t *records = buffer_create_dynamic(default_pool, 4096);
+	const char *error;
 	size_t i;
 
 	keys->pool = pool_alloconly_create("keys", 64 * 1024);
 	hash_table_create(&keys->index, keys->pool, 0, str_hash, strcmp);
-	for (i = 0; i < record_count(keys); i++)
-		add_to_index(keys, record_at(keys, i));
+	(void)rst_log_read(keys->log, MAX_SIZE, records, &error);
+	for (i = 0; i < record_count(records); i++)
+		T_BEGIN
+		{
+			add_to_index(keys, to_hex(record_at(records, i)->key));
+		}
+	T_END;
+	buffer_free(&records);
 }
 
 void rst_keys_add_missing(struct rst_keys *keys,
@@ -231,7 +261,7 @@ void rst_keys_add_missing(struct rst_keys *keys,
 {
 	T_BEGIN
 	{
-		const char *hex = binary_to_hex(key, RST_KEY_SIZE);
+		const char *hex = to_hex(key);
 
 		if (keys->pool == NULL)
 			make_index(keys);
@@ -243,31 +273,68 @@ void rst_keys_add_missing(struct rst_keys *keys,
 	T_END;
 }
 
+static bool is_old(const struct record *record, time_t oldest)
+{
+	return (time_t)record->when < oldest;
+}
+
 /* How many records at the start are older? They stand in order of time, unless
    the clock was set back. */
-static size_t count_old(const struct rst_keys *keys, time_t oldest)
+static size_t count_old(const buffer_t *records, time_t oldest)
 {
-	size_t i, count = record_count(keys);
-	uint64_t when;
+	size_t i, count = record_count(records);
 
 	for (i = 0; i < count; i++)
-		if (get_number(record_at(keys, i), TIME_AT, &when) &&
-		    (time_t)when >= oldest)
+		if (!is_old(record_at(records, i), oldest))
 			break;
 	return i;
 }
 
-int rst_keys_trim(struct rst_keys *keys, time_t oldest, const char **error_r)
+/* @return 1 if so many at the start may be old that the file is to be written
+   anew, 0, -1 */
+static int may_be_old(struct rst_keys *keys, time_t oldest,
+		      const char **error_r)
 {
-	size_t old = count_old(keys, oldest);
+	struct record record;
+	ssize_t n = rst_log_read_at(keys->log,
+				    keys->count / OLD_SHARE * RECORD_SIZE,
+				    &record, RECORD_SIZE, error_r);
 
-	if (old * OLD_SHARE <= record_count(keys))
+	if (n < 0)
+		return -1;
+	return n == (ssize_t)RECORD_SIZE && is_old(&record, oldest) ? 1 : 0;
+}
+
+static int drop_old(struct rst_keys *keys, time_t oldest, buffer_t *records,
+		    const char **error_r)
+{
+	size_t old;
+
+	if (rst_log_read(keys->log, MAX_SIZE, records, error_r) < 0)
+		return -1;
+	old = count_old(records, oldest);
+	if (old * OLD_SHARE <= record_count(records))
 		return 0;
 	/* the last record tells how far the log has come */
-	old = I_MIN(old, record_count(keys) - 1);
-	buffer_delete(keys->records, 0, old * RECORD_SIZE);
+	old = I_MIN(old, record_count(records) - 1);
 	if (old == 0)
 		return 0;
-	return rst_log_replace(keys->log, keys->records->data,
-			       keys->records->used, error_r);
+	buffer_delete(records, 0, old * RECORD_SIZE);
+	if (rst_log_replace(keys->log, records->data, records->used, error_r) <
+	    0)
+		return -1;
+	return read_records(keys, error_r);
+}
+
+int rst_keys_trim(struct rst_keys *keys, time_t oldest, const char **error_r)
+{
+	buffer_t *records;
+	int ret = may_be_old(keys, oldest, error_r);
+
+	if (ret <= 0)
+		return ret;
+	records = buffer_create_dynamic(default_pool, 4096);
+	ret = drop_old(keys, oldest, records, error_r);
+	buffer_free(&records);
+	return ret;
 }

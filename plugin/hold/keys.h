@@ -6,9 +6,9 @@
  * A missing record is noticed by the uid of the last one, and a damaged log is
  * begun anew.
  *
- * Records have one width: K in hex, uid validity, uid, wall-clock second, with
- * blanks between them and LF at the end. Only the holder of the arrival lock
- * may open it.
+ * Records have one width: the first octets of K, uid validity, uid, wall-clock
+ * second, and a check of these. Only the holder of the arrival lock may open
+ * it.
  */
 #ifndef RST_HOLD_KEYS_H
 #define RST_HOLD_KEYS_H
@@ -17,8 +17,10 @@
 
 struct rst_keys;
 
-/** @return 0, or -1: error_r */
+/** @param key looked for while the log is read
+    @return 0, or -1: error_r */
 int rst_keys_open(const char *dir, uint32_t uid_validity,
+		  const unsigned char key[RST_KEY_SIZE],
 		  struct rst_keys **keys_r, const char **error_r);
 void rst_keys_close(struct rst_keys **keys);
 
@@ -34,11 +36,10 @@ void rst_keys_restart(const char *dir, uint32_t uid_validity);
 /** Messages up to this uid are in the log; 0: none is. */
 uint32_t rst_keys_last_uid(const struct rst_keys *keys);
 /**
- * Was a message of this key ever saved?
+ * Was a message of the key that _open() was given ever saved?
  * @param uid_r of the last such message
  */
-bool rst_keys_find(const struct rst_keys *keys,
-		   const unsigned char key[RST_KEY_SIZE], uint32_t *uid_r);
+bool rst_keys_find(const struct rst_keys *keys, uint32_t *uid_r);
 /** Append a record; a key of zeros is never found. Write errors are left to
     the next open. */
 void rst_keys_add(struct rst_keys *keys, const unsigned char key[RST_KEY_SIZE],

@@ -136,6 +136,14 @@ int rst_log_read(struct rst_log *log, size_t max_size, buffer_t *data,
 	return 0;
 }
 
+ssize_t rst_log_read_at(struct rst_log *log, off_t offset, void *data_r,
+			size_t size, const char **error_r)
+{
+	ssize_t n = log->fd == -1 ? 0 : pread(log->fd, data_r, size, offset);
+
+	return n < 0 ? failed("read", log->path, error_r) : n;
+}
+
 bool rst_log_read_tail(struct rst_log *log, void *data_r, size_t size)
 {
 	struct stat st;

@@ -39,6 +39,10 @@ void rst_log_close(struct rst_log **log);
  */
 int rst_log_read(struct rst_log *log, size_t max_size, buffer_t *data,
 		 const char **error_r);
+/** Read so many octets from an offset on. @return octets read, fewer at the
+    file's end; -1: error_r */
+ssize_t rst_log_read_at(struct rst_log *log, off_t offset, void *data_r,
+			size_t size, const char **error_r);
 /** Read the last octets of the file. @return whether it has so many */
 bool rst_log_read_tail(struct rst_log *log, void *data_r, size_t size);
 

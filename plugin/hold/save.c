@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#	define _GNU_SOURCE /* memmem() */
+#endif
 #include "lib.h"
 #include "guid.h"
 #include "istream.h"
@@ -319,6 +322,32 @@ static bool is_old(const struct rst_delivery *delivery,
 	       delivery->arrived.tv_sec;
 }
 
+static bool is_blank(unsigned char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* "by host (Restante)": the client's field, or that of fallback delivery. The
+   message was stored, and comes back: Postfix's own field is above what Postfix
+   delivers. A sender can have that text behind "from" only. */
+static bool is_of_restante(const unsigned char *text, size_t size)
+{
+	static const char comment[] = " (Restante)";
+	const unsigned char *at =
+		memmem(text, size, comment, sizeof(comment) - 1);
+	size_t i;
+
+	if (at == NULL)
+		return FALSE;
+	i = (size_t)(at - text);
+	while (i > 0 && !is_blank(text[i - 1]))
+		i--;
+	while (i > 0 && is_blank(text[i - 1]))
+		i--;
+	return i >= 2 && memcmp(text + i - 2, "by", 2) == 0 &&
+	       (i == 2 || is_blank(text[i - 3]));
+}
+
 /* Says the topmost Received field, whatever is above it, that another delivery
    of the same message is Postfix's next try? */
 static bool is_postfix_try(const struct rst_delivery *delivery)
@@ -342,6 +371,7 @@ static bool is_postfix_try(const struct rst_delivery *delivery)
 			continue;
 		found = has_queue_id(hdr->full_value, hdr->full_value_len,
 				     &date_at) &&
+			!is_of_restante(hdr->full_value, hdr->full_value_len) &&
 			!is_old(delivery, hdr->full_value, hdr->full_value_len,
 				date_at);
 		break;

@@ -23,6 +23,7 @@
 #include "common/user.h"
 #include "connection.h"
 #include "fallback/fallback.h"
+#include "hold/entry.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/look.h"
@@ -94,6 +95,20 @@ static void temp_failed(struct rst_connection *conn, const char *error)
 
 /* ---- the user */
 
+static void say_held(struct rst_connection *conn,
+		     const struct rst_hold_status *status)
+{
+	const struct rst_hold_server_held held = {
+		.messages = status->messages,
+		.octets = status->octets,
+		.due = status->due,
+		.full = rst_entry_is_full(&conn->hold),
+	};
+
+	rst_hold_server_ok(conn->server, rst_str(conn->user.user->username),
+			   &held);
+}
+
 static void open_user(struct rst_connection *conn, struct rst_str name)
 {
 	struct rst_hold_status status;
@@ -120,8 +135,7 @@ static void open_user(struct rst_connection *conn, struct rst_str name)
 				   "not enrolled");
 		return;
 	}
-	rst_hold_server_ok(conn->server, status.messages, status.octets,
-			   status.due);
+	say_held(conn, &status);
 }
 
 /* ---- the hold */

@@ -32,6 +32,7 @@ struct operator
 struct control_service {
 	struct event_base *base;
 	struct sessions *sessions;
+	const char *holders_directory;
 	int listen_fd;
 	struct acceptor *acceptor;
 	LIST_HEAD(, operator) operators;
@@ -98,6 +99,10 @@ static void handle_events(struct operator* operator)
 	while (rst_control_next(operator->control, &ev)) {
 		if (ev.type == RST_CONTROL_KICK) {
 			kick(operator, ev.user);
+		} else if (ev.type == RST_CONTROL_HOLDERS) {
+			rst_control_holders(
+				operator->control,
+				rst_str(operator->service->holders_directory));
 		} else {
 			operator->reader = sessions_reader_new(
 				operator->service->sessions);
@@ -202,12 +207,14 @@ static void stop_listening(struct control_service *service)
 
 struct control_service *control_service_new(struct event_base *base,
 					    int listen_fd,
-					    struct sessions *sessions)
+					    struct sessions *sessions,
+					    const char *holders_directory)
 {
 	struct control_service *service = rst_calloc(1, sizeof(*service));
 
 	service->base = base;
 	service->sessions = sessions;
+	service->holders_directory = holders_directory;
 	LIST_INIT(&service->operators);
 	start_listening(service, listen_fd);
 	return service;

@@ -5,9 +5,11 @@
  *   Postfix -> policy-service           answers from memory
  *   plugin -> holders -> sessions       HELD to that user's worker
  *                     -> fallback       when a message falls due
+ *                     -> rooms          is there really no room?
+ *   rooms -> policy-service             452 at RCPT
  *   worker -> workers -> sessions       AUTH, ATRN, HOLD_OPEN
  *   sessions -> auth-conn -> Dovecot    and back
- *   sessions, fallback -> restante-hold
+ *   sessions, fallback, rooms -> restante-hold
  *   worker -> sessions -> fallback      when what a drain left falls due
  *   doveadm -> control-service -> sessions
  *   sessions -> recheck -> Dovecot      is the account still there?
@@ -31,6 +33,7 @@
 #include "policy-service.h"
 #include "privileges.h"
 #include "recheck.h"
+#include "rooms.h"
 #include "sessions.h"
 #include "workers.h"
 
@@ -60,6 +63,7 @@ struct core {
 	struct auth_conn *auth;
 	struct fallback *fallback;
 	struct recheck *recheck;
+	struct rooms *rooms;
 	struct control_service *control;
 	struct keeper *keeper;
 	struct workers *workers;
@@ -148,7 +152,17 @@ static void on_full(struct rst_str user, bool full, void *ctx)
 {
 	struct core *core = ctx;
 
-	policy_service_full(core->policy, user, full);
+	if (full)
+		rooms_ask(core->rooms, user);
+	else
+		policy_service_full(core->policy, user, false);
+}
+
+static void on_no_room(struct rst_str user, void *ctx)
+{
+	struct core *core = ctx;
+
+	policy_service_full(core->policy, user, true);
 }
 
 static void on_lost(void *ctx)
@@ -166,7 +180,7 @@ static void on_audited(void *ctx)
 	holders_audited(core->setup->conf->holders_directory);
 }
 
-static void on_clock_set(void *ctx)
+static void on_read_again(void *ctx)
 {
 	struct core *core = ctx;
 
@@ -241,7 +255,7 @@ static void start_fallback(struct core *core, const struct conf *conf)
 		.audit_ms = conf->reconcile_interval_ms,
 		.held = on_held,
 		.audited = on_audited,
-		.clock_set = on_clock_set,
+		.read_again = on_read_again,
 		.ctx = core};
 	int64_t age = holders_audit_age(conf->holders_directory);
 
@@ -262,6 +276,15 @@ static void start_holders(struct core *core, const struct conf *conf)
 					      .ctx = core};
 
 	core->holders = holders_new(core->base, &config);
+}
+
+static void start_rooms(struct core *core, const struct conf *conf)
+{
+	const struct rooms_config config = {.hold_socket = conf->hold_socket,
+					    .full = on_no_room,
+					    .ctx = core};
+
+	core->rooms = rooms_new(core->base, &config);
 }
 
 static void on_hold_watched(struct rst_str user, void *ctx)
@@ -347,7 +370,8 @@ static void start_policy(struct core *core)
 static void start_control(struct core *core, int listen_fd)
 {
 	core->control =
-		control_service_new(core->base, listen_fd, core->sessions);
+		control_service_new(core->base, listen_fd, core->sessions,
+				    core->setup->conf->holders_directory);
 }
 
 static void on_remade(unsigned int n, int listen_fd, void *ctx)
@@ -398,6 +422,7 @@ static void start(struct core *core)
 		core->keeper = keeper_new(core->base, core->setup->keeper_fd,
 					  core->setup->sockets, CORE_SOCKETS,
 					  on_remade, core);
+	start_rooms(core, conf);
 	start_holders(core, conf);
 	start_workers(core);
 }
@@ -407,6 +432,7 @@ static void stop(struct core *core)
 	keeper_free(&core->keeper);
 	stop_policy(core);
 	holders_free(&core->holders);
+	rooms_free(&core->rooms);
 	control_service_free(&core->control);
 	sessions_free(&core->sessions);
 	recheck_free(&core->recheck);

@@ -13,7 +13,8 @@
  * The walk over all users (SCAN) is an audit: it finds mail that has no entry
  * in the holders directory, and makes the entry. It runs every audit_ms; after
  * a failure sooner. Where the userdb cannot list its users, nothing is wrong,
- * and the walk is tried more and more seldom.
+ * and the walk is tried more and more seldom; in its place all that are known
+ * are looked at.
  */
 #include "fallback.h"
 
@@ -27,7 +28,8 @@
 
 /**
  * Anybody on this machine can make entries, also for users that do not exist.
- * Further users than these are found by the walk only.
+ * Further users than these are found by the walk, or when the entries are read
+ * again in its place.
  */
 #define MAX_NOTED 1000000
 /** The wall clock may be set: it is looked at this often at least. */
@@ -177,7 +179,7 @@ static void watch_clock(struct fallback *fallback)
 				 "holders directory");
 	rst_logline_i64(&line, "secs", step);
 	log_line(LOG_NOTICE, &line);
-	fallback->config.clock_set(fallback->config.ctx);
+	fallback->config.read_again(fallback->config.ctx);
 }
 
 static void start_sweep(struct fallback *fallback, struct rst_str user)
@@ -307,7 +309,11 @@ static bool cannot_list(const struct rst_hold_event *ev)
 	       rst_str_eq(ev->code, RST_STR(RST_HOLD_NO_LIST));
 }
 
-/* That is no fault, unless Dovecot's auth was not ready. */
+/* That is no fault, unless Dovecot's auth was not ready. In the place of the
+   walk, the holds of all users that are known are looked at: an entry may say a
+   time that is wrong by now, as the hold time was shortened, or the clock ahead
+   when it was written. The first time comes at the start, before the entries
+   are read. */
 static void scan_impossible(struct fallback *fallback)
 {
 	if (!fallback->scan_complained)
@@ -315,6 +321,13 @@ static void scan_impossible(struct fallback *fallback)
 			  "the userdb does not list its users: only mail that "
 			  "has an entry in the holders directory falls due",
 			  NULL, NULL);
+	else
+		fallback_look_again(fallback);
+	if (fallback->full) {
+		/* for some there may be room by now */
+		fallback->full = false;
+		fallback->config.read_again(fallback->config.ctx);
+	}
 	fallback->scan_complained = true;
 	if (fallback->scan_delay_ms < FIRST_LIST_DELAY_MS)
 		fallback->scan_delay_ms = FIRST_LIST_DELAY_MS;

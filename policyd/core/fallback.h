@@ -24,8 +24,9 @@ struct fallback_config {
 	void (*held)(struct rst_str user, void *ctx);
 	/** The walk has ended, and could read all holds. */
 	void (*audited)(void *ctx);
-	/** The wall clock was set: to note again when mail falls due. */
-	void (*clock_set)(void *ctx);
+	/** To note again when mail falls due: the wall clock was set, or users
+	    were left out. */
+	void (*read_again)(void *ctx);
 	void *ctx;
 };
 

@@ -111,6 +111,22 @@ static ssize_t read_entry(const struct holders *holders, const char *name,
 	return n;
 }
 
+/* time() may be a tick behind the time of a file. */
+static bool is_surely_vacant(const struct stat *st)
+{
+	return rst_holder_is_surely_vacant(st->st_size, st->st_mtim.tv_sec,
+					   clock_wall_us() / 1000000,
+					   clock_up_secs());
+}
+
+/* If no mail comes, a later look has the entry removed. */
+static void tell_vacant(struct holders *holders, struct rst_str user,
+			const struct stat *st)
+{
+	holders->config.due(user, st->st_mtim.tv_sec + RST_HOLDER_KEEP_SECS + 1,
+			    holders->config.ctx);
+}
+
 /* An entry that says nothing is a reason to look into the hold. */
 static void tell_due(struct holders *holders, struct rst_str user,
 		     const char *name)
@@ -123,6 +139,10 @@ static void tell_due(struct holders *holders, struct rst_str user,
 
 	if (stat_entry(holders, name, &st) < 0)
 		return;
+	if (is_surely_vacant(&st)) {
+		tell_vacant(holders, user, &st);
+		return;
+	}
 	n = read_entry(holders, name, text);
 	if (n < 0 ||
 	    rst_holder_parse((struct rst_str){text, (size_t)n}, &holder) < 0 ||
@@ -189,6 +209,51 @@ static unsigned int look_at(struct holders *holders, const char *name)
 	return cost;
 }
 
+/* Since the name was read, a delivery may have made an entry of it: that is not
+   removed. With a slash behind it, only a directory is renamed. */
+static int clear_away(const char *path, const char *away)
+{
+	char dir[PATH_MAX + 1];
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || S_ISREG(st.st_mode))
+		return 0;
+	if (!S_ISDIR(st.st_mode))
+		return unlink(path) < 0 ? -1 : 1;
+	(void)snprintf(dir, sizeof(dir), "%s/", path);
+	return rmdir(path) < 0 && rename(dir, away) < 0 ? -1 : 1;
+}
+
+/* No entry is a directory, a link or a pipe. The plugin cannot remove one where
+   it does not run as root; the owner of the directory can. */
+static void clear_junk(const struct holders *holders, const char *name)
+{
+	char path[PATH_MAX], away[PATH_MAX];
+	int ret;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", holders->config.path, name);
+	(void)snprintf(away, sizeof(away), "%s/.junk-%lld",
+		       holders->config.path, (long long)clock_wall_us());
+	ret = clear_away(path, away);
+	if (ret < 0)
+		log_errno("what is in an entry's place cannot be removed, mail "
+			  "of that user may not be held",
+			  "path", path);
+	else if (ret > 0)
+		log_short(LOG_WARNING,
+			  "somebody had put something else in an entry's "
+			  "place, removed",
+			  "path", path);
+}
+
+static bool is_junk(const struct dirent *entry)
+{
+	char buf[RST_HOLDER_NAME_MAX];
+
+	return entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN &&
+	       rst_holder_user(rst_str(entry->d_name), buf) > 0;
+}
+
 static void on_more(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval at_once = {0, 0};
@@ -203,6 +268,11 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 		if (entry == NULL) {
 			end_look(holders);
 			return;
+		}
+		if (is_junk(entry)) {
+			clear_junk(holders, entry->d_name);
+			cost += ENTRY_COST;
+			continue;
 		}
 		cost += look_at(holders, entry->d_name);
 	}
@@ -438,10 +508,9 @@ static void touched(struct holders *holders, const char *name)
 		tell_due(holders, user, name);
 }
 
-/* A vacant entry: if no mail comes, a later look removes it. The time that is
-   written when mail comes may be sooner than that look, which is known; where
-   nothing is known, the touch that follows tells. That there is no room is seen
-   by the size. */
+/* For a vacant entry the time that is written when mail comes may be sooner
+   than the look that removes it, which is known; where nothing is known, the
+   touch that follows tells. That there is no room is seen by the size. */
 static void written(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
@@ -454,8 +523,7 @@ static void written(struct holders *holders, const char *name)
 		return;
 	config->full(user, st.st_size == RST_HOLDER_FULL_SIZE, config->ctx);
 	if (rst_holder_is_vacant(st.st_size))
-		config->due(user, clock_wall_secs() + RST_HOLDER_KEEP_SECS + 1,
-			    config->ctx);
+		tell_vacant(holders, user, &st);
 	else if ((config->wanted(user, config->ctx) & HOLDERS_DUE) == 0)
 		tell_due(holders, user, name);
 }

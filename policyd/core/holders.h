@@ -38,7 +38,8 @@ struct holders_config {
 	    later, where the entry says that nothing is held, and may go by
 	    then */
 	void (*due)(struct rst_str user, int64_t due, void *ctx);
-	/** Neither the hold nor the mailbox has room; or there is room. */
+	/** The entry says that neither the hold nor the mailbox has room; or
+	    that there is room. Anybody may have made it. */
 	void (*full)(struct rst_str user, bool full, void *ctx);
 	/** The directory is another one, or many entries were removed: what is
 	    held may have no entry any more. */

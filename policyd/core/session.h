@@ -73,7 +73,8 @@ struct session {
 	uint32_t auth_id; /* Dovecot's exchange; 0: none is open */
 	uint32_t answer_id;
 	char remote[64];
-	char *user; /* NULL: NEW */
+	char *login; /* as Dovecot's auth has it; NULL: NEW */
+	char *user;  /* as the userdb has it: known when CHECKED; else login */
 
 	/* registration */
 	TAILQ_ENTRY(session) check_entry; /* QUEUED: queue; CHECKING: checks */

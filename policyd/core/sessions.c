@@ -194,6 +194,7 @@ static void on_auth_ok(struct session *session, const struct rst_auth_event *ev)
 	}
 	rst_throttle_clear(session->all->throttle, ev->user,
 			   rst_str(session->remote));
+	session->login = rst_str_dup(ev->user);
 	session->user = rst_str_dup(ev->user);
 	session->state = SESSION_SIGNED_IN;
 	session_log(LOG_INFO, "signed in", session);
@@ -283,6 +284,7 @@ static void end_session(struct session *session)
 	(void)tdelete(session, &all->by_number, compare_number);
 	LIST_REMOVE(session, entry);
 	session->group->count--;
+	free(session->login);
 	free(session->user);
 	free(session);
 }
@@ -418,6 +420,13 @@ static bool kick(struct session *session)
 	return takeover_sign_out(session, "Signed out by the operator");
 }
 
+static bool is_of(const struct session *session, struct rst_str user)
+{
+	return session->user != NULL &&
+	       (rst_str_eq(rst_str(session->user), user) ||
+		rst_str_eq(rst_str(session->login), user));
+}
+
 unsigned int sessions_kick(struct sessions *all, struct rst_str user)
 {
 	struct worker_sessions *group;
@@ -428,9 +437,7 @@ unsigned int sessions_kick(struct sessions *all, struct rst_str user)
 	{
 		LIST_FOREACH(session, &group->list, entry)
 		{
-			if (session->user != NULL &&
-			    rst_str_eq(rst_str(session->user), user) &&
-			    kick(session))
+			if (is_of(session, user) && kick(session))
 				count++;
 		}
 	}

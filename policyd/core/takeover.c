@@ -101,8 +101,8 @@ static void dial_hold(struct session *session)
 	config->hold_watched(rst_str(session->user), config->ctx);
 	session->hold = SESSION_HOLD_DIALLING;
 	session->dial = hold_dial_start(session->all->base, config->hold_socket,
-					rst_str(session->user), on_hold_dialled,
-					session);
+					rst_str(session->login),
+					on_hold_dialled, session);
 }
 
 static void stop_waiting(struct session *session)
@@ -255,7 +255,7 @@ static void list(struct session *session)
 	session->state = SESSION_REGISTERED;
 	session->since = clock_wall_secs();
 	TAILQ_INSERT_TAIL(&all->registered, session, registered_entry);
-	session->watch = recheck_add(all->recheck, session->user,
+	session->watch = recheck_add(all->recheck, session->login,
 				     session->remote, session);
 }
 
@@ -323,6 +323,17 @@ static void end_check(struct session *session)
 	start_checks(all);
 }
 
+/* The userdb may give an account another name than it signs in with: it is the
+   name under which mail is held, and under which the account's sessions replace
+   each other. */
+static void rename_user(struct session *session, struct rst_str user)
+{
+	if (user.n == 0 || user.n > RST_HOLD_USER_MAX)
+		return;
+	free(session->user);
+	session->user = rst_str_dup(user);
+}
+
 static void on_checked(const struct rst_hold_event *ev, const char *text,
 		       void *ctx)
 {
@@ -334,6 +345,7 @@ static void on_checked(const struct rst_hold_event *ev, const char *text,
 		refuse_registration(session, verdict, NULL,
 				    "signed out by the operator");
 	} else if (verdict == RST_VERDICT_OK) {
+		rename_user(session, ev->user);
 		register_session(session);
 	} else {
 		refuse_registration(session, verdict, ev, text);
@@ -354,7 +366,7 @@ static void start_check(struct session *session)
 	session->state = SESSION_CHECKING;
 	session->check_since_ms = clock_ms();
 	session->check = hold_job_start(all->base, all->config.hold_socket,
-					HOLD_JOB_CHECK, rst_str(session->user),
+					HOLD_JOB_CHECK, rst_str(session->login),
 					on_checked, session);
 }
 

@@ -12,15 +12,17 @@ Then 1,000, and 10,000 users have a real hold with one message in it (copies of
 one that was delivered): the duration of policyd's walk over all of them, which
 makes their entries, with the CPU of each part.
 
-Then mail of 1,000 users falls due while policyd is away, and the userdb cannot
-list its users (static: everybody is one): policyd is started; the time until all
-of it is in the mailboxes, with the CPU of each part.
+Then mail of 1,000 of 100,000 users falls due while policyd is away, and the
+userdb cannot list its users (static: everybody is one). The others have a home,
+and an entry that says that nothing is held any more, as after a client that has
+collected all. policyd is started; the time until all of it is in the mailboxes,
+with the CPU of each part.
 
 Last, "doveadm restante status -A" where 20 of 1,000, and of 10,000, users have
 held mail; beside it the same command for all users (-u '*'), which does without
 the entries.
 
-usage: due.py BUILD [--quick] [--json FILE]
+usage: due.py BUILD [--quick] [--json FILE] [--only overdue]
 """
 import os
 import pathlib
@@ -36,7 +38,8 @@ from server import (DOMAIN, SENDER, Sandbox, directory, end_on_signals,
 
 COUNTS = (1000, 100_000)
 FEW = 20
-OVERDUE = 1000
+OVERDUE = (1000, 100_000)
+OVERDUE_QUICK = (100, 1000)
 MESSAGES = 200
 DAY = 24 * 3600
 
@@ -284,21 +287,55 @@ def everybody(sandbox):
     sandbox.start("dovecot")
 
 
-def overdue(scratch, build, count):
+def add_others(sandbox, users, first):
+    """They have collected what was held."""
+    homes = sandbox.dir / "mail"
+    owner = homes.stat()
+    for user in users:
+        home = homes / user
+        home.mkdir()
+        os.chown(home, owner.st_uid, owner.st_gid)
+        entry = pathlib.Path(sandbox.env["HOLDERS_DIR"], user)
+        entry.write_text("0\n")
+        os.chown(entry, first.st_uid, first.st_gid)
+
+
+def overdue(scratch, build, count, among):
     sandbox = Sandbox(scratch / "overdue", "--build", build, "--hold-time",
                       "1")
+    holders = [f"u{n * (among // count)}@{DOMAIN}" for n in range(count)]
+    others = {f"u{n}@{DOMAIN}" for n in range(among)} - set(holders)
     try:
         sandbox.stop("policyd")
         everybody(sandbox)
         forget_all(sandbox)
         with smtplib.LMTP(str(sandbox.dir / "run" / "lmtp.sock")) as lmtp:
-            for n in range(count):
-                lmtp.sendmail(SENDER, [f"u{n}@{DOMAIN}"],
-                              f"Subject: {n}\r\n\r\ndue\r\n")
+            for user in holders:
+                lmtp.sendmail(SENDER, [user],
+                              f"Subject: {user}\r\n\r\ndue\r\n")
+        add_others(sandbox, others, pathlib.Path(
+            sandbox.env["HOLDERS_DIR"], holders[0]).stat())
         time.sleep(2)
-        return deliver_overdue(sandbox, count)
+        row = {"accounts": among, **deliver_overdue(sandbox, count)}
+        show_overdue(row)
+        in_mailboxes(sandbox, holders)
+        return row
     finally:
         sandbox.down()
+
+
+def in_mailboxes(sandbox, users):
+    """Each has one message, and nobody holds any."""
+    names = sandbox.dir / "users-overdue"
+    names.write_text("".join(f"{user}\n" for user in users))
+    answer = sandbox.doveadm("-f", "tab", "mailbox", "status", "-F", names,
+                             "messages", "INBOX").stdout.splitlines()[1:]
+    found = sorted(line.split("\t")[0:1] + line.split("\t")[-1:]
+                   for line in answer)
+    assert found == sorted([user, "1"] for user in users), found[:20]
+    held = sandbox.doveadm("-f", "tab", "restante",
+                           "status", "-A").stdout.splitlines()[1:]
+    assert held == [], held[:3]
 
 
 def deliver_overdue(sandbox, count):
@@ -320,7 +357,8 @@ def deliver_overdue(sandbox, count):
 # ---- all
 
 def show_overdue(row):
-    print(f"{row['overdue']:7} users' mail is overdue, userdb static: "
+    print(f"{row['overdue']:7} of {row['accounts']} users' mail is overdue, "
+          f"userdb static: "
           f"{row['seconds']:.1f} s, CPU of policyd's core "
           f"{row['policyd_cpu_ms']:.0f} ms, restante-hold "
           f"{row['restante-hold_cpu_ms']:.0f}, lmtp-release "
@@ -372,9 +410,20 @@ def measure(sandboxes, quick):
     return rounded({"many_holds": one, "status": shown, "walk": whole}, 4)
 
 
+def all_overdue(scratch, arguments):
+    row = overdue(scratch, arguments.build,
+                  *(OVERDUE_QUICK if arguments.quick else OVERDUE))
+    return rounded(row, 4)
+
+
 def main():
-    arguments = parse_arguments(__doc__)
+    arguments = parse_arguments(__doc__, only=str)
     end_on_signals()
+    if arguments.only is not None:
+        assert arguments.only == "overdue", arguments.only
+        with directory() as scratch:
+            write_json(all_overdue(scratch, arguments), arguments.json)
+        return
     sandboxes = []
     with directory() as scratch:
         try:
@@ -382,9 +431,7 @@ def main():
                 sandboxes.append(Sandbox(scratch / f"s{n}", "--build",
                                          arguments.build))
             result = measure(sandboxes, arguments.quick)
-            result["overdue"] = rounded(overdue(scratch, arguments.build,
-                                                OVERDUE), 4)
-            show_overdue(result["overdue"])
+            result["overdue"] = all_overdue(scratch, arguments)
         finally:
             for sandbox in sandboxes:
                 sandbox.down()

@@ -24,6 +24,8 @@ static void answer(struct rst_control *control, struct rst_buf *story)
 			rst_buf_puts(story, "kick ");
 			rst_buf_str(story, ev.user);
 			rst_control_kicked(control, ev.user.n);
+		} else if (ev.type == RST_CONTROL_HOLDERS) {
+			rst_control_holders(control, RST_STR("/a\tb"));
 		} else {
 			const struct rst_control_session session = {
 				.user = rst_buf_view(story),

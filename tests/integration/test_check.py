@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+import signal
 import subprocess
 from typing import NamedTuple
 
@@ -72,7 +73,8 @@ def test_sound_site(sandbox):
     for what in ("protocol lmtp mail_plugins", "protocol lda mail_plugins",
                  "protocol restante mail_plugins", "protocol lmtp mail_fsync",
                  "lmtp_rcpt_check_quota", "service lmtp-release executable",
-                 "restante_holders", "restante_release_socket"):
+                 "restante_holders", "restante_release_socket",
+                 "restante_control_socket"):
         assert f"ok - {what}: " in text
 
 
@@ -196,6 +198,21 @@ TRAPS = {
         "plugin {\n  restante_holders = /nonexistent/holders\n}\n", (),
         "error - restante_holders", "holders_directory",
         "plugin {\n  restante_holders = @DIR@/restante/holders\n}\n"),
+    "another-directory": Trap(
+        "plugin {\n  restante_holders = @DIR@/another\n}\n", (),
+        "error - restante_control_socket", "holders_directory",
+        "plugin {\n  restante_holders = @DIR@/link\n}\n"),
+    "another-directory-of-one": Trap(
+        "", ("-u", USER), f"error {USER} restante_control_socket",
+        "holders_directory", account="restante_holders=/nonexistent"),
+    "no-daemon": Trap(
+        "plugin {\n  restante_control_socket = @DIR@/run/nonexistent\n}\n", (),
+        "warning - restante_control_socket", "is restante-policyd running",
+        "plugin {\n  restante_control_socket = @DIR@/run/control\n}\n"),
+    "not-the-daemon": Trap(
+        "plugin {\n  restante_control_socket = @DIR@/run/auth.sock\n}\n", (),
+        "warning - restante_control_socket", "is this its control_socket",
+        "plugin {\n  restante_control_socket = @DIR@/run/control\n}\n"),
     "holders-of-root": Trap(
         "plugin {\n  restante_holders = @DIR@/of-root\n}\n", (),
         "error - restante_holders", "holders_directory",
@@ -256,6 +273,10 @@ TRAPS = {
         ("-u", USER), f"error {USER} {HOLD}",
         "let uid 8 make and write it",
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/x/%n\n}\n"),
+    "one-place": Trap(
+        "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one\n}\n",
+        ("-A",), f"error {USER} restante_hold_location", "with %u in it",
+        "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one/%n\n}\n"),
     "closed-index": Trap(
         "plugin {\n  restante_hold_location = "
         "sdbox:~/restante:INDEX=@DIR@/of-root/%n\n}\n",
@@ -274,10 +295,12 @@ if IS_24:
 @pytest.fixture(scope="module")
 def closed(sandbox):
     (sandbox.dir / "of-root").mkdir(mode=0o755)
-    directory = sandbox.dir / "closed"
-    directory.mkdir()
-    os.chown(directory, pwd.getpwnam("daemon").pw_uid, 0)
-    directory.chmod(0o1755)
+    for name, mode in (("closed", 0o1755), ("another", 0o1733)):
+        directory = sandbox.dir / name
+        directory.mkdir()
+        os.chown(directory, pwd.getpwnam("daemon").pw_uid, 0)
+        directory.chmod(mode)
+    (sandbox.dir / "link").symlink_to(sandbox.dir / "restante" / "holders")
 
 
 @contextlib.contextmanager
@@ -379,6 +402,32 @@ def test_full_disk(sandbox):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_holders_below_a_closed_directory(sandbox):
+    """policyd's own, as StateDirectoryMode=0700 makes it"""
+    above = sandbox.dir / "restante"
+    above.chmod(0o700)
+    try:
+        wrong = faults(check(sandbox, "-u", USER))
+    finally:
+        above.chmod(0o755)
+    assert len(wrong) == 1
+    assert wrong[0].startswith(f"error {USER} restante_holders: ")
+    assert "search (chmod +x) each directory above" in wrong[0]
+    assert faults(check(sandbox, "-u", USER)) == []
+
+
+def test_daemon_hangs(sandbox):
+    pid = int((sandbox.dir / "run" / "policyd.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wrong = faults(check(sandbox))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(wrong) == 1
+    assert wrong[0].startswith("warning - restante_control_socket: ")
+    assert "no answer in time" in wrong[0]
+
+
 def test_many_users_are_named(sandbox):
     with account(sandbox, "restante_on_error=panic"):
         wrong = faults(check(sandbox, "-u", "traveller*"))
@@ -424,6 +473,7 @@ def policyd(sandbox, status=0, before=(), **variables):
 
 def postfix(sandbox, text, name="main.cf"):
     text = text.replace("@POLICY@", sandbox.env["POLICY_SOCKET"])
+    text = text.replace("@DIR@", str(sandbox.dir))
     return appended(sandbox.dir / "postfix" / "etc" / name, text)
 
 
@@ -498,16 +548,39 @@ POSTFIX = {
     "no-smtputf8": (
         "smtputf8_enable = no\n", "smtputf8_enable no", "remove it",
         "smtputf8_enable = yes\n"),
+    "another-expression": (
+        RECIPIENT + " check_recipient_access regexp:{{/^abuse@/ OK}}\n" + ASK,
+        "smtpd_recipient_restrictions check_recipient_access", "regexp:",
+        RECIPIENT + " check_recipient_access regexp:{{/^abuse@/ OK}"
+        " {/[^ -~].*@example\\.test$$/ REJECT}}\n" + ASK),
+    "missing-table": (
+        RECIPIENT + " check_recipient_access regexp:/nonexistent\n" + ASK,
+        "smtpd_recipient_restrictions check_recipient_access", "regexp:",
+        RECIPIENT + ACCESS + ASK),
     "utf8-recipients": (
         RECIPIENT + ASK,
         "smtpd_recipient_restrictions check_recipient_access", "regexp:",
-        RECIPIENT + " check_recipient_access pcre:/etc/postfix/ascii\n" + ASK),
+        RECIPIENT + " check_recipient_access regexp:@DIR@/ascii\n" + ASK),
 }
 
 
-@pytest.mark.parametrize("trap", POSTFIX)
+UTF8_NAMES = {"another-expression", "missing-table", "utf8-recipients"}
+
+
+def test_utf8_recipients_of_2_4(sandbox):
+    """2.4's LMTP takes them: they need not be refused."""
+    (sandbox.dir / "ascii").write_text("/[^ -~]/ 553 5.6.7 No\n")
+    for trap in UTF8_NAMES:
+        with postfix(sandbox, POSTFIX[trap][0]):
+            wrong = faults(policyd(sandbox))
+        assert (wrong == []) == IS_24, wrong
+
+
+@pytest.mark.parametrize("trap", sorted(
+    set(POSTFIX) - (UTF8_NAMES if IS_24 else set())))
 def test_postfix_trap(sandbox, trap):
     text, line, cure, mended = POSTFIX[trap]
+    (sandbox.dir / "ascii").write_text("/[^ -~]/ 553 5.6.7 No\n")
     with postfix(sandbox, text):
         wrong = faults(policyd(sandbox))
     assert len(wrong) == 1, wrong
@@ -529,6 +602,24 @@ def test_cleanup_notes_smtputf8(sandbox):
     assert len(wrong) == 1
     assert wrong[0].startswith("warning cleanup/unix/smtputf8_enable -: ")
     assert "postconf -P cleanup/unix/smtputf8_enable=no" in wrong[0]
+
+
+@pytest.mark.parametrize("service,name,mended", [
+    ("pre unix n - n - 0 cleanup\n -o virtual_alias_maps=\n",
+     "pre/unix/smtputf8_enable", " -o smtputf8_enable=no\n"),
+    ("127.0.0.1:10025 inet n - n - - smtpd\n",
+     "127.0.0.1:10025/inet/smtputf8_enable", None)])
+def test_smtputf8_of_another_service(sandbox, service, name, mended):
+    """A second cleanup(8) makes notes like the first one; a smtpd(8) may be
+    alone in not offering it."""
+    bad = service + ("" if mended else " -o smtputf8_enable=no\n")
+    with postfix(sandbox, bad, "master.cf"):
+        wrong = faults(policyd(sandbox))
+        assert len(wrong) == 1
+        assert wrong[0].startswith(f"warning {name} ")
+        assert f"postconf -P{'' if mended else 'X'} {name}" in wrong[0]
+    with postfix(sandbox, service + (mended or ""), "master.cf"):
+        assert faults(policyd(sandbox)) == []
 
 
 def test_long_lifetime(sandbox):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """restante register --once from cron, which mails whatever is written: nothing
 is, unless there is something to report. And a password file from Windows."""
+import contextlib
 import os
 import pty
 import re
@@ -39,16 +40,24 @@ def test_nothing_to_report(sandbox):
                                                                      b"")
 
 
+def until_hangup(terminal):
+    """All of it: a terminal hands on what was written in pieces, some time
+    later, and its end as an error."""
+    octets = b""
+    with contextlib.suppress(OSError):
+        while piece := terminal.read(65536):
+            octets += piece
+    return octets
+
+
 def test_on_a_terminal_or_verbose(sandbox):
     master, slave = pty.openpty()
-    try:
-        assert register(sandbox, "traveller0", stderr=slave).returncode == 0
-        lines = messages(os.read(master, 65536))
-        assert lines == [b"info: signed in", b"info: held",
-                         b"info: signed out"]
-    finally:
-        os.close(master)
-        os.close(slave)
+    with open(master, "rb", buffering=0) as terminal:
+        with open(slave, "wb", buffering=0) as stderr:
+            assert register(sandbox, "traveller0",
+                            stderr=stderr).returncode == 0
+        assert messages(until_hangup(terminal)) == [
+            b"info: signed in", b"info: held", b"info: signed out"]
     lines = messages(register(sandbox, "traveller0", "--verbose").stderr)
     assert b"debug: connected" in lines
     assert lines[-1] == b"info: signed out"

@@ -58,6 +58,29 @@ def test_removed(sandbox, user, what):
     client.kill()
 
 
+def test_quiet_says_that_it_waits(sandbox):
+    """A Maildir that cannot be used needs a person, also while online: one line,
+    which says for what."""
+    user = "traveller0"
+    client = sandbox.client(user, None, "--quiet")
+    wait_for("sign-in", lambda: (
+        client.maildir / "restante.seen").exists())
+    arrives(sandbox, user, client.maildir, 0)
+    assert client.log_path.read_text() == ""
+    shutil.rmtree(client.maildir)
+    client.maildir.write_text("a file")
+    send_numbered(sandbox, user, [1000], 1)
+    wait_for("the line", lambda: client.said(
+        "error: waiting for the Maildir"), SECONDS)
+    time.sleep(2.5)
+    line, = client.log_path.read_text().splitlines()
+    assert "Not a directory" in line
+    client.maildir.unlink()
+    wait_for("the message", lambda: len(maildir_messages(client.maildir)) == 1,
+             SECONDS)
+    client.kill()
+
+
 @pytest.mark.parametrize("state_dir", [False, True])
 @pytest.mark.parametrize("what", ["nothing", "a Maildir", "a link", "a copy"])
 def test_moved_away(sandbox, what, state_dir):

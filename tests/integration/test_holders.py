@@ -286,6 +286,22 @@ def test_vacant_entry(sandbox):
     sandbox.collect("traveller3")
 
 
+def test_vacancy_is_believed(sandbox):
+    """Nobody's hold is opened who has a vacant entry of now, and there may be
+    very many: here it lies. One of before the machine's start is not believed."""
+    hold(sandbox, "traveller3", "held")
+    sandbox.stop("policyd")
+    path = entry(sandbox, "traveller3")
+    path.write_text("0\n")
+    assert "traveller3" not in status(sandbox, "restante", "status", "-A")[0]
+    os.utime(path, (1, 1))
+    assert "traveller3" in status(sandbox, "restante", "status", "-A")[0]
+    sandbox.start("policyd")
+    wait_for("the look", lambda: entries(sandbox).get("traveller3", 0) >
+             time.time())
+    sandbox.collect("traveller3")
+
+
 def test_walk_cannot_read_a_hold(sandbox):
     """One hold is broken, here by a directory where a file should be."""
     hold(sandbox, "traveller9", "unreadable")

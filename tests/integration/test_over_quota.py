@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The normal mailbox has no room for a fallback delivery."""
 import json
+import pathlib
+import shutil
+import time
 
 import pytest
 
@@ -148,6 +151,7 @@ def test_hold_is_in_no_quota(small):
     assert "status=deferred" in small.log("postfix")
     assert "452 4.2.2" in small.log("postfix")
     # policyd knows, and tells the sender at RCPT
+    wait_for("RCPT", lambda: rcpt(small, f"{user}@{DOMAIN}") == 452, 5)
     for address, code in ((f"{user}@{DOMAIN}", 452),
                           (f"{user.upper()}+x@{DOMAIN}", 452),
                           (f"traveller1@{DOMAIN}", 250),
@@ -159,6 +163,34 @@ def test_hold_is_in_no_quota(small):
     wait_for("Postfix's next try", lambda: len(small.held(user)) == 1, 60)
     assert len(small.mailbox(user)) == 2
     assert "status=bounced" not in small.log("postfix")
+
+
+def test_entry_of_a_stranger(small):
+    """Any local user can make an entry that says that there is no room: nobody
+    is refused because of it, enrolled or not."""
+    users = ("resident", "traveller2", "traveller3", "nobody-of-that-name")
+    small.send_simple("traveller3", "held")
+    small.wait_held("traveller3", 1)
+    for user in users:
+        path = pathlib.Path(small.env["HOLDERS_DIR"]) / f"{user}@{DOMAIN}"
+        path.unlink(missing_ok=True)
+        path.write_text("00000000000000000001 full\n")
+        shutil.chown(path, "nobody")
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        for user in users:
+            assert rcpt(small, f"{user}@{DOMAIN}") == 250, user
+        time.sleep(.05)
+    # once more, when policyd reads all entries
+    small.stop("policyd")
+    small.start("policyd")
+    time.sleep(1)
+    for user in users:
+        assert rcpt(small, f"{user}@{DOMAIN}") == 250, user
+    for user in users:
+        (pathlib.Path(small.env["HOLDERS_DIR"]) / f"{user}@{DOMAIN}").unlink(
+            missing_ok=True)
+    small.collect("traveller3")
 
 
 def test_resident_over_quota(small):

@@ -259,3 +259,30 @@ def test_hold_without_home(make_sandbox, tmp_path):
         sandbox.doveadm("restante", command, "-u", f"resident@{DOMAIN}",
                         check=False)
     assert not (tmp_path / "held" / DOMAIN / "resident").exists()
+
+
+def test_one_place_for_all(make_sandbox, tmp_path):
+    """A location that is the same for all users: no client gets the mail of
+    somebody else, which goes to the mailbox."""
+    sandbox = configured(make_sandbox, tmp_path, """
+plugin {
+  restante_hold_location = sdbox:~/../one-place
+}
+""")
+    send(sandbox, USER, MARK)
+    sandbox.wait_held(USER, 1)
+    send(sandbox, "traveller1", "other")
+    wait_for("the mailbox", lambda: sandbox.mailbox("traveller1"))
+    assert "is the same for" in sandbox.log("dovecot")
+    assert sandbox.held("traveller1") == []
+    assert maildir_messages(sandbox.collect("traveller1")) == []
+    sandbox.doveadm("restante", "release", "-u", f"traveller1@{DOMAIN}",
+                    "--all")
+    assert subjects(sandbox.mailbox("traveller1")) == ["other"]
+    assert subjects(maildir_messages(sandbox.collect(USER))) == [MARK]
+    # while nothing is held, it is anybody's
+    send(sandbox, "traveller1", "later")
+    sandbox.wait_held("traveller1", 1)
+    assert subjects(maildir_messages(sandbox.collect("traveller1"))) == [
+        "later"]
+    assert "bounced" not in sandbox.log("postfix")

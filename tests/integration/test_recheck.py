@@ -264,10 +264,18 @@ def test_who_and_kick_many(sandbox):
     result = sandbox.doveadm("restante", "kick", "-u", f"resident@{DOMAIN}",
                              check=False)
     assert result.returncode == 68 and "signed in" in result.stderr
+    # as Dovecot's auth spells it, or not
+    name = f"{users[0]}@{DOMAIN}".title()
+    assert [row["user"] for row in who(sandbox, "-u", name)] == [rows[0]["user"]]
+    result = sandbox.doveadm("-f", "tab", "restante", "kick", "-u", name)
+    assert result.stdout == f"user\tsessions\n{rows[0]['user']}\t1\n"
+    wait_for("its return", lambda: users[0] in online(sandbox), 40)
     # no selection
     assert sandbox.doveadm("restante", "kick", check=False).returncode != 0
     names = sandbox.dir / "names"
-    names.write_text(f"{users[1]}@{DOMAIN}\nnobody@{DOMAIN}\n")
+    names.write_text(f"{users[1].upper()}@{DOMAIN}\nnobody@{DOMAIN}\n")
+    rows = who(sandbox, "-F", str(names))
+    assert [row["user"] for row in rows] == [f"{users[1]}@{DOMAIN}"]
     sandbox.doveadm("restante", "kick", "-F", str(names))
     wait_for("one to go", lambda: users[1] not in online(sandbox))
     assert users[0] in online(sandbox)

@@ -4,6 +4,7 @@ nothing."""
 import base64
 import hashlib
 import hmac
+import shutil
 
 import pytest
 
@@ -170,3 +171,44 @@ def test_newer_sign_in_wins(sandbox):
     sandbox.send_simple("traveller4", "to-the-newer")
     wait_for("push", lambda: maildir_messages(new.maildir))
     assert maildir_messages(old.maildir) == []
+
+
+def test_userdb_renames(make_sandbox):
+    """An account signs in under one name, and the userdb gives it another: it
+    has its mail at once, by whatever address it comes."""
+    sandbox = make_sandbox()
+    passdb = sandbox.dir / "dovecot" / "users"
+    line = next(line for line in passdb.read_text().splitlines()
+                if line.startswith("traveller1@"))
+    alias = line.replace("traveller1@", "alias@", 1)
+    userdb = passdb.with_name("userdb")
+    shutil.copy(passdb, userdb)
+    with open(userdb, "a") as file:
+        file.write(f"{alias} userdb_user=traveller1@{DOMAIN}\n")
+    with open(passdb, "a") as file:
+        file.write(alias + "\n")
+    shutil.chown(userdb, "root", "dovecot")
+    userdb.chmod(0o640)
+    conf = sandbox.dir / "dovecot" / "auth.conf"
+    before, after = conf.read_text().split("userdb {")
+    conf.write_text(before + "userdb {" + after.replace(str(passdb),
+                                                        str(userdb)))
+    for part in ("policyd", "dovecot"):
+        sandbox.stop(part)
+    for part in ("dovecot", "policyd"):
+        sandbox.start(part)
+    client = sandbox.client("alias")
+    wait_for("sign-in", lambda: client.said("held: messages=0"))
+    for n, user in enumerate(("traveller1", "alias"), 1):
+        sandbox.send_simple(user, f"by-{user}")
+        wait_for("the message", lambda: len(
+            maildir_messages(client.maildir)) == n, 30)
+    # one account, one session
+    other = sandbox.client("traveller1")
+    wait_for("sign-in", lambda: other.said("held: messages=0"))
+    wait_for("the end of the older one", lambda: client.said("signed out")
+             or client.said("newer"))
+    sandbox.send_simple("alias", "to-the-newer")
+    wait_for("the message", lambda: maildir_messages(other.maildir), 30)
+    # it is looked at again under the name that it signed in with
+    assert "signed out: session" not in sandbox.log("policyd")

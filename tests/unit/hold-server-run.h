@@ -112,7 +112,9 @@ static inline void hold_server_run_open(struct hold_server_run *run)
 	else if (hold_server_run_does(run, 't'))
 		rst_hold_server_no(run->server, RST_HOLD_NO_TEMP, "disk");
 	else
-		rst_hold_server_ok(run->server, 3, 16, 1700000000);
+		rst_hold_server_ok(run->server, RST_STR("u"),
+				   &(struct rst_hold_server_held){
+					   3, 16, 1700000000, false});
 }
 
 static inline void hold_server_run_scan(struct hold_server_run *run)

@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "test-util.h"
 
-#define HELLO "VERSION\trestante-control\t1\t0\n"
+#define HELLO "VERSION\trestante-control\t1\t1\n"
 #define CROWD 20000
 #define PATIENCE 100000
 #define OPERATORS 9
@@ -107,7 +107,7 @@ static void setup(void)
 	t.heard = rst_malloc(t.size);
 	t.base = event_base_new();
 	t.service = control_service_new(t.base, listen_at("a"),
-					(struct sessions *)&t);
+					(struct sessions *)&t, "/var/holders");
 }
 
 static void teardown(void)
@@ -183,11 +183,12 @@ START_TEST(test_talk)
 			 "OK\t2\nOK\t2\nOK\t0\n");
 	/* the connection stays */
 	t.used = 0;
-	say(fd, "KICK\tbob@x\n");
-	hear_until(fd, "OK\t2\n");
+	say(fd, "KICK\tbob@x\nHOLDERS\n");
+	hear_until(fd, "OK\t1\n");
 	say(fd, "DROP\n");
 	hear_end(fd);
-	ck_assert_str_eq(t.heard, "OK\t2\nNO\tno such command\n");
+	ck_assert_str_eq(t.heard, "OK\t2\nHOLDERS\t/var/holders\nOK\t1\n"
+				  "NO\tno such command\n");
 }
 END_TEST
 

@@ -27,7 +27,7 @@ static struct {
 	struct hold_job jobs[32];
 	unsigned int count;
 	char held[256];
-	unsigned int audited, clock_set, logged;
+	unsigned int audited, read_again, logged;
 	int64_t clock; /* seconds by which the wall clock was set */
 } t;
 
@@ -85,10 +85,10 @@ static void on_audited(void *ctx)
 	t.audited++;
 }
 
-static void on_clock_set(void *ctx)
+static void on_read_again(void *ctx)
 {
 	ck_assert_ptr_eq(ctx, &t);
-	t.clock_set++;
+	t.read_again++;
 }
 
 static void turn(void)
@@ -104,7 +104,7 @@ static void begin_later(int64_t first_audit_ms)
 					       .first_audit_ms = first_audit_ms,
 					       .held = on_held,
 					       .audited = on_audited,
-					       .clock_set = on_clock_set,
+					       .read_again = on_read_again,
 					       .ctx = &t};
 
 	memset(&t, 0, sizeof(t));
@@ -288,6 +288,37 @@ START_TEST(test_no_spinning)
 }
 END_TEST
 
+static void walk_impossible(unsigned int i)
+{
+	ck_assert_int_eq(t.jobs[i].type, HOLD_JOB_SCAN);
+	refused(i, RST_HOLD_NO_LIST);
+}
+
+/* Where the users cannot be listed, those that are known are looked at: a time
+   that an entry says may be wrong. */
+START_TEST(test_no_walk)
+{
+	const int64_t wrong = clock_wall_secs() + 1000 * DAY;
+
+	begin();
+	walk_impossible(0);
+	fallback_note(t.fallback, RST_STR("a"), wrong);
+	turn();
+	ck_assert_uint_eq(t.count, 1);
+	fallback_audit(t.fallback);
+	turn();
+	walk_impossible(1);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	ck_assert_int_eq(t.jobs[2].type, HOLD_JOB_EXPIRED);
+	ck_assert_str_eq(t.jobs[2].user, "a");
+	released(2, 0, clock_wall_secs() + DAY);
+	turn();
+	ck_assert_uint_eq(t.count, 3);
+	finish();
+}
+END_TEST
+
 static void walk_done(unsigned int i)
 {
 	struct rst_hold_event ev = event_of(RST_HOLD_SCANNED);
@@ -437,6 +468,13 @@ START_TEST(test_too_many)
 	ck_assert_str_eq(t.jobs[1].user, "2");
 	/* room again */
 	released(1, 0, 0);
+	/* where no walk finds those who were left out, their entries are read
+	   again */
+	fallback_audit(t.fallback);
+	turn();
+	ck_assert_uint_eq(t.read_again, 0);
+	walk_impossible(2);
+	ck_assert_uint_eq(t.read_again, 1);
 	fallback_note(t.fallback, RST_STR("x"), later);
 	ck_assert(fallback_has(t.fallback, RST_STR("x")));
 	finish();
@@ -490,7 +528,7 @@ START_TEST(test_clock_is_set)
 	turn();
 	turn();
 	ck_assert_str_eq(swept(1), steps[_i].due);
-	ck_assert_uint_eq(t.clock_set, steps[_i].look);
+	ck_assert_uint_eq(t.read_again, steps[_i].look);
 	finish();
 }
 END_TEST
@@ -508,12 +546,12 @@ START_TEST(test_clock_is_put_right)
 	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
 	turn();
 	ck_assert_uint_eq(t.count, 2);
-	ck_assert_uint_eq(t.clock_set, 1);
+	ck_assert_uint_eq(t.read_again, 1);
 	refused(1, RST_HOLD_NO_TEMP);
 	t.clock = 0;
 	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
 	turn();
-	ck_assert_uint_eq(t.clock_set, 2);
+	ck_assert_uint_eq(t.read_again, 2);
 	/* what the look through the entries says */
 	fallback_note(t.fallback, RST_STR("soon"), now + DAY / 2);
 	fallback_note(t.fallback, RST_STR("other"), now + 90 * DAY);
@@ -541,6 +579,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_audited, 0, 2);
 	tcase_add_test(tcase, test_audit_later);
 	tcase_add_test(tcase, test_look_again);
+	tcase_add_test(tcase, test_no_walk);
 	tcase_add_test(tcase, test_too_many);
 	tcase_add_loop_test(tcase, test_clock_is_set, 0, N_ELEMENTS(steps));
 	tcase_add_test(tcase, test_clock_is_put_right);

@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "restante/clock.h"
+#include "restante/holder.h"
 #include "test-util.h"
 
 #define DUE "00000000001700000000\n"
@@ -29,6 +30,7 @@ static struct {
 	unsigned int logged;
 	const char *was_full;
 	int64_t skip_ms; /* by which the monotonic clock was put on */
+	int64_t up_secs; /* since the machine's start; 0: a day */
 } t;
 
 /* ---- played neighbours */
@@ -43,6 +45,8 @@ int clock_gettime(clockid_t clock, struct timespec *now_r)
 		now_r->tv_nsec += t.skip_ms % 1000 * 1000000;
 		now_r->tv_sec += now_r->tv_nsec / 1000000000;
 		now_r->tv_nsec %= 1000000000;
+	} else if (clock == CLOCK_BOOTTIME) {
+		now_r->tv_sec = t.up_secs == 0 ? 24 * 3600 : t.up_secs;
 	}
 	return ret;
 }
@@ -240,7 +244,7 @@ START_TEST(test_start)
 	put("due@x", DUE);
 	put("known@x", DUE);
 	put("on%2Fline", DUE);
-	put("torn@x", "17000");
+	put("torn@x", "00000000001700000000 fu");
 	put("empty@x", "");
 	t.known = "known@x on/line ";
 	t.signed_in = "on/line ";
@@ -323,9 +327,17 @@ END_TEST
 /* Whatever other users put there. */
 START_TEST(test_junk)
 {
+	static const char *const junk[] = {"pipe@x", "dir@x", "full@x",
+					   "link@x", "nowhere@x"};
+	struct stat st;
+	unsigned int i;
+
 	start();
 	ck_assert_int_eq(mkfifo(file("pipe@x"), 0666), 0);
 	ck_assert_int_eq(mkdir(file("dir@x"), 0777), 0);
+	ck_assert_int_eq(mkdir(file("full@x"), 0777), 0);
+	ck_assert_int_eq(mkdir(file("full@x/below"), 0777), 0);
+	ck_assert_int_eq(mkdir(file("not a user's"), 0777), 0);
 	ck_assert_int_eq(symlink("/etc/passwd", file("link@x")), 0);
 	ck_assert_int_eq(symlink("/nonexistent", file("nowhere@x")), 0);
 	put("%61", DUE);
@@ -358,6 +370,11 @@ START_TEST(test_junk)
 	ck_assert(!was_heard(said, "pipe") && !was_heard(said, "dir@") &&
 		  !was_heard(said, "link") && !was_heard(said, "nowhere"));
 	ck_assert(!was_heard(said, "a "));
+	/* now a delivery can make entries of these names */
+	for (i = 0; i < N_ELEMENTS(junk); i++)
+		ck_assert_int_eq(lstat(file(junk[i]), &st), -1);
+	ck_assert_int_eq(lstat(file("not a user's"), &st), 0);
+	ck_assert_int_eq(lstat(file("closed@x"), &st), 0);
 }
 END_TEST
 
@@ -444,15 +461,26 @@ START_TEST(test_vacant)
 	ck_assert_str_eq(heard(), "held:v@x ");
 	tick();
 	ck_assert_str_eq(heard(), "touched:v@x ");
-	/* after a start nothing is known of it: a crash may have undone what
-	   was written last */
-	t.signed_in = t.known = NULL;
+}
+END_TEST
+
+/* policyd's own start changes nothing. After the machine's start a vacancy of
+   before says nothing: a crash may have undone what was written last. */
+START_TEST(test_vacant_at_start)
+{
 	put("v@x", "0\n");
-	settle();
-	ck_assert_str_eq(heard(), "later:v@x ");
+	put("old@x", "0\n");
+	age("old@x");
+	t.up_secs = RST_HOLDER_START_SECS + 5;
+	start();
+	ck_assert_msg(was_heard(t.said, "later:v@x "), "%s", t.said);
+	ck_assert(was_heard(t.said, "now:old@x "));
+	(void)heard();
+	t.up_secs = RST_HOLDER_START_SECS - 5;
 	holders_look_through(t.holders);
 	settle();
-	ck_assert_str_eq(heard(), "now:v@x ");
+	ck_assert(was_heard(t.said, "now:v@x "));
+	ck_assert(was_heard(t.said, "now:old@x "));
 }
 END_TEST
 
@@ -683,6 +711,7 @@ int main(void)
 	tcase_add_test(tcase, test_overflow);
 	tcase_add_test(tcase, test_tick);
 	tcase_add_test(tcase, test_vacant);
+	tcase_add_test(tcase, test_vacant_at_start);
 	tcase_add_test(tcase, test_full);
 	tcase_add_loop_test(tcase, test_replaced, 0, 4);
 	tcase_add_loop_test(tcase, test_away, 0, 2);

@@ -195,6 +195,7 @@ struct recheck_watch *recheck_add(struct recheck *recheck, const char *user,
 {
 	ck_assert_ptr_eq(recheck, &t.base);
 	ck_assert_str_ne(user, "");
+	ck_assert_str_ne(user, "renamed"); /* asked about as it signed in */
 	ck_assert_str_eq(remote, "192.0.2.1");
 	t.rechecked++;
 	t.last_watched = session;
@@ -261,15 +262,23 @@ static void sign_in(struct worker *worker, uint64_t session, const char *user)
 	expect(want);
 }
 
-static void answer_check(enum rst_hold_event_type type, const char *code)
+static void answer_check_as(enum rst_hold_event_type type, const char *code,
+			    const char *user)
 {
 	struct hold_job *job = &t.jobs[t.job_count - 1];
-	const struct rst_hold_event ev = {
-		.type = type, .code = rst_str(code), .text = RST_STR("")};
+	const struct rst_hold_event ev = {.type = type,
+					  .user = rst_str(user),
+					  .code = rst_str(code),
+					  .text = RST_STR("")};
 
 	ck_assert(job->live);
 	job->event(&ev, "", job->ctx);
 	ck_assert(!job->live);
+}
+
+static void answer_check(enum rst_hold_event_type type, const char *code)
+{
+	answer_check_as(type, code, "");
 }
 
 static void registered(struct worker *worker, uint64_t session,
@@ -400,6 +409,41 @@ START_TEST(test_main_road)
 	hear(&t.a, RST_IPC_CLOSED, 7, 0);
 	sessions_held(t.sessions, RST_STR("bob"));
 	expect("");
+	finish();
+}
+END_TEST
+
+/* The userdb has another name for an account than it signs in with: mail comes
+   for that name, and all sessions of that name are the account's. */
+START_TEST(test_renamed)
+{
+	begin();
+	sign_in(&t.a, 1, "bob");
+	hear(&t.a, RST_IPC_ATRN, 1, 2);
+	expect("check(bob) ");
+	answer_check_as(RST_HOLD_OPENED, "", "renamed");
+	expect("a1:ATRN_DONE=0#2(renamed) ");
+	ck_assert(!sessions_has(t.sessions, RST_STR("bob")));
+	ck_assert(sessions_has(t.sessions, RST_STR("renamed")));
+	sessions_held(t.sessions, RST_STR("renamed"));
+	expect("a1:HELD ");
+	hear(&t.a, RST_IPC_HOLD_OPEN, 1, 0);
+	expect("dial(bob) ");
+	hear(&t.a, RST_IPC_HOLD_CLOSED, 1, 0);
+	t.said[0] = '\0';
+	sign_in(&t.b, 2, "bob2");
+	hear(&t.b, RST_IPC_ATRN, 2, 2);
+	expect("check(bob2) ");
+	answer_check_as(RST_HOLD_OPENED, "", "renamed");
+	expect("a1:DISMISS b2:ATRN_DONE=0#2(renamed) ");
+	/* by either name */
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("bob2")), 1);
+	expect("b2:DISMISS ");
+	sign_in(&t.b, 3, "bob2");
+	hear(&t.b, RST_IPC_ATRN, 3, 2);
+	answer_check_as(RST_HOLD_OPENED, "", "renamed");
+	ck_assert_uint_eq(sessions_kick(t.sessions, RST_STR("renamed")), 1);
+	t.said[0] = '\0';
 	finish();
 }
 END_TEST
@@ -1178,6 +1222,7 @@ int main(void)
 	TCase *tcase = tcase_create("sessions");
 
 	tcase_add_test(tcase, test_main_road);
+	tcase_add_test(tcase, test_renamed);
 	tcase_add_test(tcase, test_touched);
 	tcase_add_test(tcase, test_hold_seen);
 	tcase_add_test(tcase, test_hold_seen_at_takeover);

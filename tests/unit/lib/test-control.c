@@ -7,7 +7,7 @@
 
 #include "test-util.h"
 
-#define HELLO "VERSION\trestante-control\t1\t0\n"
+#define HELLO "VERSION\trestante-control\t1\t1\n"
 
 static struct rst_control *control;
 static char story[4096];
@@ -58,6 +58,8 @@ static void pull(void)
 		ck_assert_uint_eq(rst_control_recv(control, "WHO\n", 4), 0);
 		if (ev.type == RST_CONTROL_WHO) {
 			list();
+		} else if (ev.type == RST_CONTROL_HOLDERS) {
+			rst_control_holders(control, RST_STR("/a\tb"));
 		} else {
 			tell("<%.*s>", (int)ev.user.n, ev.user.p);
 			rst_control_kicked(control, ev.user.n);
@@ -94,6 +96,9 @@ static const struct {
 	 HELLO "SESSION\tbob@x\t192.0.2.1\t1700000000\t7\tidle\n"
 	       "SESSION\to\001td\001nd\t::1\t1\t8\tdraining\nOK\t2\n",
 	 false},
+	{HELLO "HOLDERS\nHOLDERS\tmore\n",
+	 HELLO "HOLDERS\t/a\001tb\nOK\t1\nHOLDERS\t/a\001tb\nOK\t1\n", false},
+	{"HOLDERS\n", HELLO "NO\tVERSION comes first, and once\n", true},
 	{HELLO "KICK\ta\nKICK\tbc\n", "<a><bc>" HELLO "OK\t1\nOK\t2\n", false},
 	{"WHO\n", HELLO "NO\tVERSION comes first, and once\n", true},
 	{HELLO HELLO, HELLO "NO\tVERSION comes first, and once\n", true},

@@ -103,6 +103,9 @@ static const struct {
 	{"", "", "", 0},
 	{"", OPEN, OPENED, 0},
 	{"", VERSION "OK\t0\t0\t0\n", "opened 0 0 0;", 0},
+	{"", VERSION "OK\t2\t9\t1\tbob\n", "opened 2 9 1 bob;", 0},
+	{"", VERSION "OK\t2\t9\t1\tb\001tob\tfull\n",
+	 "opened 2 9 1 b\tob full;", 0},
 	{"", VERSION "NO\tNOUSER\tno such user\n",
 	 "refused NOUSER no such user;", 0},
 	{"", "VERSION\trestante-hold\t1\t7\nNO\tBUSY\n", "refused BUSY ;", 0},
@@ -141,7 +144,7 @@ static const struct {
 	{"d", OPEN "NO\tBUSY\tlocked\n", OPENED "refused BUSY locked;", 0},
 	/* fields that a later minor version added */
 	{"d", VERSION "OK\t1\t1\t1\tnew\nEND\t0\tnew\n",
-	 "opened 1 1 1;drained 0;", 0},
+	 "opened 1 1 1 new;drained 0;", 0},
 	/* escapes */
 	{"ac", OPEN "KEPT\ta1\ta\001nb\001tc\n", OPENED "kept a1 a\nb\tc;", 0},
 
@@ -217,8 +220,11 @@ static void saw(struct seen *seen, const struct rst_hold_event *ev)
 	seen->in_octets = false;
 	switch (ev->type) {
 	case RST_HOLD_OPENED:
-		snprintf(at, room, "opened %" PRIu64 " %" PRIu64 " %" PRId64,
-			 ev->messages, ev->octets, ev->due);
+		snprintf(at, room,
+			 "opened %" PRIu64 " %" PRIu64 " %" PRId64 "%s%.*s%s",
+			 ev->messages, ev->octets, ev->due,
+			 ev->user.n > 0 ? " " : "", S(ev->user),
+			 ev->full ? " full" : "");
 		break;
 	case RST_HOLD_REFUSED:
 		snprintf(at, room, "refused %.*s %.*s", S(ev->code),

@@ -12,7 +12,7 @@
 
 #define VERSION "VERSION\trestante-hold\t1\t0\n"
 #define USER VERSION "USER\tu@x\n"
-#define OK VERSION "OK\t3\t16\t1700000000\n"
+#define OK VERSION "OK\t3\t16\t1700000000\tu\n"
 #define M1 "MSG\t1\tm1\t5\t1699999999\ts@x\tt@y\nabc\r\n"
 #define M2 "MSG\t2\tm2\t0\t1699999999\t\tt+\0011\001td@y\n"
 #define M3 "MSG\t3\tm3\t11\t1699999999\ts@x\tt@y\n\nEND\t9\nBYE\n"
@@ -297,7 +297,9 @@ static struct rst_hold_server *start(const char *said)
 		said += n;
 		len -= n;
 		while (rst_hold_server_next(s, &ev))
-			rst_hold_server_ok(s, 1, 2, 3);
+			rst_hold_server_ok(
+				s, RST_STR("u"),
+				&(struct rst_hold_server_held){1, 2, 3, false});
 	}
 	ck_assert_uint_eq(len, 0);
 	return s;
@@ -361,7 +363,8 @@ START_TEST(one_event_at_a_time)
 	pull(s, RST_HOLD_SERVER_USER);
 	pull_nothing(s);
 	offer(s, "DRAIN\n", false);
-	rst_hold_server_ok(s, 0, 0, 0);
+	rst_hold_server_ok(s, RST_STR("u"),
+			   &(struct rst_hold_server_held){0, 0, 0, false});
 	offer(s, "DRAIN\n", true);
 	ck_assert(rst_hold_server_wants_input(s));
 	ck_assert(!rst_hold_server_may_list(s));
@@ -415,7 +418,8 @@ START_TEST(answers_nobody_asked_for)
 	(void)rst_hold_server_output(s, &len);
 	rst_hold_server_sent(s, len);
 	message(s, 2);
-	rst_hold_server_ok(s, 1, 2, 3);
+	rst_hold_server_ok(s, RST_STR("u"),
+			   &(struct rst_hold_server_held){1, 2, 3, false});
 	rst_hold_server_gone(s, RST_STR("a"));
 	rst_hold_server_kept(s, RST_STR("a"), "why");
 	rst_hold_server_done(s);
@@ -435,7 +439,7 @@ START_TEST(answers_nobody_asked_for)
 	s = start(USER);
 	rst_hold_server_no(s, RST_HOLD_NO_TEMP, "disk");
 	rst_hold_server_no(s, RST_HOLD_NO_TEMP, "disk");
-	check_output(s, VERSION "OK\t1\t2\t3\nNO\tTEMPFAIL\tdisk\n");
+	check_output(s, VERSION "OK\t1\t2\t3\tu\nNO\tTEMPFAIL\tdisk\n");
 	rst_hold_server_free(&s);
 }
 END_TEST
@@ -521,8 +525,9 @@ START_TEST(line_too_long)
 	ck_assert_uint_eq(rst_hold_server_recv(s, line, sizeof(line)),
 			  RST_HOLD_LINE_MAX);
 	pull(s, RST_HOLD_SERVER_USER);
-	rst_hold_server_ok(s, 0, 0, 0);
-	check_output(s, VERSION "OK\t0\t0\t0\n");
+	rst_hold_server_ok(s, RST_STR("u"),
+			   &(struct rst_hold_server_held){0, 0, 0, true});
+	check_output(s, VERSION "OK\t0\t0\t0\tu\tfull\n");
 	line[RST_HOLD_LINE_MAX - 1] = 'x';
 	ck_assert_uint_eq(rst_hold_server_recv(s, line, sizeof(line)), 0);
 	pull(s, RST_HOLD_SERVER_ERROR);

@@ -168,6 +168,31 @@ static const struct {
 	{INT64_MAX, "09223372036854775807\n"},
 };
 
+/* at 10,000, of a machine that was started at 9,000 */
+static const struct {
+	int64_t octets, changed;
+	bool sure;
+} vacancies[] = {
+	{2, 10000, true},
+	{RST_HOLDER_TEXT_SIZE - 1, 10000, true},
+	{2, 9000 + RST_HOLDER_START_SECS + 1, true},
+	{2, 9000 + RST_HOLDER_START_SECS, false},
+	{2, 8999, false},
+	{2, 0, false},
+	{2, 10001, false},
+	{0, 10000, false},
+	{RST_HOLDER_TEXT_SIZE, 10000, false},
+	{RST_HOLDER_FULL_SIZE, 10000, false},
+};
+
+START_TEST(test_surely_vacant)
+{
+	ck_assert(rst_holder_is_surely_vacant(vacancies[_i].octets,
+					      vacancies[_i].changed, 10000,
+					      1000) == vacancies[_i].sure);
+}
+END_TEST
+
 START_TEST(test_format)
 {
 	struct rst_holder holder = {.due = written[_i].due}, back;
@@ -192,6 +217,8 @@ int main(void)
 	tcase_add_loop_test(tcase, test_strange, 0, N_ELEMENTS(strange));
 	tcase_add_loop_test(tcase, test_parse, 0, N_ELEMENTS(texts));
 	tcase_add_test(tcase, test_torn);
+	tcase_add_loop_test(tcase, test_surely_vacant, 0,
+			    N_ELEMENTS(vacancies));
 	tcase_add_loop_test(tcase, test_format, 0, N_ELEMENTS(written));
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);

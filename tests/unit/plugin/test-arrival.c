@@ -162,6 +162,19 @@ static const struct {
 	/* a clock that is ahead */
 	{QUEUED("Tue, 14 Nov 2033 22:13:20 +0000 (UTC)"), TRUE},
 	{QUEUED("yesterday"), TRUE},
+	/* the client's copy, and one of fallback delivery: put back by
+	   somebody, as above what Postfix delivers stands Postfix's own field
+	 */
+	{"Received: from [::1]\r\n\tby vm (Restante) with ESMTPS\r\n\tid 4Bx2\r\n"
+	 "\tfor <b>;\r\n\tTue, 14 Nov 2023 22:13:19 +0000\r\n" WITH_ID,
+	 FALSE},
+	{"Received: from restante-hold by vm (Restante)\r\n\tid 4Bx2; "
+	 "Tue, 14 Nov 2023 22:13:19 +0000\r\n" WITH_ID,
+	 FALSE},
+	{WITH_ID "Received: from a by vm (Restante)\r\n\tid 4Bx2; date\r\n",
+	 TRUE},
+	{"Received: from (Restante) (a) by y id 4Bx2; date\r\n", TRUE},
+	{"Received: (Restante) id 4Bx2; date\r\n", TRUE},
 	/* only the topmost Received field counts */
 	{"Received: from x by y; date\r\n" WITH_ID, FALSE},
 };
@@ -178,11 +191,14 @@ START_TEST(test_queue_id)
 }
 END_TEST
 
+/* of the log of keys */
+#define RECORD_SIZE 24
+
 /* Damage the log of keys before the message comes again. */
 static void damage_log(int how)
 {
 	const char *path = hold_file("restante.keys");
-	static char zeros[98];
+	static char zeros[RECORD_SIZE];
 	int fd = open(path, O_RDWR);
 	off_t size;
 
@@ -190,7 +206,7 @@ static void damage_log(int how)
 	size = lseek(fd, 0, SEEK_END);
 	switch (how) {
 	case 0: /* a process was killed before it wrote the record */
-		ck_assert_int_eq(ftruncate(fd, size - 98), 0);
+		ck_assert_int_eq(ftruncate(fd, size - RECORD_SIZE), 0);
 		break;
 	case 1: /* lost */
 		ck_assert_int_eq(unlink(path), 0);
@@ -199,13 +215,16 @@ static void damage_log(int how)
 		ck_assert_int_eq(ftruncate(fd, size - 1), 0);
 		break;
 	case 3:
-		ck_assert_int_eq(ftruncate(fd, size - 97), 0);
+		ck_assert_int_eq(ftruncate(fd, size - RECORD_SIZE + 1), 0);
 		break;
 	case 4: /* zeros after a power cut */
-		ck_assert_int_eq(pwrite(fd, zeros, 98, size - 98), 98);
+		ck_assert_int_eq(
+			pwrite(fd, zeros, RECORD_SIZE, size - RECORD_SIZE),
+			RECORD_SIZE);
 		break;
 	case 5:
-		ck_assert_int_eq(pwrite(fd, zeros, 98, 0), 98);
+		ck_assert_int_eq(pwrite(fd, zeros, RECORD_SIZE, 0),
+				 RECORD_SIZE);
 		break;
 	case 6:
 		ck_assert_int_eq(ftruncate(fd, 0), 0);
@@ -325,6 +344,62 @@ START_TEST(test_system_started)
 }
 END_TEST
 
+static void be(const char *name)
+{
+	hold_fixture.ctx->user->username = name;
+}
+
+static enum rst_arrival bring_as(const char *name, const char *text)
+{
+	be(name);
+	return bring(text);
+}
+
+static unsigned int held_as(const char *name)
+{
+	struct rst_hold hold;
+	struct rst_hold_status status;
+	const char *error;
+
+	be(name);
+	hold = hold_of_user();
+	ck_assert_int_ge(rst_look_peek(&hold, &status, &error), 0);
+	return status.messages;
+}
+
+/* Two users have one place: nobody's mail gets to the other. */
+START_TEST(test_one_place)
+{
+	hold_user(hold_drivers[_i], NULL);
+	ck_assert_int_eq(bring_as("ann@x", "1\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring_as("bob@x", "2\r\n"), RST_ARRIVAL_OTHERS);
+	ck_assert_int_eq(bring_as("ann@y", "3\r\n"), RST_ARRIVAL_OTHERS);
+	ck_assert_uint_eq(held_as("ann@x"), 1);
+	ck_assert_uint_eq(held_as("bob@x"), 0);
+	ck_assert_uint_eq(held_as("ann@y"), 0);
+	/* the same user by another name */
+	ck_assert_int_eq(bring_as("Ann@x", "4\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_int_eq(bring_as("ann", "5\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(held_as("ann@x"), 3);
+	ck_assert_uint_eq(held_as("ann"), 3);
+	/* torn, or an earlier version's: of whoever is the first to look */
+	ck_assert_int_eq(truncate(hold_file("restante.owner"), 0), 0);
+	ck_assert_uint_eq(held_as("bob@x"), 3);
+}
+END_TEST
+
+/* A user who was renamed while nothing was held notices nothing. */
+START_TEST(test_renamed)
+{
+	hold_user("sdbox", NULL);
+	ck_assert_int_eq(bring_as("ann@x", "1\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(drain(TRUE), 1);
+	ck_assert_int_eq(bring_as("eve@x", "2\r\n"), RST_ARRIVAL_HELD);
+	ck_assert_uint_eq(held_as("eve@x"), 1);
+	ck_assert_int_eq(bring_as("ann@x", "3\r\n"), RST_ARRIVAL_OTHERS);
+}
+END_TEST
+
 /* Several processes bring a message at the same time. */
 START_TEST(test_at_once)
 {
@@ -419,14 +494,28 @@ static void fill_key(unsigned char key_r[RST_KEY_SIZE], unsigned int n)
 	memcpy(key_r, &n, sizeof(n));
 }
 
-static struct rst_keys *open_keys(uint32_t validity)
+/* and look for this key */
+static struct rst_keys *open_keys(uint32_t validity, unsigned int n)
 {
+	unsigned char key[RST_KEY_SIZE];
 	struct rst_keys *keys;
 	const char *error;
 
+	fill_key(key, n);
 	ck_assert_int_eq(
-		rst_keys_open(hold_fixture.dir, validity, &keys, &error), 0);
+		rst_keys_open(hold_fixture.dir, validity, key, &keys, &error),
+		0);
 	return keys;
+}
+
+static void check_key(unsigned int n, bool found, uint32_t found_uid)
+{
+	struct rst_keys *keys = open_keys(7, n);
+	uint32_t uid;
+
+	ck_assert(rst_keys_find(keys, &uid) == found);
+	ck_assert(!found || uid == found_uid);
+	rst_keys_close(&keys);
 }
 
 START_TEST(test_keys)
@@ -438,9 +527,10 @@ START_TEST(test_keys)
 	uint32_t uid;
 
 	hold_user("sdbox", NULL);
-	keys = open_keys(7);
+	keys = open_keys(7, 60);
 	ck_assert_uint_eq(rst_keys_last_uid(keys), 0);
 	for (i = 1; i <= 100; i++) {
+		ck_assert(rst_keys_find(keys, &uid) == (i > 60));
 		fill_key(key, i);
 		rst_keys_add(keys, key, i, 1000 + i);
 	}
@@ -449,26 +539,67 @@ START_TEST(test_keys)
 	/* a quarter of the log is not much */
 	ck_assert_int_eq(rst_keys_trim(keys, 1026, &error), 0);
 	rst_keys_close(&keys);
-	keys = open_keys(7);
-	fill_key(key, 1);
-	ck_assert(rst_keys_find(keys, key, &uid));
+	keys = open_keys(7, 1);
+	ck_assert(rst_keys_find(keys, &uid));
 	ck_assert_uint_eq(uid, 1);
 	ck_assert_int_eq(rst_keys_trim(keys, 1027, &error), 0);
-	ck_assert(!rst_keys_find(keys, key, &uid));
+	ck_assert(!rst_keys_find(keys, &uid));
+	ck_assert_uint_eq(rst_keys_last_uid(keys), 100);
 	fill_key(key, 101);
 	rst_keys_add_missing(keys, key, 1101);
 	rst_keys_close(&keys);
+	check_key(26, FALSE, 0);
+	check_key(27, TRUE, 27);
+	check_key(101, TRUE, 0);
 
 	/* with another uid validity the keys count all the same */
-	keys = open_keys(8);
+	keys = open_keys(8, 27);
 	ck_assert_uint_eq(rst_keys_last_uid(keys), 0);
-	ck_assert(rst_keys_find(keys, key, &uid));
-	ck_assert_uint_eq(uid, 0);
-	fill_key(key, 27);
-	ck_assert(rst_keys_find(keys, key, &uid));
+	ck_assert(rst_keys_find(keys, &uid));
 	ck_assert_int_eq(rst_keys_trim(keys, 9999, &error), 0);
-	ck_assert(!rst_keys_find(keys, key, &uid));
+	ck_assert(!rst_keys_find(keys, &uid));
 	rst_keys_close(&keys);
+	check_key(101, TRUE, 0);
+}
+END_TEST
+
+/* More than is read at a time; and damage to any part of it. */
+START_TEST(test_many_keys)
+{
+	static const unsigned int numbers[] = {1,    2,    2047, 2048,
+					       2049, 4000, 4095, 4096};
+	static const char zeros[RECORD_SIZE];
+	unsigned char key[RST_KEY_SIZE];
+	struct rst_keys *keys;
+	unsigned int i, n = numbers[_i];
+	int fd;
+
+	hold_user("sdbox", NULL);
+	keys = open_keys(7, 1);
+	for (i = 1; i <= 4096; i++) {
+		fill_key(key, i);
+		rst_keys_add(keys, key, i, 1000);
+	}
+	fill_key(key, n); /* once more */
+	rst_keys_add(keys, key, 5000, 1000);
+	fill_key(key, 5000);
+	rst_keys_add(keys, key, 5001, 1000);
+	rst_keys_close(&keys);
+	check_key(n, TRUE, 5000);
+	check_key(n == 1 ? 2 : n - 1, TRUE, n == 1 ? 2 : n - 1);
+	check_key(4097, FALSE, 0);
+
+	fd = open(t_strconcat(hold_fixture.dir, "/restante.keys", NULL),
+		  O_WRONLY);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, zeros, RECORD_SIZE, RECORD_SIZE * (n - 1)),
+			 RECORD_SIZE);
+	i_close_fd(&fd);
+	/* all is found again by whoever is told that none is there */
+	keys = open_keys(7, 5000);
+	ck_assert_uint_eq(rst_keys_last_uid(keys), 0);
+	rst_keys_close(&keys);
+	check_key(5000, FALSE, 0);
 }
 END_TEST
 
@@ -486,10 +617,13 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_index_lost, 0,
 			    (int)N_ELEMENTS(index_damages));
 	tcase_add_test(tc, test_system_started);
+	tcase_add_loop_test(tc, test_one_place, 0, N_DRIVERS);
+	tcase_add_test(tc, test_renamed);
 	tcase_add_loop_test(tc, test_at_once, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_double, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_part, 0, N_DRIVERS);
 	tcase_add_test(tc, test_keys);
+	tcase_add_loop_test(tc, test_many_keys, 0, 8);
 	suite_add_tcase(s, tc);
 	return s;
 }

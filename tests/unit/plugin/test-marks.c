@@ -74,7 +74,9 @@ static struct rst_hold_server *asked(void)
 			rst_hold_server_recv(server, said[i], strlen(said[i])),
 			0);
 		while (rst_hold_server_next(server, &ev))
-			rst_hold_server_ok(server, 0, 0, 0);
+			rst_hold_server_ok(
+				server, RST_STR("u"),
+				&(struct rst_hold_server_held){0, 0, 0, false});
 	}
 	(void)rst_hold_server_output(server, &len);
 	rst_hold_server_sent(server, len);
