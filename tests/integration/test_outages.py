@@ -75,6 +75,7 @@ def test_hold_service_missing(sandbox):
         send_numbered(sandbox, "traveller2", 3)
         client = sandbox.client("traveller2", None, "--once")
         assert client.wait(60) == 75
+        sandbox.wait_held("traveller2", 3)
     finally:
         binary.symlink_to(target)
     # Dovecot's master waits before it starts a service that failed

@@ -190,9 +190,9 @@ def test_userdb_renames(make_sandbox):
     shutil.chown(userdb, "root", "dovecot")
     userdb.chmod(0o640)
     conf = sandbox.dir / "dovecot" / "auth.conf"
-    before, after = conf.read_text().split("userdb {")
-    conf.write_text(before + "userdb {" + after.replace(str(passdb),
-                                                        str(userdb)))
+    before, after = conf.read_text().split("\nuserdb ")
+    conf.write_text(before + "\nuserdb " + after.replace(str(passdb),
+                                                         str(userdb)))
     for part in ("policyd", "dovecot"):
         sandbox.stop(part)
     for part in ("dovecot", "policyd"):
