@@ -15,6 +15,7 @@
 #include "fdatasync-path.h"
 #include "file-lock.h"
 #include "mail-index-alloc-cache.h"
+#include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "common/settings.h"
