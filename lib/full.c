@@ -59,9 +59,7 @@ static bool lower(struct rst_str name, char out[RST_HOLD_USER_MAX])
 	if (name.n > RST_HOLD_USER_MAX)
 		return false;
 	for (i = 0; i < name.n; i++)
-		out[i] = name.p[i] >= 'A' && name.p[i] <= 'Z'
-				 ? (char)(name.p[i] + 'a' - 'A')
-				 : name.p[i];
+		out[i] = rst_lower(name.p[i]);
 	return true;
 }
 

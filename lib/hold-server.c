@@ -111,14 +111,17 @@ static void say(struct rst_hold_server *s, const struct rst_str *fields,
 		rst_hold_put_line(&s->output, fields, count);
 }
 
-/* Say a word and three numbers. */
-static void say_numbers(struct rst_hold_server *s, const char *word, uint64_t a,
+/* Three fields. @param text theirs, for as long as they are used */
+static void put_numbers(struct rst_str *fields, char text[3][24], uint64_t a,
 			uint64_t b, int64_t c)
 {
-	if (!s->hung_up)
-		rst_buf_printf(&s->output, "%s\t%llu\t%llu\t%lld\n", word,
-			       (unsigned long long)a, (unsigned long long)b,
-			       (long long)c);
+	unsigned int i;
+
+	(void)snprintf(text[0], sizeof(text[0]), "%llu", (unsigned long long)a);
+	(void)snprintf(text[1], sizeof(text[1]), "%llu", (unsigned long long)b);
+	(void)snprintf(text[2], sizeof(text[2]), "%lld", (long long)c);
+	for (i = 0; i < 3; i++)
+		fields[i] = rst_str(text[i]);
 }
 
 static void set_event(struct rst_hold_server *s,
@@ -435,15 +438,8 @@ void rst_hold_server_ok(struct rst_hold_server *s, struct rst_str user,
 	if (!answers(s, ASKED_USER))
 		return;
 	s->state = STATE_OPEN;
-	(void)snprintf(numbers[0], sizeof(numbers[0]), "%llu",
-		       (unsigned long long)held->messages);
-	(void)snprintf(numbers[1], sizeof(numbers[1]), "%llu",
-		       (unsigned long long)held->octets);
-	(void)snprintf(numbers[2], sizeof(numbers[2]), "%lld",
-		       (long long)held->due);
-	fields[1] = rst_str(numbers[0]);
-	fields[2] = rst_str(numbers[1]);
-	fields[3] = rst_str(numbers[2]);
+	put_numbers(fields + 1, numbers, held->messages, held->octets,
+		    held->due);
 	fields[4] = user;
 	fields[5] = RST_STR("full");
 	say(s, fields, held->full ? 6 : 5);
@@ -497,8 +493,13 @@ void rst_hold_server_done(struct rst_hold_server *s)
 void rst_hold_server_released(struct rst_hold_server *s, uint64_t delivered,
 			      uint64_t failed, int64_t due)
 {
-	if (answers(s, ASKED_RELEASE))
-		say_numbers(s, "RELEASED", delivered, failed, due);
+	char numbers[3][24];
+	struct rst_str fields[4] = {RST_STR("RELEASED")};
+
+	if (!answers(s, ASKED_RELEASE))
+		return;
+	put_numbers(fields + 1, numbers, delivered, failed, due);
+	say(s, fields, 4);
 }
 
 void rst_hold_server_bye(struct rst_hold_server *s, int64_t due)
@@ -520,14 +521,7 @@ void rst_hold_server_holds(struct rst_hold_server *s, struct rst_str user,
 
 	if (s->state != STATE_SCAN)
 		return;
-	(void)snprintf(numbers[0], sizeof(numbers[0]), "%llu",
-		       (unsigned long long)messages);
-	(void)snprintf(numbers[1], sizeof(numbers[1]), "%llu",
-		       (unsigned long long)octets);
-	(void)snprintf(numbers[2], sizeof(numbers[2]), "%lld", (long long)due);
-	fields[2] = rst_str(numbers[0]);
-	fields[3] = rst_str(numbers[1]);
-	fields[4] = rst_str(numbers[2]);
+	put_numbers(fields + 2, numbers, messages, octets, due);
 	say(s, fields, 5);
 }
 

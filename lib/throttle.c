@@ -99,11 +99,8 @@ static struct rst_str make_key(char out[KEY_MAX], struct rst_str user,
 	/* NUL stands in no address in text form, and the binary form always has
 	   eight octets: two pairs never share a key */
 	out[n++] = '\0';
-	for (i = 0; i < user.n && n < KEY_MAX; i++) {
-		char c = user.p[i];
-
-		out[n++] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-	}
+	for (i = 0; i < user.n && n < KEY_MAX; i++)
+		out[n++] = rst_lower(user.p[i]);
 	return (struct rst_str){out, n};
 }
 

@@ -40,6 +40,11 @@ bool rst_str_to_u64(struct rst_str s, uint64_t *value_r);
  */
 bool rst_str_find_word(struct rst_str words, struct rst_str word,
 		       struct rst_str *found_r);
+/** ASCII, in any locale. */
+static inline char rst_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
 /** Replace every octet that is not printable ASCII by '?'. */
 void rst_printable(char *s);
 /** A terminated copy, to be freed with free(). */

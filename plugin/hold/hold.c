@@ -36,6 +36,8 @@
 
 #define MAILBOX "Held"
 #define INDEX_FILE "restante.index"
+/* messages; each change of that flag costs a write to the index's log */
+#define RECENT_MAX 100
 /* half a second, once in a hold's life */
 #define NOTE_TRIES 50
 #define NOTE_USECS 10000
@@ -169,12 +171,25 @@ static void wait_for_note(const char *dir)
 	}
 }
 
+/* With each sync Dovecot goes through all \Recent messages, and in a hold that
+   nobody looks at these are all: so now and then they lose that flag. (In a
+   Maildir each one would be renamed.) */
+static void drop_recent(struct mailbox *box)
+{
+	const struct mail_index_header *hdr = mail_index_get_header(box->view);
+
+	if (strcmp(box->storage->name, "maildir") != 0 &&
+	    hdr->next_uid - hdr->first_recent_uid > RECENT_MAX)
+		box->flags |= MAILBOX_FLAG_DROP_RECENT;
+}
+
 static int mend(struct rst_hold *hold, const char **error_r)
 {
 	int ret;
 
 	if (mail_index_is_in_memory(hold->box->index))
 		return 0;
+	drop_recent(hold->box);
 	/* only a sync finds out that the end of the log is torn */
 	if (rst_mailbox_sync(hold->box, 0, error_r) < 0)
 		return -1;

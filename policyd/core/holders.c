@@ -91,6 +91,14 @@ static int stat_entry(const struct holders *holders, const char *name,
 	return 0;
 }
 
+/* Whose entry is it? @return empty: nobody's */
+static struct rst_str user_of(const char *name, char buf[RST_HOLDER_NAME_MAX])
+{
+	ssize_t n = rst_holder_user(rst_str(name), buf);
+
+	return (struct rst_str){buf, n < 0 ? 0 : (size_t)n};
+}
+
 /* Whoever put the file there may have made a pipe of it meanwhile. */
 static ssize_t read_entry(const struct holders *holders, const char *name,
 			  char text[RST_HOLDER_TEXT_MAX])
@@ -190,11 +198,10 @@ static unsigned int look_at(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
 	char buf[RST_HOLDER_NAME_MAX];
-	ssize_t n = rst_holder_user(rst_str(name), buf);
-	struct rst_str user = {buf, n < 0 ? 0 : (size_t)n};
+	struct rst_str user = user_of(name, buf);
 	unsigned int wanted, cost = 1;
 
-	if (n <= 0)
+	if (user.n == 0)
 		return cost;
 	wanted = config->wanted(user, config->ctx);
 	if ((wanted & HOLDERS_SESSION) != 0) {
@@ -251,7 +258,7 @@ static bool is_junk(const struct dirent *entry)
 	char buf[RST_HOLDER_NAME_MAX];
 
 	return entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN &&
-	       rst_holder_user(rst_str(entry->d_name), buf) > 0;
+	       user_of(entry->d_name, buf).n > 0;
 }
 
 static void on_more(evutil_socket_t fd, short what, void *arg)
@@ -459,8 +466,7 @@ static void ask_for(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
 	char buf[RST_HOLDER_NAME_MAX];
-	ssize_t n = rst_holder_user(rst_str(name), buf);
-	struct rst_str user = {buf, n < 0 ? 0 : (size_t)n};
+	struct rst_str user = user_of(name, buf);
 	struct stat st;
 
 	if ((config->wanted(user, config->ctx) & HOLDERS_DUE) == 0 &&
@@ -495,11 +501,10 @@ static void touched(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
 	char buf[RST_HOLDER_NAME_MAX];
-	ssize_t n = rst_holder_user(rst_str(name), buf);
-	struct rst_str user = {buf, n < 0 ? 0 : (size_t)n};
+	struct rst_str user = user_of(name, buf);
 	unsigned int wanted;
 
-	if (n <= 0)
+	if (user.n == 0)
 		return;
 	wanted = config->wanted(user, config->ctx);
 	if ((wanted & HOLDERS_SESSION) != 0)
@@ -515,11 +520,10 @@ static void written(struct holders *holders, const char *name)
 {
 	const struct holders_config *config = &holders->config;
 	char buf[RST_HOLDER_NAME_MAX];
-	ssize_t n = rst_holder_user(rst_str(name), buf);
-	struct rst_str user = {buf, n < 0 ? 0 : (size_t)n};
+	struct rst_str user = user_of(name, buf);
 	struct stat st;
 
-	if (n <= 0 || stat_entry(holders, name, &st) < 0)
+	if (user.n == 0 || stat_entry(holders, name, &st) < 0)
 		return;
 	config->full(user, st.st_size == RST_HOLDER_FULL_SIZE, config->ctx);
 	if (rst_holder_is_vacant(st.st_size))

@@ -270,6 +270,7 @@ class Operation:
     def judge_entry(self):
         """No message is held without an entry; policyd is not asked, as it
         would make it."""
+        self.bed.break_locks(self.user)
         listed = self.bed.box.doveadm("-f", "tab", "restante", "list", "-u",
                                       self.user, check=False)
         held = [line for line in listed.stdout.splitlines()[1:]

@@ -113,6 +113,7 @@ def test_moved_away_while_offline(sandbox):
     try:
         wait_for("a lost connection", lambda: client.said("next try"))
         client.maildir.rename(client.maildir.with_suffix(".away"))
+        client.process.send_signal(signal.SIGUSR1)  # which dials at once
         wait_for("a new one", lambda: (client.maildir / "new").is_dir(), 30)
     finally:
         sandbox.start("policyd")

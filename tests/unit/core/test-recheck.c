@@ -236,6 +236,12 @@ static void teardown(void)
 	event_base_free(t.base);
 }
 
+/* The first answers are what later ones are compared with. */
+static void run_until_learned(unsigned int passes)
+{
+	RUN_UNTIL(t.passes >= passes && t.first == t.last);
+}
+
 /* ---- */
 
 static const struct {
@@ -284,7 +290,7 @@ START_TEST(test_changes)
 	t.pass = changes[_i].pass;
 	t.user = changes[_i].user;
 	add(0, "bob@x");
-	RUN_UNTIL(t.users > 0);
+	run_until_learned(1);
 	ck_assert_uint_eq(t.outs, 0);
 	t.pass = changes[_i].pass_later;
 	t.user = changes[_i].user_later;
@@ -307,9 +313,10 @@ END_TEST
 START_TEST(test_no_once)
 {
 	add(0, "bob@x");
-	run_for(INTERVAL_MS / 2);
+	run_until_learned(1);
+	t.passes = 0;
 	t.pass = t.user = "none";
-	RUN_UNTIL(t.passes > 1);
+	RUN_UNTIL(t.passes > 0);
 	answer_all();
 	t.pass = "";
 	t.user = "restante=yes";
@@ -330,10 +337,12 @@ START_TEST(test_new_server)
 	run_for(LONG_MS);
 	ck_assert_uint_eq(t.jobs, 0);
 	t.conn.calls->ready(4712, t.conn.ctx);
+	RUN_UNTIL(t.jobs > 0);
 	run_for(LONG_MS);
 	ck_assert_uint_eq(t.jobs, 1);
 	t.hold = RST_HOLD_NO_ENROLLED;
 	t.conn.calls->ready(4713, t.conn.ctx);
+	RUN_UNTIL(t.outs > 0);
 	run_for(LONG_MS);
 	ck_assert_uint_eq(t.jobs, 3);
 	ck_assert_int_eq(t.reasons[0], RECHECK_UNENROLLED);
@@ -348,7 +357,7 @@ START_TEST(test_outage)
 
 	for (n = 0; n < 10; n++)
 		add(n, "bob@x");
-	run_for(INTERVAL_MS / 2);
+	run_until_learned(10);
 	t.pass = t.user = SILENT;
 	RUN_UNTIL(t.passes >= 12);
 	t.away = true;
@@ -362,12 +371,11 @@ START_TEST(test_outage)
 	t.pass = "";
 	t.user = "restante=yes";
 	t.conn.calls->ready(4711, t.conn.ctx);
+	run_until_learned(before + 10);
 	run_for(LONG_MS);
-	ck_assert_uint_ge(t.passes, before + 10);
 	ck_assert_uint_eq(t.outs, 0);
 	t.pass = "none";
-	run_for(LONG_MS);
-	ck_assert_uint_eq(t.outs, 10);
+	RUN_UNTIL(t.outs >= 10);
 }
 END_TEST
 
@@ -381,6 +389,7 @@ START_TEST(test_crowd)
 		add(n, "bob@x");
 	ck_assert_uint_eq(t.passes, 0);
 	t.pass = t.user = SILENT;
+	RUN_UNTIL(t.passes >= 16);
 	run_for(LONG_MS);
 	ck_assert_uint_eq(t.passes, 16);
 	t.pass = "";
@@ -425,10 +434,11 @@ START_TEST(test_removed)
 	add(0, "bob@x");
 	add(1, "bob@x");
 	recheck_remove(&t.watches[1]); /* FRESH */
-	run_for(INTERVAL_MS / 2);
+	run_until_learned(1);
+	t.passes = 0;
 	t.pass = SILENT;
 	t.user = SILENT;
-	RUN_UNTIL(t.passes >= 2);
+	RUN_UNTIL(t.passes > 0);
 	recheck_remove(&t.watches[0]); /* ASKING */
 	t.pass = "none";
 	t.user = "none";
@@ -437,13 +447,15 @@ START_TEST(test_removed)
 	t.user = "restante=yes";
 	add(0, "bob@x");
 	add(1, "bob@x");
-	run_for(INTERVAL_MS / 2);
+	t.passes = 0;
+	run_until_learned(2);
 	t.user = "restante=no";
 	t.hold = NULL;
 	RUN_UNTIL(t.job != NULL);
 	run_for(INTERVAL_MS);
 	recheck_remove(&t.watches[0]); /* HOLDING, one of the two is asked */
 	t.hold = RST_HOLD_NO_ENROLLED;
+	RUN_UNTIL(t.outs > 0);
 	run_for(LONG_MS);
 	ck_assert_int_eq(t.reasons[1], RECHECK_UNENROLLED);
 	ck_assert_uint_eq(t.outs, 1);

@@ -254,6 +254,35 @@ START_TEST(test_log)
 }
 END_TEST
 
+/* A long row of messages that nobody fetches: Dovecot's dbox would go through
+   all that are \Recent at each of them. */
+START_TEST(test_recent)
+{
+	const struct mail_index_header *hdr;
+	struct rst_hold hold;
+	unsigned int i;
+
+	hold_user(hold_drivers[_i], NULL);
+	for (i = 1; i <= 103; i++)
+		T_BEGIN
+		{
+			ck_assert_int_eq(
+				bring(t_strdup_printf(MESSAGE "%u", i)),
+				RST_ARRIVAL_HELD);
+		}
+	T_END;
+	hold = hold_opened();
+	hdr = mail_index_get_header(hold.box->view);
+	ck_assert_uint_eq(hdr->messages_count, 103);
+	if (strcmp(hold_drivers[_i], "maildir") == 0)
+		ck_assert_uint_eq(hdr->first_recent_uid, 1);
+	else
+		ck_assert_uint_gt(hdr->first_recent_uid, 100);
+	rst_hold_close(&hold);
+	ck_assert_uint_eq(drain(TRUE), 103);
+}
+END_TEST
+
 /* A message that was expunged by other means, without a tombstone, is not
    known. */
 START_TEST(test_lost)
@@ -613,6 +642,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, test_no_dedup);
 	tcase_add_loop_test(tc, test_queue_id, 0, (int)N_ELEMENTS(queue_ids));
 	tcase_add_loop_test(tc, test_log, 0, N_DAMAGES * 2 * N_DRIVERS);
+	tcase_add_loop_test(tc, test_recent, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_lost, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_index_lost, 0,
 			    (int)N_ELEMENTS(index_damages));
