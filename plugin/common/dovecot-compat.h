@@ -26,9 +26,11 @@ struct master_service;
 /* ---- settings */
 
 /** What 90-restante.conf of this Dovecot calls the place of the hold, the
-    plugins that act on it, and the bypass of lmtp-release. */
+   user's name in it, the plugins that act on it, and the bypass of
+   lmtp-release. */
 #if RST_DOVECOT_24
 #	define RST_SETTING_HOLD "restante_hold_path"
+#	define RST_SETTING_HOLD_USER "%{user}"
 #	define RST_SETTING_HOLD_EXAMPLE \
 		"/var/vmail/restante/%{user | domain}/%{user | username}"
 #	define RST_SETTING_HOLD_PLUGINS "restante_hold_plugins"
@@ -36,6 +38,7 @@ struct master_service;
 #	define RST_SETTING_BYPASS "restante_bypass=yes"
 #else
 #	define RST_SETTING_HOLD "restante_hold_location"
+#	define RST_SETTING_HOLD_USER "%u"
 #	define RST_SETTING_HOLD_EXAMPLE "sdbox:/var/vmail/restante/%d/%n"
 #	define RST_SETTING_HOLD_PLUGINS "restante_hold_plugin_settings"
 #	define RST_SETTING_HOLD_OPTION "mail_location"

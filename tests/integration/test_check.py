@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from conftest import DOMAIN, wait_for
-from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option
+from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option, variables
 
 USER = f"traveller1@{DOMAIN}"
 
@@ -275,7 +275,8 @@ TRAPS = {
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/x/%n\n}\n"),
     "one-place": Trap(
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one\n}\n",
-        ("-A",), f"error {USER} restante_hold_location", "with %u in it",
+        ("-A",), f"error {USER} {HOLD}",
+        f"with {re.escape(variables('%u'))} in it",
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one/%n\n}\n"),
     "closed-index": Trap(
         "plugin {\n  restante_hold_location = "
