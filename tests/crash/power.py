@@ -33,7 +33,7 @@ import time
 
 import judge
 import rig
-import machine  # noqa: I001  (rig says where it is)
+import rights
 
 FORMATS = ("maildir", "sdbox", "mdbox", "client")
 MEGABYTES = 96
@@ -924,8 +924,8 @@ def main():
     parser.add_argument("--keep", action="store_true",
                         help="keep directories, and images that fail")
     args = parser.parse_args()
-    if machine.NO_MOUNTS:
-        rig.say("skipped: power.py:", machine.NO_MOUNTS)
+    if rights.NO_MOUNTS:
+        rig.say("skipped: power.py:", rights.NO_MOUNTS)
         return rig.SKIPPED
     rig.end_on_signals()
     sys.setswitchinterval(0.001)

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import DOMAIN, wait_for
 from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option
-from machine import needs_mounts
+from rights import needs_mounts
 
 USER = f"traveller1@{DOMAIN}"
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
-from machine import needs_mounts
+from rights import needs_mounts
 
 pytestmark = needs_mounts
 MIB = 1024 * 1024

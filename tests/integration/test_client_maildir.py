@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
-from machine import needs_mounts
+from rights import needs_mounts
 from test_client_disk_full import make_disk, numbers, run, send_numbered  # noqa: F401
 
 # From the sending of a message on: a second, the dialling, and a slow machine.

@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 from conftest import DOMAIN
-from machine import NO_MOUNTS
+from rights import NO_MOUNTS
 
 
 class Sink(socketserver.StreamRequestHandler):

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from conftest import wait_for
-from machine import needs_mounts
+from rights import needs_mounts
 
 # a peer that has said nothing for so long awaits an answer
 QUIET = 1

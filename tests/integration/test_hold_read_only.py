@@ -11,7 +11,7 @@ import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
 from dovecot import IS_24, conf
-from machine import needs_mounts
+from rights import needs_mounts
 
 pytestmark = needs_mounts
 MIB = 1024 * 1024

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 import looks
-import machine
 import peers
+import rights
 
 # What a log may say at every site: Postfix does without policyd while a test
 # has stopped it.
@@ -40,7 +40,7 @@ class Row:
     @property
     def left_out(self):
         """Why this machine cannot run it, if it cannot."""
-        return machine.NO_MOUNTS if self.userdb == "system" else ""
+        return rights.NO_MOUNTS if self.userdb == "system" else ""
 
 
 def plugins(names, settings="", where="lmtp lda imap"):

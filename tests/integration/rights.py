@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the machine lets a test do. A plain container cannot do all."""
+"""What a test may do on this machine. A plain container may not do all."""
 import pathlib
 import re
 
