@@ -175,9 +175,11 @@ after_upgrade() {
 
 # With a message held: it stays on disk, and mail flows to the mailbox.
 cell_remove() {
+	local count
 	start_daemons
+	count=$(held traveller0)
 	mail send "traveller0@$domain" left
-	until_ok "a message held" is_held traveller0 "$(($(held traveller0) + 1))"
+	until_ok "a message held" is_held traveller0 $((count + 1))
 	snapshot traveller0 | grep '/u\.' >"$notes/left.before"
 	restante-setup undo --leave
 	rm -f "$notes/enabled"
@@ -192,6 +194,7 @@ cell_remove() {
 }
 
 cell_purge() {
+	local path
 	start_daemons
 	apt-get purge -y "${packages[@]}"
 	unchanged before
