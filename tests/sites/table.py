@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import looks
 import peers
+import rights
 
 # What a log may say at every site: Postfix does without policyd while a test
 # has stopped it.
@@ -35,6 +36,11 @@ class Row:
     # proof(site) fails unless the same happens without the plugin.
     peer_fault: tuple = ()
     always: bool = False      # in each share that packaging/check runs
+
+    @property
+    def left_out(self):
+        """Why this machine cannot run it, if it cannot."""
+        return rights.NO_MOUNTS if self.userdb == "system" else ""
 
 
 def plugins(names, settings="", where="lmtp lda imap"):
