@@ -5,16 +5,27 @@ import re
 
 import pytest
 
-CAP_SYS_ADMIN = 21
+CAPABILITIES = {"DAC_READ_SEARCH": 2, "NET_ADMIN": 12, "SYS_PTRACE": 19,
+                "SYS_ADMIN": 21}
 
 
-def _capabilities():
+def capabilities():
+    """Those that this process has, as a number."""
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"^CapEff:\s*(\w+)", status, re.MULTILINE)[1], 16)
 
 
-# The reason why a test is left out, or nothing.
-NO_MOUNTS = ("" if _capabilities() >> CAP_SYS_ADMIN & 1 else
-             "mounts or makes a namespace, which takes CAP_SYS_ADMIN")
+def missing(name, why):
+    """The reason to leave a test out, or nothing."""
+    there = capabilities() >> CAPABILITIES[name] & 1
+    return "" if there else f"{why}, which takes CAP_{name}"
 
-needs_mounts = pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS)
+
+def needs(name, why):
+    """A mark: the test is left out where the capability is missing."""
+    reason = missing(name, why)
+    return pytest.mark.skipif(bool(reason), reason=reason)
+
+
+NO_MOUNTS = missing("SYS_ADMIN", "mounts or makes a namespace")
+needs_mounts = needs("SYS_ADMIN", "mounts or makes a namespace")

@@ -17,6 +17,7 @@ cell_stock() {
 	install_stock
 	# shellcheck disable=SC2046 # a list of words
 	apt-get install -y --no-install-recommends --download-only $(debs /debs)
+	download_dovecot
 }
 
 # Not a message is held, and nothing is otherwise, until somebody enables it.
@@ -162,7 +163,8 @@ after_upgrade() {
 # With a message held: it stays on disk, and mail flows to the mailbox.
 cell_remove() {
 	start_daemons
-	is_held traveller0 1 || fail "nothing is held"
+	mail send "traveller0@$domain" left
+	until_ok "a message held" is_held traveller0 "$(($(held traveller0) + 1))"
 	snapshot traveller0 | grep '/u\.' >"$notes/left.before"
 	restante-setup undo --leave
 	rm -f "$notes/enabled"
