@@ -276,7 +276,8 @@ static void put_junk(int how)
 	case 3: /* a file that its owner could take away */
 		fd = open(path, O_WRONLY | O_CREAT, 0600);
 		ck_assert_int_eq(write(fd, TEXT, strlen(TEXT)), strlen(TEXT));
-		ck_assert_int_eq(fchown(fd, NOBODY, NOBODY), 0);
+		if (geteuid() == 0)
+			ck_assert_int_eq(fchown(fd, NOBODY, NOBODY), 0);
 		i_close_fd(&fd);
 		break;
 	case 4:
