@@ -14,7 +14,9 @@ debs() { # debs DIR
 
 # With the network: what the others install.
 cell_stock() {
+	apt-get update
 	install_stock
+	configure_stock
 	# shellcheck disable=SC2046 # a list of words
 	apt-get install -y --no-install-recommends --download-only $(debs /debs)
 	download_dovecot
