@@ -56,6 +56,7 @@ def make_accounts(directory):
             pathlib.Path("/etc", name).read_text().splitlines()
             if line.split(":")[0] not in ("vmail", "restante"))
         (directory / name).write_text(text + lines)
+    (directory / "hosts").write_text("127.0.0.1 mx.example.test localhost\n")
 
 
 def make_certificate(directory):
@@ -137,6 +138,7 @@ class Machine:
                  start=True):
         self.dir = pathlib.Path(directory)
         self.init = None
+        self.path = ""  # of what goes before Restante's own programs
         self.lay_out()
         self.write_postfix(dict(postfix), master)
         self.write_dovecot(dovecot, extra_dovecot, fields, homes)
@@ -218,8 +220,8 @@ class Machine:
         script = (
             "ip link set lo up || exit\n"
             + mounts.replace("mkdir -p /run ", "true ")
-            + f"mount --bind {self.dir}/passwd /etc/passwd || exit\n"
-            f"mount --bind {self.dir}/group /etc/group || exit\n"
+            + "".join(f"mount --bind {self.dir}/{name} /etc/{name} || exit\n"
+                      for name in ("passwd", "group", "hosts")) +
             f"exec /usr/bin/python3 -c '{INIT}'")
         self.init = subprocess.Popen(
             ["unshare", "--mount", "--net", "--pid", "--fork",
@@ -233,7 +235,7 @@ class Machine:
 
     def command(self, *argv):
         return ["nsenter", "--target", self.pid, "--mount", "--net", "--pid",
-                "env", f"PATH={STAGE}/usr/sbin:{STAGE}/usr/bin:"
+                "env", f"PATH={self.path}{STAGE}/usr/sbin:{STAGE}/usr/bin:"
                 f"{os.environ['PATH']}:/usr/sbin:/sbin", *map(str, argv)]
 
     def run(self, *argv, status=0, **more):
@@ -246,7 +248,9 @@ class Machine:
         return result
 
     def start(self):
-        self.run("sh", "-c", "exec dovecot >/run/out 2>&1")
+        if not self.file("/var/spool/postfix/private").exists():
+            self.run("postfix", "check")  # never started: it makes them
+        self.run("sh", "-c", "dovecot >/run/out 2>&1 || { cat /run/out; exit 1; }")
         self.run("sh", "-c", "exec /usr/lib/postfix/sbin/master -w "
                  ">>/run/out 2>&1")
 
