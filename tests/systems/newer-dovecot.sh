@@ -72,7 +72,7 @@ make_repository() {
 
 # Dovecot's own package has it restarted by the init system. It may refuse to
 # start: then mail waits.
-restart_dovecot() {
+renew_dovecot() {
 	if has_systemd; then
 		return
 	fi
@@ -129,20 +129,20 @@ cell_newer() {
 	say "apt full-upgrade"
 	apt-get update "${apt_here[@]}"
 	apt-get full-upgrade -y --no-install-recommends "${apt_here[@]}"
-	restart_dovecot
+	renew_dovecot
 	dpkg-query -W 'dovecot-*' restante-policyd
 	still_held
 	arrived_or_waits full
 
 	say "the plugin of the old ABI, forced into the new Dovecot"
 	dpkg -i --force-depends "$(debs "$notes/newer" | grep dovecot-restante)" || :
-	restart_dovecot
+	renew_dovecot
 	still_held
 	arrived_or_waits forced
 
 	say "the plugin of the new ABI"
 	dpkg -i "$repository"/restante/dovecot-restante_*.deb
-	restart_dovecot
+	renew_dovecot
 	still_held
 	postqueue -f
 	until_ok "mail that waited" in_inbox forced-resident

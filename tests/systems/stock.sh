@@ -37,13 +37,13 @@ is_2_4() {
 
 # ---- made once
 
+stock_packages=(postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve
+	openssl python3)
+
 install_stock() {
 	echo "postfix postfix/main_mailer_type select Internet Site
 postfix postfix/mailname string mx.$domain" | debconf-set-selections
-	apt-get update
-	apt-get install -y --no-install-recommends postfix dovecot-core \
-		dovecot-imapd dovecot-lmtpd dovecot-sieve openssl python3
-	configure_stock
+	apt-get install -y --no-install-recommends "${stock_packages[@]}"
 }
 
 configure_stock() {
