@@ -29,7 +29,7 @@ reloads() {
 }
 
 was_reloaded() {
-	until_ok "Dovecot's reload" reloads
+	until_ok "Dovecot's reload" reloads >/dev/null
 	[ "$(cat /run/dovecot/master.pid)" = "$dovecot_pid" ] &&
 		kill -0 "$dovecot_pid" || fail "Dovecot was restarted"
 	log_size=$(stat -c %s /var/log/mail.log)
@@ -174,7 +174,7 @@ cell_k_purge() {
 	apt purge "${packages[@]}"
 	was_reloaded
 	rm "$notes/enabled"
-	pkill -TERM -x restante-policy || :
+	! pgrep -x restante-policy || fail "the daemon still runs"
 	settings | grep -v restante | diff <(grep -v restante "$notes/settings.before") - ||
 		fail "more is otherwise than what names restante"
 	! doveconf -n | grep -v '^#' | grep restante || fail "restante is configured"
