@@ -248,7 +248,9 @@ class Machine:
         return result
 
     def start(self):
-        self.run("sh", "-c", "exec dovecot >/run/out 2>&1")
+        if not self.file("/var/spool/postfix/private").exists():
+            self.run("postfix", "check")  # never started: it makes them
+        self.run("sh", "-c", "dovecot >/run/out 2>&1 || { cat /run/out; exit 1; }")
         self.run("sh", "-c", "exec /usr/lib/postfix/sbin/master -w "
                  ">>/run/out 2>&1")
 

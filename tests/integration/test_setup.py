@@ -544,8 +544,9 @@ def test_users_without_a_home():
         path = made.file("/etc/dovecot/conf.d/30-site.conf")
         text = path.read_text().replace("~/Maildir", "/var/vmail/INBOX/" + (
             "%{user}" if IS_24 else "%u"))
-        path.write_text(text.replace("protocol lmtp", "protocol none")
-                        .replace("sieve", "acl"))
+        # sieve wants a home
+        path.write_text(text.replace("$mail_plugins sieve", "$mail_plugins")
+                        .replace("sieve = yes", "acl = no"))
         shutil.chown(made.below("/var/vmail") / "INBOX", 5000, 5000)
         made.run("doveadm", "reload")
         cycle(made, "--enrol", "all", "--hold-path", "/var/vmail/restante",
@@ -764,3 +765,69 @@ def test_undo_after_the_admin_has_changed_things():
         assert configuration(made)["doveconf"] == before["doveconf"]
         assert pathlib.Path(str(path) + ".saved").read_text().endswith(
             "# mine\n")
+
+
+def test_undo_dry_run(site):
+    call(site, "apply")
+    after = configuration(site)
+    text = call(site, "undo", "--dry-run")
+    assert f"-{RECIPIENT} = {ASK}" in text and f"--- {SNIPPET}" in text
+    assert configuration(site) == after
+    call(site, "undo")
+    assert configuration(site) == site.before
+
+
+def test_check_tells_of_an_interrupted_apply(site):
+    killed(site, ["apply"], ("rename", 3))
+    assert "apply interrupted" in call(site, "check", status=1)
+    call(site, "undo")
+    assert configuration(site) == site.before
+
+
+SYSTEMCTL = """
+unit() {
+    pgrep -f '^restante-policyd -c' >/dev/null
+}
+echo "$*" >>/run/systemctl
+case $1 in
+cat) exit 0 ;;
+is-active) unit; exit ;;
+is-enabled) test -e /run/enabled; exit ;;
+enable) : >/run/enabled ;;
+disable) rm /run/enabled ;;
+stop | restart)
+    pkill -f '^restante-policyd -c'
+    while unit; do sleep 0.05; done
+    [ $1 = stop ] || restante-policyd -c /etc/restante/restante-policyd.conf
+    ;;
+esac
+exit
+"""
+
+
+def test_systemd(site):
+    """The unit is enabled and started, by systemctl; and then neither."""
+    (site.below("/run") / "systemd/system").mkdir(parents=True)
+    wrap(site, "systemctl", SYSTEMCTL)
+    try:
+        assert "no systemd" not in call(site, "apply")
+        said = site.file("/run/systemctl").read_text()
+        assert "enable restante-policyd\nrestart restante-policyd\n" in said
+        assert is_listening(site) and site.file("/run/enabled").exists()
+        call(site, "undo")
+        assert not is_listening(site)
+        assert not site.file("/run/enabled").exists()
+    finally:
+        site.path = ""
+        shutil.rmtree(site.below("/run") / "systemd")
+    assert configuration(site) == site.before
+
+
+def test_terminated(site):
+    """SIGTERM while a program of its own runs: all is put back."""
+    wrap(site, "postfix", 'case "$*" in *reload*) kill -TERM $PPID; sleep 1;; '
+         "esac")
+    text = call(site, "apply", status=1)
+    site.path = ""
+    assert "everything is as it was before" in text
+    assert configuration(site) == site.before and not is_listening(site)

@@ -15,6 +15,11 @@ allow_services() {
 begin() {
 	allow_services
 	start_daemons
+	note_dovecot
+}
+
+note_dovecot() {
+	until_ok "Dovecot's number" test -s /run/dovecot/master.pid
 	dovecot_pid=$(cat /run/dovecot/master.pid)
 	log_size=$(stat -c %s /var/log/mail.log)
 }
@@ -24,7 +29,7 @@ reloads() {
 }
 
 was_reloaded() {
-	until_ok "Dovecot's reload" reloads
+	until_ok "Dovecot's reload" reloads >/dev/null
 	[ "$(cat /run/dovecot/master.pid)" = "$dovecot_pid" ] &&
 		kill -0 "$dovecot_pid" || fail "Dovecot was restarted"
 	log_size=$(stat -c %s /var/log/mail.log)
@@ -36,13 +41,12 @@ restart_dovecot() {
 	until_ok "Dovecot's end" sh -c "! kill -0 $dovecot_pid"
 	dovecot
 	until_ok "imap" tcp_open 143
-	dovecot_pid=$(cat /run/dovecot/master.pid)
-	log_size=$(stat -c %s /var/log/mail.log)
+	note_dovecot
 	echo "Dovecot starts anew"
 }
 
 apt() { # apt COMMAND PACKAGE...: what it says is in /tmp/apt.log, too
-	apt-get "$1" -y --no-install-recommends --no-download "${@:2}" 2>&1 |
+	apt-get "$1" -y --no-install-recommends "${@:2}" 2>&1 |
 		tee /tmp/apt.log
 	[ "${PIPESTATUS[0]}" = 0 ] || fail "apt-get $1"
 }
@@ -119,12 +123,12 @@ cell_k_remove() {
 	begin
 	apt remove dovecot-restante
 	state_is config-files
-	grep -q 'dovecot-restante: 4 messages of 1 users are held' /tmp/apt.log ||
+	grep -q 'messages held: 4, users: 1' /tmp/apt.log ||
 		fail "nothing was said of 4 held messages"
 	was_reloaded
 	[ ! -L "$plugin" ] || fail "$plugin is left"
 	doveconf -n >/dev/null || fail "doveconf"
-	! doveconf -n 2>&1 | grep restante || fail "restante is configured"
+	! doveconf -n | grep -v '^#' | grep restante || fail "restante is configured"
 	delivers traveller0 removed-1
 	restart_dovecot
 	delivers traveller0 removed-2
@@ -170,10 +174,10 @@ cell_k_purge() {
 	apt purge "${packages[@]}"
 	was_reloaded
 	rm "$notes/enabled"
-	pkill -TERM -x restante-policy || :
+	! pgrep -x restante-policy || fail "the daemon still runs"
 	settings | grep -v restante | diff <(grep -v restante "$notes/settings.before") - ||
 		fail "more is otherwise than what names restante"
-	! doveconf -n 2>&1 | grep restante || fail "restante is configured"
+	! doveconf -n | grep -v '^#' | grep restante || fail "restante is configured"
 	delivers traveller0 purged-1
 	restart_dovecot
 	delivers resident purged-2
