@@ -38,7 +38,7 @@ is_2_4() {
 # ---- made once
 
 stock_packages=(postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve
-	openssl python3)
+	openssl procps python3)
 
 install_stock() {
 	echo "postfix postfix/main_mailer_type select Internet Site
