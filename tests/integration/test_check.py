@@ -14,6 +14,7 @@ import pytest
 
 from conftest import DOMAIN, wait_for
 from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option, variables
+from rights import needs_mounts
 
 USER = f"traveller1@{DOMAIN}"
 
@@ -396,6 +397,7 @@ def test_long_name(sandbox):
         assert "shorter name" in wrong[0]
 
 
+@needs_mounts
 def test_full_disk(sandbox):
     disk = sandbox.dir / "disk"
     disk.mkdir()
@@ -685,6 +687,7 @@ def test_postconf_fails(sandbox):
     assert wrong[0].startswith("warning postfix -: postconf fails; ")
 
 
+@needs_mounts
 def test_no_postfix(sandbox):
     """One note, and no more."""
     hide = ["unshare", "--mount", "sh", "-c",

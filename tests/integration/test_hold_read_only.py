@@ -12,8 +12,9 @@ import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
 from dovecot import IS_24, conf
+from rights import needs_mounts
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
+pytestmark = needs_mounts
 MIB = 1024 * 1024
 USER = "traveller0"
 

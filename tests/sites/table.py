@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import dovecot
 import looks
 import peers
+import rights
 
 # What a log may say at every site: Postfix does without policyd while a test
 # has stopped it.
@@ -37,6 +38,11 @@ class Row:
     peer_fault: tuple = ()
     only: str = ""            # the Dovecot that has it: 2.3 or 2.4
     always: bool = False      # in each share that packaging/check runs
+
+    @property
+    def left_out(self):
+        """Why this machine cannot run it, if it cannot."""
+        return rights.NO_MOUNTS if self.userdb == "system" else ""
 
 
 def plugins(names, settings="", where="lmtp lda imap"):
