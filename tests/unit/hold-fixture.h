@@ -48,7 +48,7 @@ static inline void hold_fixture_init(int *argc, char **argv[])
 		"test-restante",
 		MASTER_SERVICE_FLAG_STANDALONE |
 			MASTER_SERVICE_FLAG_DONT_SEND_STATS |
-			MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS |
+			RST_MASTER_SERVICE_BUILTIN |
 			MASTER_SERVICE_FLAG_NO_SSL_INIT |
 			MASTER_SERVICE_FLAG_NO_INIT_DATASTACK_FRAME,
 		argc, argv, "");
