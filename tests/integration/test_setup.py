@@ -831,3 +831,13 @@ def test_terminated(site):
     site.path = ""
     assert "everything is as it was before" in text
     assert configuration(site) == site.before and not is_listening(site)
+
+
+def test_record_is_gone(site):
+    call(site, "apply")
+    state = site.file(STATE + "/state")
+    state.rename(str(state) + ".away")
+    assert "state is gone" in call(site, "undo", status=1)
+    pathlib.Path(str(state) + ".away").rename(state)
+    call(site, "undo")
+    assert configuration(site) == site.before
