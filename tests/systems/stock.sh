@@ -61,12 +61,9 @@ configure_stock() {
 		"mydestination=localhost" inet_protocols=ipv4 \
 		"virtual_transport=lmtp:unix:private/dovecot-lmtp" \
 		"smtpd_tls_cert_file=$tls/cert.pem" "smtpd_tls_key_file=$tls/key.pem" \
-		"virtual_mailbox_maps=hash:/etc/postfix/vmailbox"
+		"virtual_mailbox_maps=$(postconf -h default_database_type):/etc/postfix/vmailbox"
 	sed "s/:.*/ yes/" /etc/dovecot/users >/etc/postfix/vmailbox
 	postmap /etc/postfix/vmailbox
-	if dpkg-query -W postfix | grep -q $'\t3\.10'; then
-		newaliases
-	fi
 }
 
 make_certificate() {
