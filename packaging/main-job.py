@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The main job, step by step, on a sandbox that packaging/try has started.
 
+usage: packaging/main-job.py DIR [USER]    USER: traveller0@example.test
+
 Prints what was seen at each step, and "main job: ok" at the end only if every
 step had the expected result.
 """
@@ -14,7 +16,6 @@ import subprocess
 import sys
 import time
 
-USER = "traveller0@example.test"
 SIEVE = 'require ["editheader"];\naddheader "X-Sieve-Was-Here" "yes";\n'
 
 
@@ -23,8 +24,9 @@ class Seen(Exception):
 
 
 class Job:
-    def __init__(self, directory):
+    def __init__(self, directory, user="traveller0@example.test"):
         self.dir = pathlib.Path(directory)
+        self.user = user
         self.env = dict(
             line.split("=", 1)
             for line in (self.dir / "env").read_text().splitlines())
@@ -51,17 +53,17 @@ class Job:
 
     def send(self, name):
         """Send a message to Postfix. @return its octets"""
-        text = (f"From: sender@remote.test\r\nTo: {USER}\r\n"
+        text = (f"From: sender@remote.test\r\nTo: {self.user}\r\n"
                 f"Subject: {name}\r\nMessage-ID: <{name}@remote.test>\r\n\r\n"
                 + f"This is {name}.\r\n" * 20)
         with smtplib.SMTP("127.0.0.1", int(self.env["SMTP_PORT"])) as smtp:
-            smtp.sendmail("sender@remote.test", [USER], text.encode())
+            smtp.sendmail("sender@remote.test", [self.user], text.encode())
         return len(text)
 
     def held(self):
         output = subprocess.run(
             [self.env["BIN_DIR"] + "/doveadm", "-f", "tab",
-             "restante", "list", "-u", USER],
+             "restante", "list", "-u", self.user],
             capture_output=True, text=True, check=True).stdout.splitlines()
         if not output:
             return []
@@ -80,7 +82,7 @@ class Job:
     def inbox(self):
         imap = imaplib.IMAP4("127.0.0.1", int(self.env["IMAP_PORT"]))
         try:
-            imap.login(USER, self.password)
+            imap.login(self.user, self.password)
             imap.select("INBOX", readonly=True)
             _, data = imap.uid("FETCH", "1:*", "(BODY.PEEK[])")
             return [part[1] for part in data if isinstance(part, tuple)]
@@ -93,7 +95,7 @@ class Job:
     def register(self):
         log = open(self.dir / "log" / "client.log", "ab")
         self.client = subprocess.Popen(
-            [self.env["BIN_DIR"] + "/restante", "register", USER,
+            [self.env["BIN_DIR"] + "/restante", "register", self.user,
              "--server", "127.0.0.1:" + self.env["TLS_PORT"],
              "--ca-file", self.env["CA_FILE"],
              "--password-file", self.env["PASSWORD_FILE"],
@@ -111,7 +113,7 @@ class Job:
         self.client = None
 
     def run(self):
-        self.say("absent", f"{USER} is enrolled and nowhere signed in")
+        self.say("absent", f"{self.user} is enrolled and nowhere signed in")
         octets = self.send("letter-one")
         self.say("accepted", f"Postfix took <letter-one@remote.test>, "
                  f"{octets} octets, 250")
@@ -143,7 +145,7 @@ class Job:
 
         self.sign_out()
         self.say("absent", "the laptop is closed")
-        home = self.dir / "mail" / USER
+        home = self.dir / "mail" / self.user
         (home / ".dovecot.sieve").write_text(SIEVE)
         self.send("letter-three")
         message, = self.until("held", self.held)
@@ -164,7 +166,7 @@ class Job:
 
 
 def main():
-    job = Job(sys.argv[1])
+    job = Job(*sys.argv[1:])
     try:
         job.run()
     except Seen as seen:

@@ -23,10 +23,10 @@ folders() {
 		grep -v '^include$'
 }
 
-# a build, also that of make distcheck, may be in the tree
+# a build, also that of make distcheck and of Debian's packages, may be in the tree
 for folder in */; do
 	case $folder in
-	build* | _* | autom4te.cache/) continue ;;
+	build* | _* | autom4te.cache/ | debian/ | obj-*) continue ;;
 	esac
 	printf '%s\n' "${folder%/}" | grep -qxE "$parts" ||
 		complain "$folder is a new part: $page must know it"

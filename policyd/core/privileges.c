@@ -49,6 +49,18 @@ static bool set_rights(unsigned int permitted, unsigned int effective)
 	return syscall(SYS_capset, &header, data) == 0;
 }
 
+/** @return those of `wanted` that the process has */
+static unsigned int rights_there(unsigned int wanted)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data) != 0)
+		return 0;
+	return data[0].permitted & wanted;
+}
+
 static bool become(const struct passwd *pw)
 {
 	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
@@ -97,10 +109,11 @@ void privileges_read_end(void)
 
 void privileges_keep_files(void)
 {
-	unsigned int rights = READ_RIGHT | 1U << CAP_DAC_OVERRIDE;
+	/* a service manager or a container may have taken one away before, and
+	   to ask for one that is not there changes nothing at all */
+	unsigned int rights = rights_there(READ_RIGHT | 1U << CAP_DAC_OVERRIDE);
 
-	if (geteuid() == 0 && !set_rights(rights, rights))
-		/* a service manager may have taken one away before */
-		(void)set_rights(READ_RIGHT, READ_RIGHT);
+	if (geteuid() == 0)
+		(void)set_rights(rights, rights);
 	(void)prctl(PR_SET_DUMPABLE, 0);
 }

@@ -33,6 +33,7 @@ import time
 
 import judge
 import rig
+import rights
 
 FORMATS = ("maildir", "sdbox", "mdbox", "client")
 MEGABYTES = 96
@@ -923,6 +924,9 @@ def main():
     parser.add_argument("--keep", action="store_true",
                         help="keep directories, and images that fail")
     args = parser.parse_args()
+    if rights.NO_MOUNTS:
+        rig.say("skipped: power.py:", rights.NO_MOUNTS)
+        return rig.SKIPPED
     rig.end_on_signals()
     sys.setswitchinterval(0.001)
     rig.say(f"power cuts, seed {args.seed}")

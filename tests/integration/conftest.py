@@ -291,6 +291,13 @@ def sandbox(make_sandbox):
     sandbox.down()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What was left out, by name: pytest's own summary counts places."""
+    for report in terminalreporter.stats.get("skipped", []):
+        terminalreporter.line(f"skipped: {report.nodeid}: "
+                              f"{report.longrepr[2].removeprefix('Skipped: ')}")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     """Show the ends of the logs beside a failure."""

@@ -11,8 +11,9 @@ import time
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from rights import needs_mounts
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
+pytestmark = needs_mounts
 MIB = 1024 * 1024
 FULL_SECS = float(os.environ.get("RESTANTE_FULL_SECS", 4))
 

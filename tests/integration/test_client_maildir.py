@@ -12,9 +12,9 @@ import time
 import pytest
 
 from conftest import DOMAIN, maildir_messages, wait_for
+from rights import needs_mounts
 from test_client_disk_full import make_disk, numbers, run, send_numbered  # noqa: F401
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
 # From the sending of a message on: a second, the dialling, and a slow machine.
 SECONDS = 8
 
@@ -149,6 +149,7 @@ def test_replaced_again_and_again(sandbox):
     client.kill()
 
 
+@needs_mounts
 def test_disk_is_unmounted_lazily(sandbox, make_disk):
     """What is at the path then is the empty place of the disk: it is left
     alone."""
@@ -218,6 +219,7 @@ def apart(sandbox):
 OTHER = "mount -t tmpfs -o size=8m restante"
 
 
+@needs_mounts
 @pytest.mark.parametrize("mount,words", [
     (f"{OTHER} new", "tmp and new are on different file systems"),
     ("mkdir other; mount --bind other new",
@@ -237,6 +239,7 @@ def test_apart(sandbox, apart, mount, words):
     assert not list((client.seen / "tmp").iterdir())
 
 
+@needs_mounts
 def test_apart_and_full(sandbox, apart):
     """The room that counts is that of new."""
     user = "traveller7"
@@ -257,6 +260,7 @@ def test_apart_and_full(sandbox, apart):
     assert numbers(client.seen) == [0, 1]
 
 
+@needs_mounts
 def test_mounted_over_while_online(sandbox, apart):
     """new is mounted over, and becomes another file system than tmp."""
     user = "traveller8"

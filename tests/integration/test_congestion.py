@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from conftest import DOMAIN, wait_for
+from rights import needs
 
 SYSCTL = pathlib.Path("/proc/sys/net/ipv4")
 DEFAULT = "bbr"  # policyd's
@@ -85,6 +86,7 @@ def test_backlog(sandbox):
     client.kill()
 
 
+@needs("NET_ADMIN", "policyd chooses a control that users may not")
 def test_only_for_root(sandbox):
     """A process that is not root any more may not choose the control: then all
     connections have it. (Such a control exists where

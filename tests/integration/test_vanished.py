@@ -17,6 +17,7 @@ import time
 import pytest
 
 from conftest import DOMAIN, wait_for
+from rights import needs
 from test_worker import workers_of
 
 SO_ATTACH_FILTER = 26
@@ -123,6 +124,7 @@ def hasty(make_sandbox):
     sandbox.down()
 
 
+@needs("NET_ADMIN", "filters what comes to a socket")
 def test_client_vanishes_amid_a_push(hasty):
     """policyd notices also while much is on its way and cannot be sent."""
     for n in range(20):
@@ -146,6 +148,7 @@ def test_client_vanishes_amid_a_push(hasty):
     assert len(list((box / "new").iterdir())) == 20
 
 
+@needs("SYS_PTRACE", "looks into a process that is not dumpable")
 def test_settings_at_the_server(hasty):
     """The kernel itself gives up when policyd has no reason to look."""
     client = hasty.client("traveller2")

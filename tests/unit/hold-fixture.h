@@ -48,10 +48,10 @@ static inline void hold_fixture_init(int *argc, char **argv[])
 		"test-restante",
 		MASTER_SERVICE_FLAG_STANDALONE |
 			MASTER_SERVICE_FLAG_DONT_SEND_STATS |
-			MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS |
-			MASTER_SERVICE_FLAG_NO_SSL_INIT |
+			RST_COMPAT_NO_CONFIG | MASTER_SERVICE_FLAG_NO_SSL_INIT |
 			MASTER_SERVICE_FLAG_NO_INIT_DATASTACK_FRAME,
 		argc, argv, "");
+	rst_compat_register_settings();
 }
 
 static inline void hold_setup(void)

@@ -1,0 +1,188 @@
+# shellcheck shell=bash disable=SC2154,SC2015 # variables of stock.sh; fail ends
+# SPDX-License-Identifier: MIT
+# What the packages' own scripts do on a stock server, for packaging/trial-packages:
+# in each state Dovecot and Postfix go on working, and Dovecot is reloaded, never
+# restarted. Each cell begins where the one before has ended.
+
+plugin=/usr/lib/dovecot/modules/lib95_restante_plugin.so
+snippet=/etc/dovecot/conf.d/90-restante.conf
+
+# The packages' scripts may reload and start here, in a network of its own.
+allow_services() {
+	printf '#!/bin/sh\nexit 0\n' >/usr/sbin/policy-rc.d
+}
+
+begin() {
+	allow_services
+	start_daemons
+	note_dovecot
+}
+
+note_dovecot() {
+	until_ok "Dovecot's number" test -s /run/dovecot/master.pid
+	dovecot_pid=$(cat /run/dovecot/master.pid)
+	log_size=$(stat -c %s /var/log/mail.log)
+}
+
+reloads() {
+	tail -c +"$((log_size + 1))" /var/log/mail.log | grep -c 'SIGHUP received'
+}
+
+was_reloaded() {
+	until_ok "Dovecot's reload" reloads >/dev/null
+	[ "$(cat /run/dovecot/master.pid)" = "$dovecot_pid" ] &&
+		kill -0 "$dovecot_pid" || fail "Dovecot was restarted"
+	log_size=$(stat -c %s /var/log/mail.log)
+	echo "Dovecot was reloaded, and is the same process"
+}
+
+restart_dovecot() {
+	doveadm stop
+	until_ok "Dovecot's end" sh -c "! kill -0 $dovecot_pid"
+	dovecot
+	until_ok "imap" tcp_open 143
+	note_dovecot
+	echo "Dovecot starts anew"
+}
+
+apt() { # apt COMMAND PACKAGE...: what it says is in /tmp/apt.log, too
+	apt-get "$1" -y --no-install-recommends "${@:2}" 2>&1 |
+		tee /tmp/apt.log
+	[ "${PIPESTATUS[0]}" = 0 ] || fail "apt-get $1"
+}
+
+install_debs() { # install_debs DIR
+	local list
+	mapfile -t list < <(debs "$1")
+	apt install "${list[@]}"
+}
+
+held_octets() { # of traveller0's messages
+	mail hash "/var/vmail/$domain/traveller0" | grep '/u\.'
+}
+
+state_is() { # state_is WANTED: of the package of the plugin
+	[ "$(dpkg-query -W -f '${db:Status-Status}' dovecot-restante 2>/dev/null ||
+		echo none)" = "$1" ] || fail "dovecot-restante is not $1"
+}
+
+cell_k_install() {
+	begin
+	settings >"$notes/settings.before"
+	find /etc -newer "$notes" -type f | sort >"$notes/etc.before"
+	delivers traveller0 before-1
+	install_debs /debs
+	was_reloaded
+	unchanged before
+	[ -L "$plugin" ] && [ -e "$plugin" ] || fail "no $plugin"
+	[ -e "$snippet" ] || fail "no $snippet"
+	grep -v '^#' "$snippet" && fail "$snippet enables something"
+	getent passwd restante || fail "no account"
+	! pgrep -x restante-policy || fail "the daemon was started unconfigured"
+	[ "$(stat -c %U:%a /etc/restante/restante-policyd.conf)" = root:644 ]
+	doveadm restante status -A || fail "doveadm restante"
+	restart_dovecot
+	delivers traveller0 installed-1
+	stop_daemons
+}
+
+cell_k_enable() {
+	begin
+	restante-setup apply --certificate "$tls/cert.pem" --key "$tls/key.pem"
+	touch "$notes/enabled"
+	sed -i '/^traveller0/s/$/userdb_restante=yes/' /etc/dovecot/users
+	touch -d '2 seconds' /etc/dovecot/users # Dovecot reads it again
+	until_enrolled
+	mail send "traveller0@$domain" held 3
+	until_ok "3 messages held" is_held traveller0 3
+	held_octets >"$notes/held"
+	stop_daemons
+}
+
+# As from an apt that brings a newer version
+cell_k_upgrade() {
+	begin
+	settings >"$notes/settings.enabled"
+	mkdir -p "$notes/newer"
+	newer_debs "$notes/newer"
+	install_debs "$notes/newer"
+	grep -qF +1 <(dpkg-query -W dovecot-restante) || fail "not upgraded"
+	was_reloaded
+	unchanged enabled
+	held_octets | diff "$notes/held" -
+	is_held traveller0 3 || fail "not held any more"
+	mail send "traveller0@$domain" upgraded
+	until_ok "a message held by the new version" is_held traveller0 4
+	held_octets >"$notes/held"
+	delivers resident upgraded-1
+	stop_daemons
+}
+
+# Without undo, with mail held
+cell_k_remove() {
+	begin
+	apt remove dovecot-restante
+	state_is config-files
+	grep -q 'messages held: 4, users: 1' /tmp/apt.log ||
+		fail "nothing was said of 4 held messages"
+	was_reloaded
+	[ ! -L "$plugin" ] || fail "$plugin is left"
+	doveconf -n >/dev/null || fail "doveconf"
+	! doveconf -n | grep -v '^#' | grep restante || fail "restante is configured"
+	delivers traveller0 removed-1
+	restart_dovecot
+	delivers traveller0 removed-2
+	delivers resident removed-3
+	held_octets | diff "$notes/held" - || fail "held mail is not as it was"
+	stop_daemons
+}
+
+cell_k_reinstall() {
+	begin
+	install_debs "$notes/newer"
+	was_reloaded
+	unchanged enabled
+	is_held traveller0 4 || fail "not 4 messages held"
+	mail send "traveller0@$domain" again
+	until_ok "5 messages held" is_held traveller0 5
+	begin_client traveller0 --once
+	wait "$client" || fail "the client ended with $?"
+	client_has traveller0 5 || fail "the client has not 5 messages"
+	mail send "traveller0@$domain" last
+	until_ok "a message held" is_held traveller0 1
+	held_octets >"$notes/held"
+	stop_daemons
+}
+
+# A removal that is not carried out
+cell_k_abort() {
+	begin
+	cp -p /var/lib/dpkg/info/dovecot-restante.prerm /tmp/prerm
+	echo 'exit 1' >>/var/lib/dpkg/info/dovecot-restante.prerm
+	! apt-get remove -y dovecot-restante || fail "removed all the same"
+	cp -p /tmp/prerm /var/lib/dpkg/info/dovecot-restante.prerm
+	state_is installed
+	unchanged enabled
+	[ -e "$plugin" ] || fail "no $plugin"
+	is_held traveller0 1 || fail "not held any more"
+	stop_daemons
+}
+
+# Without undo: Postfix goes on asking nobody.
+cell_k_purge() {
+	begin
+	apt purge "${packages[@]}"
+	was_reloaded
+	rm "$notes/enabled"
+	! pgrep -x restante-policy || fail "the daemon still runs"
+	settings | grep -v restante | diff <(grep -v restante "$notes/settings.before") - ||
+		fail "more is otherwise than what names restante"
+	! doveconf -n | grep -v '^#' | grep restante || fail "restante is configured"
+	delivers traveller0 purged-1
+	restart_dovecot
+	delivers resident purged-2
+	held_octets | diff "$notes/held" - || fail "held mail is not as it was"
+	! ls -d /etc/dovecot/conf.d/*restante* /etc/restante /usr/lib/dovecot-restante \
+		/usr/lib/dovecot/modules/*restante* 2>/dev/null || fail "left behind"
+	stop_daemons
+}
