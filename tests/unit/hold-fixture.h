@@ -22,10 +22,7 @@
 
 #include "common/dovecot-compat.h"
 #include "common/settings.h"
-#if RST_DOVECOT_24
-#	include "settings.h"
-#	include "common/settings-2.4.h"
-#endif
+#include "common/settings-source.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/look.h"
@@ -56,10 +53,7 @@ static inline void hold_fixture_init(int *argc, char **argv[])
 			MASTER_SERVICE_FLAG_NO_SSL_INIT |
 			MASTER_SERVICE_FLAG_NO_INIT_DATASTACK_FRAME,
 		argc, argv, "");
-#if RST_DOVECOT_24
-	/* no doveconf tells of the module's settings here */
-	settings_info_register(&rst_setting_parser_info);
-#endif
+	rst_source_register();
 }
 
 static inline void hold_setup(void)
