@@ -15,6 +15,16 @@
 	(DOVECOT_VERSION_MAJOR > 2 || \
 	 (DOVECOT_VERSION_MAJOR == 2 && DOVECOT_VERSION_MINOR >= 4))
 
+/* 2.4.2 has another name for it */
+#if RST_DOVECOT_24 &&                                              \
+	(DOVECOT_VERSION_MAJOR > 2 || DOVECOT_VERSION_MINOR > 4 || \
+	 DOVECOT_VERSION_MICRO >= 2)
+#	define RST_MASTER_SERVICE_BUILTIN MASTER_SERVICE_FLAG_CONFIG_BUILTIN
+#else
+#	define RST_MASTER_SERVICE_BUILTIN \
+		MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS
+#endif
+
 struct mail_user;
 struct master_service;
 
