@@ -14,6 +14,8 @@
 
 #if RST_DOVECOT_24
 
+#	include "settings-2.4.h"
+
 /* Dovecot's; one of ours has the same name */
 #	include <settings.h>
 
@@ -53,6 +55,13 @@ bool rst_compat_fsync_never(struct mail_user *user)
 /* ---- users */
 
 const int rst_compat_master_flags = 0;
+
+void rst_compat_register_settings(void)
+{
+#	if RST_DOVECOT_242
+	settings_info_register(&rst_setting_parser_info);
+#	endif
+}
 
 int rst_compat_read_configuration(struct master_service *service,
 				  const char **error_r)
@@ -237,6 +246,10 @@ bool rst_compat_fsync_never(struct mail_user *user)
 /* ---- users */
 
 const int rst_compat_master_flags = MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN;
+
+void rst_compat_register_settings(void)
+{
+}
 
 int rst_compat_read_configuration(struct master_service *service,
 				  const char **error_r)

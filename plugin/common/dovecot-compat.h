@@ -14,16 +14,9 @@
 #define RST_DOVECOT_24                \
 	(DOVECOT_VERSION_MAJOR > 2 || \
 	 (DOVECOT_VERSION_MAJOR == 2 && DOVECOT_VERSION_MINOR >= 4))
-
-/* 2.4.2 has another name for it */
-#if RST_DOVECOT_24 &&                                              \
-	(DOVECOT_VERSION_MAJOR > 2 || DOVECOT_VERSION_MINOR > 4 || \
-	 DOVECOT_VERSION_MICRO >= 2)
-#	define RST_MASTER_SERVICE_BUILTIN MASTER_SERVICE_FLAG_CONFIG_BUILTIN
-#else
-#	define RST_MASTER_SERVICE_BUILTIN \
-		MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS
-#endif
+#define RST_DOVECOT_242    \
+	(RST_DOVECOT_24 && \
+	 (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 2))
 
 struct mail_user;
 struct master_service;
@@ -36,9 +29,11 @@ struct master_service;
 /* ---- settings */
 
 /** What 90-restante.conf of this Dovecot calls the place of the hold, the
-    plugins that act on it, and the bypass of lmtp-release. */
+   user's name in it, the plugins that act on it, and the bypass of
+   lmtp-release. */
 #if RST_DOVECOT_24
 #	define RST_SETTING_HOLD "restante_hold_path"
+#	define RST_SETTING_HOLD_USER "%{user}"
 #	define RST_SETTING_HOLD_EXAMPLE \
 		"/var/vmail/restante/%{user | domain}/%{user | username}"
 #	define RST_SETTING_HOLD_PLUGINS "restante_hold_plugins"
@@ -46,6 +41,7 @@ struct master_service;
 #	define RST_SETTING_BYPASS "restante_bypass=yes"
 #else
 #	define RST_SETTING_HOLD "restante_hold_location"
+#	define RST_SETTING_HOLD_USER "%u"
 #	define RST_SETTING_HOLD_EXAMPLE "sdbox:/var/vmail/restante/%d/%n"
 #	define RST_SETTING_HOLD_PLUGINS "restante_hold_plugin_settings"
 #	define RST_SETTING_HOLD_OPTION "mail_location"
@@ -74,6 +70,14 @@ int rst_compat_read_configuration(struct master_service *service,
 				  const char **error_r);
 /** Flags of master_service_init() for that. */
 extern const int rst_compat_master_flags;
+/** The flag of a test that has no configuration, which 2.4.2 has renamed; and
+    what such a test calls, as 2.4.2 then wants to be told of our settings. */
+#if RST_DOVECOT_242
+#	define RST_COMPAT_NO_CONFIG MASTER_SERVICE_FLAG_CONFIG_BUILTIN
+#else
+#	define RST_COMPAT_NO_CONFIG MASTER_SERVICE_FLAG_NO_CONFIG_SETTINGS
+#endif
+void rst_compat_register_settings(void);
 struct mail_storage_service_ctx *
 rst_compat_storage_init(struct master_service *service,
 			enum mail_storage_service_flags flags);

@@ -27,7 +27,3 @@ const char *rst_source_location(const struct rst_source *source)
 {
 	return rst_source_get(source, RST_SETTING_HOLD);
 }
-
-void rst_source_register(void)
-{
-}

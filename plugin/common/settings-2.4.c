@@ -71,8 +71,3 @@ const char *rst_source_location(const struct rst_source *source)
 			    ":CONTROL=", values->restante_hold_control_path);
 	return str_c(location);
 }
-
-void rst_source_register(void)
-{
-	settings_info_register(&rst_setting_parser_info);
-}

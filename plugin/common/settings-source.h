@@ -32,7 +32,4 @@ const char *rst_source_get(const struct rst_source *source, const char *name);
 /** The place of the hold, as 2.3's mail_location has it; NULL as above. */
 const char *rst_source_location(const struct rst_source *source);
 
-/** Tells this process of the settings, where no doveconf does: in tests. */
-void rst_source_register(void);
-
 #endif

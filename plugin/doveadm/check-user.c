@@ -180,8 +180,8 @@ static void check_namespaces(struct mail_user *user, const char *root)
 }
 
 static const char *const one_place_mend =
-	"let each user have a place of their own, with %u in it (or the user's "
-	"home)";
+	"let each user have a place of their own, with " RST_SETTING_HOLD_USER
+	" in it (or the user's home)";
 
 /* @return the user of whom root was found before; NULL: it is the first time */
 static const char *find_user_of(const char *root, const char *username)
@@ -203,7 +203,7 @@ static void check_one_place(struct mail_user *user, const char *root)
 	const char *other = find_user_of(root, user->username);
 
 	if (other != NULL)
-		rst_report_error(user->username, "restante_hold_location",
+		rst_report_error(user->username, RST_SETTING_HOLD,
 				 t_strdup_printf("%s is the place of %s, too: "
 						 "mail is held for one of "
 						 "them only",

@@ -17,12 +17,6 @@ static void check_preinit(struct doveadm_mail_cmd_context *ctx)
 		ctx->service_flags |= MAIL_STORAGE_SERVICE_FLAG_TEMP_PRIV_DROP;
 }
 
-static void take_errors(struct doveadm_mail_cmd_context *ctx)
-{
-	if (rst_report_errors() > 0)
-		ctx->exit_code = EX_CONFIG;
-}
-
 static void
 check_init(struct doveadm_mail_cmd_context *ctx RST_DOVEADM_INIT_ARGS)
 {
@@ -33,15 +27,20 @@ check_init(struct doveadm_mail_cmd_context *ctx RST_DOVEADM_INIT_ARGS)
 	if (rst_doveadm_has_username(ctx))
 		doveadm_print_sticky("username", RST_REPORT_SITE);
 	rst_check_site();
-	take_errors(ctx);
 }
 
-static int check_run(struct doveadm_mail_cmd_context *ctx,
+static int check_run(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 		     struct mail_user *user)
 {
 	rst_check_user(user);
-	take_errors(ctx);
 	return 0;
+}
+
+/* At the end: 2.4's doveadm looks at no user once there is an exit code. */
+static void check_deinit(struct doveadm_mail_cmd_context *ctx)
+{
+	if (rst_report_errors() > 0 && ctx->exit_code == 0)
+		ctx->exit_code = EX_CONFIG;
 }
 
 struct doveadm_mail_cmd_context *rst_check_alloc(void)
@@ -52,6 +51,7 @@ struct doveadm_mail_cmd_context *rst_check_alloc(void)
 	ctx->v.preinit = check_preinit;
 	ctx->v.init = check_init;
 	ctx->v.run = check_run;
+	ctx->v.deinit = check_deinit;
 	rst_report_init();
 	return ctx;
 }

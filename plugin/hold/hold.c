@@ -247,12 +247,12 @@ static bool is_others(const struct rst_hold *hold, bool create)
 	if (whose == NULL)
 		return FALSE;
 	e_error(hold->user->event,
-		"restante_hold_location=%s is the same for %s, whose mail is "
-		"held there: nothing is held for %s. Let each user have a "
-		"place of their own, with %%u in it. (If %s was renamed to "
-		"%s, remove %s/restante.owner)",
-		hold->settings->hold_location, whose, hold->user->username,
-		whose, hold->user->username, hold->dir);
+		"%s=%s is the same for %s, whose mail is held there: nothing is "
+		"held for %s. Let each user have a place of their own, with %s "
+		"in it. (If %s was renamed to %s, remove %s/restante.owner)",
+		RST_SETTING_HOLD, hold->settings->hold_location, whose,
+		hold->user->username, RST_SETTING_HOLD_USER, whose,
+		hold->user->username, hold->dir);
 	return TRUE;
 }
 

@@ -32,9 +32,9 @@ import subprocess
 import time
 
 from idle import add_users, children, policyd, pss
-from server import (DOMAIN, SENDER, Sandbox, directory, end_on_signals,
-                    letters, parse_arguments, rounded, wait_exactly,
-                    write_json)
+from server import (DOMAIN, SENDER, Sandbox, directory, dovecot_conf,
+                    end_on_signals, letters, parse_arguments, rounded,
+                    wait_exactly, write_json)
 
 COUNTS = (1000, 100_000)
 FEW = 20
@@ -165,7 +165,8 @@ def copy_holds(sandbox, user, first, last):
     source = mail / f"{user}@{DOMAIN}"
     owner = source.stat()
     tree = [(os.path.relpath(path, source),
-             [(name, pathlib.Path(path, name).read_bytes()) for name in files])
+             [(name, pathlib.Path(path, name).read_bytes()) for name in files
+              if name != "restante.owner"])
             for path, _, files in os.walk(source)]
     for n in range(first, last):
         for place, files in tree:
@@ -264,11 +265,6 @@ def statuses(accounts, counts):
 
 # ---- mail that fell due while policyd was away
 
-PASSWD_FILE = """userdb {{
-  driver = passwd-file
-  args = username_format=%u {}/dovecot/users
-}}
-"""
 STATIC = """userdb {{
   driver = static
   args = uid=mail gid=mail home={}/mail/%u restante=yes allow_all_users=yes
@@ -279,11 +275,9 @@ STATIC = """userdb {{
 def everybody(sandbox):
     """userdb static"""
     path = sandbox.dir / "dovecot" / "auth.conf"
-    old = PASSWD_FILE.format(sandbox.dir)
-    assert old in path.read_text()
+    passdb, _ = path.read_text().split("\nuserdb ")
     sandbox.stop("dovecot")
-    path.write_text(path.read_text().replace(old,
-                                             STATIC.format(sandbox.dir)))
+    path.write_text(passdb + "\n" + dovecot_conf.conf(STATIC.format(sandbox.dir)))
     sandbox.start("dovecot")
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import select
 import shutil
 import signal
@@ -26,6 +27,7 @@ import link as links
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "integration"))
 
+import dovecot as dovecot_conf  # noqa: E402
 from conftest import DOMAIN, Sandbox, wait_for  # noqa: E402
 
 ETRN_DOMAIN = "client.test"
@@ -133,15 +135,16 @@ def percentile(values, part):
 
 def imaps(path, port):
     """Dovecot's configuration of IMAP with TLS, in the sandbox at path."""
-    return ("ssl = yes\n"
-            f"ssl_cert = <{path}/tls/cert.pem\n"
-            f"ssl_key = <{path}/tls/key.pem\n"
-            "service imap-login {\n"
-            "  inet_listener imaps {\n"
-            f"    port = {port}\n"
-            "    ssl = yes\n"
-            "  }\n"
-            "}\n")
+    return dovecot_conf.conf(
+        "ssl = yes\n"
+        f"ssl_cert = <{path}/tls/cert.pem\n"
+        f"ssl_key = <{path}/tls/key.pem\n"
+        "service imap-login {\n"
+        "  inet_listener imaps {\n"
+        f"    port = {port}\n"
+        "    ssl = yes\n"
+        "  }\n"
+        "}\n")
 
 
 class Server(Sandbox):
@@ -184,13 +187,15 @@ class Server(Sandbox):
         """One that is also for the address at the link."""
         tls = self.dir / "tls"
         names = tls / "names"
-        names.write_text(
-            f"subjectAltName=DNS:mx.example.test,DNS:{links.SERVER},"
-            f"IP:{links.SERVER},DNS:127.0.0.1,IP:127.0.0.1\n")
+        names.write_text(re.sub(
+            "subjectAltName = .*",
+            f"subjectAltName = DNS:mx.example.test, DNS:{links.SERVER}, "
+            f"IP:{links.SERVER}, DNS:127.0.0.1, IP:127.0.0.1",
+            (tls / "openssl.cnf").read_text()))
         run("openssl", "x509", "-req", "-in", tls / "request.pem",
             "-CA", tls / "ca.pem", "-CAkey", tls / "ca-key.pem",
             "-CAcreateserial", "-days", "30", "-out", tls / "cert.pem",
-            "-extfile", names)
+            "-extfile", names, "-extensions", "server")
 
     def _users(self, people):
         path = self.dir / "dovecot" / "users"

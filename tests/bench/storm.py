@@ -29,8 +29,8 @@ import time
 
 from idle import (Clients, add_users, bare_server, children, cpu, hashed,
                   measure_bare, policyd)
-from server import (DOMAIN, Sandbox, directory, end_on_signals, free_port,
-                    imaps, parse_arguments, rounded, write_json)
+from server import (DOMAIN, Sandbox, directory, dovecot_conf, end_on_signals,
+                    free_port, imaps, parse_arguments, rounded, write_json)
 
 PATIENCE = 600
 # Dovecot has so many processes for those that come with TLS, unless told
@@ -155,9 +155,9 @@ def whole_storm(scratch, arguments):
     count = arguments.count or 5000
     devices, extra = scratch / "devices", scratch / "extra.conf"
     devices.touch()
-    extra.write_text(
+    extra.write_text(dovecot_conf.conf(
         "protocol restante {\n  passdb {\n    driver = passwd-file\n"
-        f"    args = username_format=%u {devices}\n  }}\n}}\n")
+        f"    args = username_format=%u {devices}\n  }}\n}}\n"))
     sandbox = Sandbox(scratch / "s", "--build", arguments.build,
                       "--extra-dovecot", extra)
     try:

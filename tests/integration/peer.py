@@ -2,6 +2,7 @@
 """A client of policyd that says exactly the lines that a test gives it."""
 import base64
 import re
+import threading
 from contextlib import suppress
 
 from conftest import DOMAIN
@@ -114,6 +115,18 @@ class Peer:
                          reply)
             self.send(*reply)
             count = None if count is None else count - 1
+
+    def answer_too_late(self):
+        """Reply to a server that may have closed the connection.
+
+        In a thread of its own: OpenSSL notes the failure for the thread, and
+        Python 3.13 raises it at the thread's next read, of any connection."""
+        def answer():
+            with suppress(OSError):
+                self.answer()
+        late = threading.Thread(target=answer)
+        late.start()
+        late.join()
 
     def close_notice(self):
         """Read on until XRESTANTE CLOSE, and then the end."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from conftest import DOMAIN, wait_for
-from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option
+from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option, variables
 from rights import needs_mounts
 
 USER = f"traveller1@{DOMAIN}"
@@ -276,7 +276,8 @@ TRAPS = {
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/x/%n\n}\n"),
     "one-place": Trap(
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one\n}\n",
-        ("-A",), f"error {USER} restante_hold_location", "with %u in it",
+        ("-A",), f"error {USER} {HOLD}",
+        f"with {re.escape(variables('%u'))} in it",
         "plugin {\n  restante_hold_location = sdbox:@DIR@/mail/one/%n\n}\n"),
     "closed-index": Trap(
         "plugin {\n  restante_hold_location = "
@@ -319,11 +320,13 @@ def account(sandbox, change):
             if change and change != "home":
                 lines[at] += f" userdb_{change}"
     def known():
-        # 2.4's fails for a user whose mailboxes need a home and who has none
-        text = sandbox.doveadm("user", USER, check=False).stdout
+        done = sandbox.doveadm("user", USER, check=False)
+        text = done.stdout
         if change == "home":
-            return re.search(r"^uid\s", text, re.M) and not re.search(
-                r"^home\s+/", text, re.M)
+            # 2.4's fails for a user whose mailboxes need a home and who has none
+            return "there is no mail_home" in done.stderr or (
+                re.search(r"^uid\s", text, re.M) and not re.search(
+                    r"^home\s+/", text, re.M))
         return change.split("=")[0] in text
 
     try:
@@ -349,6 +352,18 @@ def test_trap(sandbox, closed, trap):
             with dovecot(sandbox, trap.text + trap.mended):
                 assert faults(check(sandbox, *trap.arguments)) == []
     assert faults(check(sandbox, *trap.arguments)) == []
+
+
+@pytest.mark.parametrize("whom", [("-u", USER), ("-A",)])
+def test_users_of_a_site_that_is_wrong(sandbox, whom):
+    with dovecot(sandbox, "mail_fsync = never\n"):
+        with account(sandbox, "restante_on_error=panic"):
+            lines = check(sandbox, *whom)
+    assert any(line.startswith("error - ") for line in lines)
+    assert [line.split(": ")[0] for line in lines
+            if line.startswith(f"error {USER}")] == [f"error {USER} settings"]
+    others = {line.split()[1] for line in lines} - {"-", USER}
+    assert len(others) == (10 if whom == ("-A",) else 0)
 
 
 def test_message_that_stays(sandbox):

@@ -131,7 +131,7 @@ def test_odd_messages_are_identical(identity):
 def raw_store(sandbox, user):
     """The octets of each message as Dovecot has stored them (LF)."""
     result = subprocess.run(
-        ["doveadm", "-c", sandbox.env["DOVECOT_CONF"], "-f", "json", "fetch",
+        [sandbox.bin("doveadm"), "-f", "json", "fetch",
          "-u", f"{user}@{DOMAIN}", "uid", "mailbox", "INBOX"],
         capture_output=True, timeout=60)
     if result.returncode != 0:
@@ -141,7 +141,7 @@ def raw_store(sandbox, user):
     for uid in uids:
         # one message's text is written as it is stored, after "text:"
         out = subprocess.run(
-            ["doveadm", "-c", sandbox.env["DOVECOT_CONF"], "fetch", "-u",
+            [sandbox.bin("doveadm"), "fetch", "-u",
              f"{user}@{DOMAIN}", "text", "mailbox", "INBOX", "uid", str(uid)],
             capture_output=True, timeout=60, check=True).stdout
         assert out.startswith(b"text:\n"), out[:20]

@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / "tests" / "integration"))
 
+import dovecot  # noqa: E402
 from conftest import SANDBOX, Sandbox, maildir_messages, wait_for  # noqa: E402
 import userdbs  # noqa: E402
 
@@ -71,13 +72,13 @@ class Site(Sandbox):
             row.prepare(base)
         options = []
         for option, value in row.options.items():
-            options += [option, self.fill(value)]
+            options += [option, self.fill(dovecot.variables(value))]
         for domain in row.domains:
             options += ["--domain", domain]
         if row.userdb != "passwd-file":
             options += ["--users",
                         f"/usr/bin/python3 {HERE}/userdbs.py {row.userdb}"]
-        for what, text in (("dovecot", HOLD_TIME + row.dovecot),
+        for what, text in (("dovecot", dovecot.conf(HOLD_TIME + row.dovecot)),
                            ("postfix", POSTFIX + row.postfix),
                            ("master", row.master)):
             path = base / what
@@ -197,7 +198,7 @@ class Site(Sandbox):
             self.row.options.get("--format", "sdbox") + ":~/restante"))
         # -o expands no %variables
         location = location.replace("%n", name).replace("%d", domain)
-        return self.doveadm("-o", f"mail_location={location}", "fetch", "-u",
+        return self.doveadm(*dovecot.hold_place(location), "fetch", "-u",
                             self.login(user), "hdr.subject", "mailbox", "Held",
                             "all").stdout
 

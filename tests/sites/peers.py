@@ -3,6 +3,7 @@
 import smtplib
 import subprocess
 
+import dovecot
 from bed import HERE, wait_for
 
 
@@ -70,8 +71,9 @@ def through_front(site, user, octets):
 
 
 def lda(site, user, octets):
-    subprocess.run(["setpriv", "--reuid", "mail", "--regid", "mail",
-                    "--clear-groups", "/usr/lib/dovecot/dovecot-lda",
+    subprocess.run([site.bin("private"), "setpriv", "--reuid", "mail",
+                    "--regid", "mail", "--clear-groups",
+                    "/usr/lib/dovecot/dovecot-lda",
                     "-c", site.env["DOVECOT_CONF"], "-f", "sender@remote.test",
                     "-d", site.login(user)], input=octets, check=True)
 
@@ -81,7 +83,7 @@ def front(site):
     this one's LMTP service on PORT2."""
     base, port = site.dir / "front", site.words["PORT2"]
     base.mkdir()
-    (base / "dovecot.conf").write_text(f"""
+    (base / "dovecot.conf").write_text(dovecot.HEAD + dovecot.conf(f"""
 base_dir = {site.dir}/run/front
 state_dir = {base}
 log_path = {site.dir}/log/front.log
@@ -104,6 +106,7 @@ service lmtp {{
     user = postfix
   }}
 }}
-""")
-    site.start_peer("dovecot", "-F", "-c", base / "dovecot.conf")
+"""))
+    site.start_peer(site.bin("private"), "dovecot", "-F", "-c",
+                    base / "dovecot.conf")
     wait_for("the front", (site.dir / "run" / "front.sock").exists)

@@ -16,6 +16,11 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]
+                       / "integration"))
+
+import dovecot  # noqa: E402
+
 NAMES = [f"traveller{n}" for n in range(10)] + ["resident"]
 ENROLLED = NAMES[:-1]
 FIRST_UID = 20000  # of the system users
@@ -71,7 +76,8 @@ class PasswdFile(Userdb):
             f"{self.home(user) if self.has_home else ''}::"
             f"{'' if user.startswith('resident') else 'userdb_restante=yes'}\n"
             for user in self.addresses))
-        return passwd_file("passdb", users) + passwd_file("userdb", users)
+        return dovecot.conf(passwd_file("passdb", users)
+                            + passwd_file("userdb", users))
 
     def unenrol_names(self, site, names):
         path = self.etc / "users"
@@ -91,13 +97,13 @@ class Static(Userdb):
     def sections(self, enrolled):
         pattern = "^(" + "|".join(enrolled) + ")$"
         field = f"restante=%{{if;%u;~;{pattern};yes;no}}"
-        return f"""
+        return dovecot.conf(f"""
 {passwd_file("passdb", self.etc / "users")}
 userdb {{
   driver = static
   args = uid=mail gid=mail home={self.dir}/mail/%u {field}
 }}
-"""
+""")
 
     def create(self):
         self.write("users", "".join(
@@ -117,7 +123,7 @@ userdb {{
 class Sqlite(Userdb):
     """dovecot-sqlite, which lists its users."""
 
-    iterate = "iterate_query = SELECT name AS user FROM users"
+    listing = "SELECT name AS user FROM users"
 
     def create(self):
         path = self.etc / "users.sqlite"
@@ -132,14 +138,11 @@ class Sqlite(Userdb):
         path.chmod(0o640)
         ids = (f"{os.environ['MAIL_UID']} AS uid, "
                f"{os.environ['MAIL_GID']} AS gid")
-        settings = self.write("sql.conf.ext", f"""
-driver = sqlite
-connect = {path}
-password_query = SELECT name AS user, password FROM users WHERE name = '%u'
-user_query = SELECT home, {ids}, restante FROM users WHERE name = '%u'
-{self.iterate}
-""")
-        return both("sql", settings)
+        return dovecot.sqlite(
+            self.write, path,
+            "SELECT name AS user, password FROM users WHERE name = '%u'",
+            f"SELECT home, {ids}, restante FROM users WHERE name = '%u'",
+            self.listing)
 
     def unenrol_names(self, site, names):
         with sqlite3.connect(self.etc / "users.sqlite") as db:
@@ -151,16 +154,14 @@ class SqliteNoIterate(Sqlite):
     """The query that lists the users is wrong for the table, as where nobody
     ever ran doveadm -A."""
 
-    iterate = "iterate_query = SELECT nobody AS user FROM nowhere"
+    listing = "SELECT nobody AS user FROM nowhere"
 
 
 class Ldap(Userdb):
     """slapd, on a socket of its own below the site's directory."""
 
-    iterate = """
-iterate_attrs = mail=user
-iterate_filter = (objectClass=inetOrgPerson)
-"""
+    listing = {"iterate_attrs": "mail=user",
+               "iterate_filter": "(objectClass=inetOrgPerson)"}
 
     @property
     def url(self):
@@ -177,20 +178,14 @@ iterate_filter = (objectClass=inetOrgPerson)
                 f"userPassword: {os.environ['PASSWORD']}\n"
                 f"initials: {'no' if user.startswith('resident') else 'yes'}\n")
         self.ldap("ldapadd", "\n".join(entries))
-        settings = self.write("ldap.conf.ext", f"""
-uris = {self.url}
-dn = cn=admin,dc=test
-dnpass = secret
-base = dc=test
-scope = onelevel
-pass_attrs = mail=user, userPassword=password
-pass_filter = (mail=%u)
-user_attrs = =home={self.dir}/mail/%u, =uid=mail, =gid=mail, initials=restante
-user_filter = (mail=%u)
-default_pass_scheme = PLAIN
-{self.iterate}
-""")
-        return both("ldap", settings)
+        return dovecot.ldap(
+            self.write, uris=self.url, dn="cn=admin,dc=test", dnpass="secret",
+            base="dc=test", scope="onelevel",
+            pass_attrs="mail=user, userPassword=password",
+            pass_filter="(mail=%u)",
+            user_attrs=f"=home={self.dir}/mail/%u, =uid=mail, =gid=mail, "
+            "initials=restante", user_filter="(mail=%u)",
+            default_pass_scheme="PLAIN", **self.listing)
 
     def start_slapd(self):
         base = self.dir / "slapd"
@@ -238,7 +233,7 @@ directory {base}/db
 class LdapNoIterate(Ldap):
     """A filter for listing that the administrator never set for this tree."""
 
-    iterate = "iterate_filter = (objectClass=posixAccount)"
+    listing = {"iterate_filter": "(objectClass=posixAccount)"}
 
 
 class System(Userdb):
@@ -268,10 +263,10 @@ class System(Userdb):
         shadow.chmod(0o600)
         enrolled = self.write("enrolled", "".join(
             f"{name}:::::::userdb_restante=yes\n" for name in ENROLLED))
-        return f"""
-passdb {{
-  driver = shadow
-}}
+        # 2.4 has no shadow, and PAM takes plaintext passwords only
+        passdb = ("passdb {\n  driver = pam\n}\nauth_mechanisms = plain\n"
+                  if dovecot.IS_24 else "passdb {\n  driver = shadow\n}\n")
+        return dovecot.conf(passdb + f"""
 # as Debian has it: the accounts of programs are no users
 first_valid_uid = {FIRST_UID}
 userdb {{
@@ -283,7 +278,7 @@ userdb {{
   args = username_format=%n {enrolled}
   skip = notfound
 }}
-"""
+""")
 
     def unenrol_names(self, site, names):
         path = self.etc / "enrolled"
@@ -294,11 +289,6 @@ userdb {{
 def passwd_file(what, path):
     return (f"{what} {{\n  driver = passwd-file\n"
             f"  args = username_format=%u {path}\n}}\n")
-
-
-def both(driver, path):
-    return "".join(f"{what} {{\n  driver = {driver}\n  args = {path}\n}}\n"
-                   for what in ("passdb", "userdb"))
 
 
 def take_from_lines(path, names, pattern):

@@ -8,16 +8,11 @@ repository=$notes/newer-dovecot
 apt_here=(-o "Dir::Etc::sourcelist=$repository/list"
 	-o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0)
 
-dovecot_packages() {
-	dpkg-query -W -f '${db:Status-Status} ${Package}\n' 'dovecot-*' |
-		sed -n 's/^installed //p' | grep -vx dovecot-restante
-}
-
 # With the network
 download_dovecot() {
 	mkdir -p "$notes/dovecot"
-	# shellcheck disable=SC2046 # a list of words
-	(cd "$notes/dovecot" && apt-get download $(dovecot_packages))
+	(cd "$notes/dovecot" && apt-get download dovecot-core dovecot-imapd \
+		dovecot-lmtpd dovecot-sieve)
 }
 
 abi() {
@@ -70,14 +65,14 @@ make_repository() {
 	mv "$repository"/dovecot-restante_*.deb "$repository/restante/"
 }
 
-# Dovecot's own package has it restarted by the init system. It may refuse to
-# start: then mail waits.
+# Dovecot may refuse to start: then mail waits.
 renew_dovecot() {
 	if has_systemd; then
+		systemctl restart dovecot || echo "Dovecot does not start"
 		return
 	fi
 	doveadm stop || :
-	until_ok "Dovecot's end" sh -c '! pgrep -x dovecot'
+	until_ok "Dovecot's end" sh -c '! pgrep -x dovecot >/dev/null'
 	dovecot || echo "Dovecot does not start"
 }
 

@@ -12,14 +12,30 @@ debs() { # debs DIR
 	done
 }
 
-# With the network: what the others install.
-cell_stock() {
+# With the network, before anything is installed: the archives of all that will be,
+# and systemd, if wanted.
+cell_fetch() { # cell_fetch [PACKAGE...]
 	apt-get update
-	install_stock
-	configure_stock
+	[ $# = 0 ] || apt-get install -y --no-install-recommends "$@"
+	apt-get install -y --no-install-recommends --download-only \
+		"${stock_packages[@]}"
 	# shellcheck disable=SC2046 # a list of words
 	apt-get install -y --no-install-recommends --download-only $(debs /debs)
 	download_dovecot
+}
+
+# ... and a system that is booted, where daemons start as they do on a server
+cell_fetch_systemd() {
+	cell_fetch systemd systemd-sysv dbus
+	rm -f /usr/sbin/policy-rc.d
+}
+
+cell_stock() {
+	install_stock
+	configure_stock
+	if has_systemd; then
+		systemctl restart dovecot postfix
+	fi
 }
 
 # Not a message is held, and nothing is otherwise, until somebody enables it.
@@ -170,7 +186,7 @@ after_upgrade() {
 	fi
 	doveadm reload
 	pkill -TERM -x restante-policy
-	until_ok "policyd's end" sh -c '! pgrep -x restante-policy'
+	until_ok "policyd's end" sh -c '! pgrep -x restante-policy >/dev/null'
 	restante-policyd
 	until_ok "policyd" tcp_open 8463
 }

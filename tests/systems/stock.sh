@@ -38,7 +38,7 @@ is_2_4() {
 # ---- made once
 
 stock_packages=(postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve
-	openssl python3)
+	openssl procps python3)
 
 install_stock() {
 	echo "postfix postfix/main_mailer_type select Internet Site
@@ -178,9 +178,12 @@ has_systemd() {
 
 # Without systemd, by their own commands. What they log is in /var/log/mail.log.
 start_daemons() {
-	if has_systemd; then
-		return
-	fi
+	has_systemd || start_by_hand
+	until_ok "smtpd" tcp_open 25
+	until_ok "imap" tcp_open 143
+}
+
+start_by_hand() {
 	mkdir -p /run/dovecot /run/restante
 	setsid /usr/bin/python3 /restante/tests/systems/mail.py syslog \
 		/var/log/mail.log >/dev/null 2>&1 </dev/null &
@@ -190,8 +193,6 @@ start_daemons() {
 	if [ -e "$notes/enabled" ]; then
 		restante-policyd
 	fi
-	until_ok "smtpd" tcp_open 25
-	until_ok "imap" tcp_open 143
 }
 
 stop_daemons() {

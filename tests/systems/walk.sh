@@ -3,17 +3,6 @@
 # packaging/stock-server: from an empty system with systemd to the first message
 # that is held and pushed, and back, each command with what it says.
 
-# With the network, before the boot: systemd, and the archives of the rest.
-cell_fetch() {
-	apt-get update
-	apt-get install -y --no-install-recommends systemd systemd-sysv dbus
-	apt-get install -y --no-install-recommends --download-only \
-		"${stock_packages[@]}"
-	# shellcheck disable=SC2046 # a list of words
-	apt-get install -y --no-install-recommends --download-only $(debs /debs)
-	rm -f /usr/sbin/policy-rc.d # the daemons start, as they do on a server
-}
-
 show() { # show COMMAND...: with the time since the boot
 	printf '\n[%3d s] # %s\n' "$SECONDS" "$*"
 	eval "$*" 2>&1

@@ -22,7 +22,6 @@
 
 #include "common/dovecot-compat.h"
 #include "common/settings.h"
-#include "common/settings-source.h"
 #include "hold/hold.h"
 #include "hold/locked.h"
 #include "hold/look.h"
@@ -49,11 +48,10 @@ static inline void hold_fixture_init(int *argc, char **argv[])
 		"test-restante",
 		MASTER_SERVICE_FLAG_STANDALONE |
 			MASTER_SERVICE_FLAG_DONT_SEND_STATS |
-			RST_MASTER_SERVICE_BUILTIN |
-			MASTER_SERVICE_FLAG_NO_SSL_INIT |
+			RST_COMPAT_NO_CONFIG | MASTER_SERVICE_FLAG_NO_SSL_INIT |
 			MASTER_SERVICE_FLAG_NO_INIT_DATASTACK_FRAME,
 		argc, argv, "");
-	rst_source_register();
+	rst_compat_register_settings();
 }
 
 static inline void hold_setup(void)

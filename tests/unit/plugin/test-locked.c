@@ -457,6 +457,36 @@ START_TEST(test_index_not_written)
 }
 END_TEST
 
+/* As on a full disk: without the lock for the sizes Dovecot by itself would try
+   again for ever. A directory in its place cannot be locked. */
+START_TEST(test_sizes_not_locked)
+{
+	struct rst_hold_status status;
+	struct rst_hold hold;
+	struct rst_locked *locked;
+	struct rst_message *message;
+	const char *error, *lock;
+
+	hold_user(hold_drivers[_i], NULL);
+	put_one();
+	lock = hold_file("dovecot-vsize.lock");
+	hold = hold_of_user();
+	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	ck_assert_int_eq(mkdir(lock, 0700), 0);
+	i_set_error_handler(say_nothing);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), -1);
+	i_set_error_handler(default_error_handler);
+	ck_assert_int_eq(rmdir(lock), 0);
+	ck_assert_int_eq(rst_locked_expunge(locked, &error), 0);
+	rst_locked_close(&locked);
+	ck_assert_uint_eq(hold_count_stored(), 0);
+}
+END_TEST
+
 /* A crash before the tombstone is on disk. */
 START_TEST(test_not_committed)
 {
@@ -1350,6 +1380,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, test_future, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_field, 0, (int)N_ELEMENTS(fields));
 	tcase_add_loop_test(tc, test_index_not_written, 0, N_DRIVERS);
+	tcase_add_loop_test(tc, test_sizes_not_locked, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_not_committed, 0, N_DRIVERS);
 	tcase_add_loop_test(tc, test_more, 0, N_DRIVERS);
 	/* mdbox has several messages in a file */

@@ -584,6 +584,7 @@ END_TEST
 
 START_TEST(test_deferred)
 {
+	stage.settings.drain.retry_min_ms = PATIENCE_MS / 4;
 	begin_push();
 	hold_says(MSG("1") MSG("2") "END\t2\n");
 	client_hears("body2");
