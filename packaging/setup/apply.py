@@ -3,7 +3,7 @@
 import time
 
 from .plan import Plan
-from .recover import give_up, recover
+from .recover import give_up, recover, signals
 from .system import Failed, make_directories, missing_directories, write
 
 
@@ -22,6 +22,7 @@ def apply(journal, options):
     try:
         begin(journal, plan)
         change(plan)
+        signals(lambda *_: None)
         journal.keep()
     except BaseException as error:
         give_up(error, lambda: recover(journal))

@@ -77,12 +77,11 @@ class Journal:
         values = {each[1]: each for each in before["values"]}
         for file, name, old, new in pending["values"]:
             known = values.get(name)
-            if known and known[3] == old: # it was ours
+            if known and known[3] == old:  # it was ours
                 old = known[2]
             values[name] = [file, name, old, new]
-        self.state = {
+        self.put("state", {
             **pending, "files": files, "policyd": before["policyd"],
             "directories": before["directories"] + pending["directories"],
-            "values": list(values.values())}
-        self.put("state", self.state)
+            "values": list(values.values())})
         self.put("pending", None)

@@ -40,7 +40,8 @@ def recover(journal):
     pending = journal.get("pending")
     if not pending:
         return
-    if journal.state and journal.state["id"] == pending["id"]:
+    state = journal.get("state")
+    if state and state["id"] == pending["id"]:
         journal.put("pending", None)
         return
     for path, (old, new) in pending["files"].items():

@@ -77,6 +77,17 @@ def write(path, text, mode=None, owner=None):
             sync_directory(above)
         return
     temporary = path + TEMPORARY
+    try:
+        write_new(temporary, path, text, mode, owner)
+        os.rename(temporary, path)
+    except BaseException:
+        write(temporary, None)
+        raise
+    sync_directory(above)
+
+
+def write_new(temporary, path, text, mode, owner):
+    """With the rights of path, where that is there."""
     with open(temporary, "w", encoding="utf-8", errors="surrogateescape",
               newline="") as file:
         if os.path.exists(path):
@@ -90,8 +101,6 @@ def write(path, text, mode=None, owner=None):
         # Postfix waits for a main.cf that may not be written to its end
         os.utime(file.fileno(), (time.time() - 3,) * 2)
         os.fsync(file.fileno())
-    os.rename(temporary, path)
-    sync_directory(above)
 
 
 def diff(path, old, new):
@@ -111,7 +120,7 @@ def processes():
             argv = (read(path + "/cmdline") or "").split("\0")
             parent = re.search(r"(?m)^PPid:\s*(\d+)",
                                read(path + "/status") or "")
-        except OSError: # it has just ended
+        except OSError:  # it has just ended
             continue
         if argv[0] and parent:
             yield int(path.split("/")[2]), int(parent[1]), argv
@@ -144,18 +153,18 @@ def missing_directories(paths):
     return sorted(found)
 
 
+def make_directories(paths):
+    for path in paths:
+        os.mkdir(path, 0o755)
+        sync_directory(os.path.dirname(path))
+
+
 def remove_directories(paths):
     for path in reversed(paths):
         try:
             os.rmdir(path)
         except OSError:
             pass
-
-
-def make_directories(paths):
-    for path in paths:
-        os.mkdir(path, 0o755)
-        sync_directory(os.path.dirname(path))
 
 
 def say_error(text):

@@ -704,6 +704,17 @@ def test_undo_killed(site, at):
     assert not site.file(STATE).exists() and not is_listening(site)
 
 
+def test_full_disk_at_the_last_step(site):
+    """"state" cannot be written: what was changed is put back."""
+    result = site.run(
+        "strace", "-o", "/dev/null", "-e", "trace=rename", "-e",
+        f"inject=rename:error=ENOSPC:when={RENAMES}",
+        STAGE / "usr/sbin/restante-setup", "apply", status=1)
+    assert "everything is as it was before" in result.stderr
+    assert configuration(site) == site.before and not is_listening(site)
+    assert not site.file(STATE).exists()
+
+
 def test_one_at_a_time(site):
     site.run("sh", "-c", f"mkdir -p {STATE} && exec flock {STATE} "
              "sh -c 'restante-setup apply 2>&1 | grep another'")
