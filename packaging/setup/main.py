@@ -2,6 +2,7 @@
 """The command line."""
 import argparse
 import os
+import sys
 
 from .apply import apply
 from .journal import Journal
@@ -74,7 +75,7 @@ def command(options):
             return check(journal, options)
         if name == "plan":
             return Plan(options, journal.state).show()
-        return {"apply": apply, "undo": undo}[name](journal, options)
+        return (apply if name == "apply" else undo)(journal, options)
     finally:
         journal.leave()
 
@@ -85,6 +86,7 @@ def main(directory):
     os.environ["PATH"] = (os.environ.get("PATH", "/usr/bin:/bin") + ":"
                           + directory + ":/usr/local/sbin:/usr/sbin:/sbin")
     signals(interrupted)
+    sys.stdout.reconfigure(errors="surrogateescape")  # a file's octets
     try:
         return command(options)
     except (Failed, OSError) as reason:

@@ -715,6 +715,17 @@ def test_full_disk_at_the_last_step(site):
     assert not site.file(STATE).exists()
 
 
+def test_octets_of_a_file(setting_machine):
+    made = setting_machine
+    made.write_postfix({}, None)
+    path = made.file("/etc/postfix/main.cf")
+    path.write_bytes(path.read_bytes() + b"# M\xfcller\n")
+    # as of en_US.UTF-8; those that are always there are no strict ones
+    result = made.run("env", "PYTHONIOENCODING=utf-8:strict",
+                      "restante-setup", "plan", status=1)
+    assert "# M\udcfcller" in result.stdout
+
+
 def test_one_at_a_time(site):
     site.run("sh", "-c", f"mkdir -p {STATE} && exec flock {STATE} "
              "sh -c 'restante-setup apply 2>&1 | grep another'")
