@@ -27,7 +27,8 @@
 #define NAME_MAX_OCTETS 256
 
 static const char wanted[] =
-	"let it end in: reject_unauth_destination, check_policy_service { "
+	"let it end in: permit_mynetworks, permit_sasl_authenticated, "
+	"reject_unauth_destination, check_policy_service { "
 	"unix:private/restante, timeout=5s, default_action=DUNNO }";
 
 /* ---- postconf and postmap */

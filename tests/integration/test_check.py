@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import DOMAIN, wait_for
+from conftest import DOMAIN, TOP, wait_for
 from dovecot import HOLD, HOLD_PLUGINS, IS_24, conf, option, variables
 from rights import needs_mounts
 
@@ -512,6 +512,9 @@ ASK = (" check_policy_service { unix:@POLICY@, timeout=5s,"
 RECIPIENT = "smtpd_recipient_restrictions =\n"
 RELAY = "smtpd_relay_restrictions =\n"
 SHORT = "check_policy_service unix:@POLICY@"
+# without these they could not send elsewhere
+OWN_CLIENTS = ("permit_mynetworks, permit_sasl_authenticated, "
+               "reject_unauth_destination")
 
 POSTFIX = {
     "not-asked": (
@@ -603,8 +606,18 @@ def test_postfix_trap(sandbox, trap):
     assert len(wrong) == 1, wrong
     assert wrong[0].startswith("warning " + line)
     assert cure in wrong[0]
+    assert ("let it end in: " in wrong[0]) == (OWN_CLIENTS in wrong[0])
     with postfix(sandbox, text + mended):
         assert faults(policyd(sandbox)) == []
+
+
+@pytest.mark.parametrize("path", [
+    "README.md", "doc/restante-policyd.8", "packaging/restante-policyd.conf"])
+def test_example_lets_own_clients_send(path):
+    listed = re.search(r"(?s)\nsmtpd_recipient_restrictions =(.*?)"
+                       "check_policy_service", re.sub(
+                           "(?m)^[# ]+", "", (TOP / path).read_text()))
+    assert re.findall(r"\w+", listed[1])[:3] == OWN_CLIENTS.split(", ")
 
 
 def test_cleanup_notes_smtputf8(sandbox):
