@@ -72,7 +72,7 @@ renew_dovecot() {
 		return
 	fi
 	doveadm stop || :
-	until_ok "Dovecot's end" sh -c '! pgrep -x dovecot'
+	until_ok "Dovecot's end" sh -c '! pgrep -x dovecot >/dev/null'
 	dovecot || echo "Dovecot does not start"
 }
 

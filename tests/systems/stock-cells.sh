@@ -186,7 +186,7 @@ after_upgrade() {
 	fi
 	doveadm reload
 	pkill -TERM -x restante-policy
-	until_ok "policyd's end" sh -c '! pgrep -x restante-policy'
+	until_ok "policyd's end" sh -c '! pgrep -x restante-policy >/dev/null'
 	restante-policyd
 	until_ok "policyd" tcp_open 8463
 }
