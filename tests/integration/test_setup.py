@@ -3,13 +3,12 @@
 makes mail be held and pushed, undo leaves postconf -n and doveconf -n as they were,
 and whatever fails or is killed leaves nothing half-done."""
 import contextlib
-import importlib.machinery
-import importlib.util
+import importlib
 import os
 import pathlib
 import re
 import shutil
-import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -25,16 +24,13 @@ ASK = ("check_policy_service { unix:private/restante, timeout=5s, "
 SHORT = "{unix:private/restante,timeout=5s,default_action=DUNNO}"
 
 
-def load():
-    loader = importlib.machinery.SourceFileLoader(
-        "restante_setup", str(TOP / "packaging" / "restante-setup"))
-    module = importlib.util.module_from_spec(
-        importlib.util.spec_from_loader("restante_setup", loader))
-    loader.exec_module(module)
-    return module
-
-
-setup = load()
+# the installed parts
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(STAGE / "usr/share/restante"))
+dovecot, policyd, restrictions, system = (
+    importlib.import_module("setup." + name)
+    for name in ("dovecot", "policyd", "restrictions", "system"))
+sys.path.pop(0)
 
 
 # ---- text
@@ -45,7 +41,7 @@ setup = load()
     ("regexp:{{/[^ -~]/ 553 No}} b", ["regexp:{{/[^ -~]/ 553 No}}", "b"]),
     ("${a b} $c", ["${a b}", "$c"]), ("{ open", ["{ open"])])
 def test_words(text, found):
-    assert setup.words(text) == found
+    assert restrictions.words(text) == found
 
 
 VALUES = {"own": "reject_unauth_destination, check_x y:z permit",
@@ -70,8 +66,8 @@ VALUES = {"own": "reject_unauth_destination, check_x y:z permit",
     ("$(rest)", "permit_mynetworks reject_unauth_destination, check_x y:z "
      "OURS, permit")])
 def test_insert(text, after):
-    got = setup.insert(text, "OURS", VALUES.__getitem__)
-    assert setup.words(got) == setup.words(after)
+    got = restrictions.insert(text, "OURS", VALUES.__getitem__)
+    assert restrictions.words(got) == restrictions.words(after)
     assert got.replace(", ", " ") == after.replace(", ", " ")
 
 
@@ -81,7 +77,7 @@ def test_insert(text, after):
     ("check_policy_service unix:private/other", False),
     ("check_client_access unix:private/restante", False)])
 def test_asks_at(text, found):
-    assert setup.asks_at(text, {"unix:private/restante"}) == found
+    assert restrictions.asks_at(text, {"unix:private/restante"}) == found
 
 
 @pytest.mark.parametrize("text,after", [
@@ -89,7 +85,7 @@ def test_asks_at(text, found):
     (f"a, {ASK}", f"a,check_policy_service,{SHORT}"),
     ("a regexp:{{/[^ -~]/ 553 No}}", None)])
 def test_as_one_word(text, after):
-    assert setup.as_one_word(text) == after
+    assert restrictions.as_one_word(text) == after
 
 
 @pytest.mark.parametrize("text,after", [
@@ -99,30 +95,30 @@ def test_as_one_word(text, after):
     ("#user = \"y\"\nlast = 1\n", '#user = "y"\nuser = "x"\nlast = 1\n'),
     ("users = y\n", 'users = y\nuser = "x"\n')])
 def test_conf(text, after):
-    assert setup.conf_set(text, "user", "x") == after
-    assert setup.conf_get(after, "user") == "x"
-    assert setup.conf_set(after, "user", "x") == after
+    assert policyd.conf_set(text, "user", "x") == after
+    assert policyd.conf_get(after, "user") == "x"
+    assert policyd.conf_set(after, "user", "x") == after
 
 
 def test_conf_get():
-    assert setup.conf_get('#user = "x"\n', "user") is None
-    assert setup.conf_get('user = ""\n', "user") == ""
-    assert setup.conf_get('user = a\nuser = "b"\n', "user") == "b"
+    assert policyd.conf_get('#user = "x"\n', "user") is None
+    assert policyd.conf_get('user = ""\n', "user") == ""
+    assert policyd.conf_get('user = a\nuser = "b"\n', "user") == "b"
 
 
 def test_write_keeps_octets_and_rights(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"a\r\nb\xff\n")
     path.chmod(0o640)
-    text = setup.read(path)
-    setup.write(path, text + "c")
+    text = system.read(path)
+    system.write(path, text + "c")
     assert path.read_bytes() == b"a\r\nb\xff\nc"
     assert path.stat().st_mode & 0o7777 == 0o640
     link = tmp_path / "link"
     link.symlink_to("file")
-    setup.write(link, "d")
+    system.write(link, "d")
     assert link.is_symlink() and path.read_bytes() == b"d"
-    setup.write(path, None)
+    system.write(path, None)
     assert [each.name for each in tmp_path.iterdir()] == ["link"]
 
 
@@ -137,8 +133,8 @@ def test_includes(tmp_path, line, found):
     (tmp_path / "more.conf").write_text("!include conf.d/*.conf\n")
     conf = tmp_path / "dovecot.conf"
     conf.write_text("a = b\n" + line.replace("@DIR@", str(tmp_path)) + "\n")
-    dovecot = setup.Dovecot(str(conf))
-    assert dovecot.includes(dovecot.snippet) == found
+    site = dovecot.Dovecot(str(conf))
+    assert site.includes(site.snippet) == found
 
 
 # ---- machines
@@ -285,7 +281,7 @@ def test_own_policy_service_in_several_lines():
         plan = cycle(made, job=job)
         value = lines("\n".join(added(plan)), RECIPIENT)
         assert value.endswith(f"default_action=DUNNO }}, {ASK}, permit")
-        assert setup.words(value)[2:4] == [
+        assert restrictions.words(value)[2:4] == [
             "permit_mynetworks", "reject_unauth_destination"]
 
 
@@ -483,6 +479,17 @@ def test_absent(setting_machine, program, what):
             "unshare", "--mount", "sh", "-c", f"mount --bind /dev/null "
             f"{program} && exec restante-setup {command}", status=1)
         assert lines(result.stdout, what)
+
+
+def test_source_tree(setting_machine):
+    """The same as when it is installed, and no byte-code is left to either."""
+    made = setting_machine
+    made.write_postfix({}, None)
+    programs = (STAGE / "usr/sbin", TOP / "packaging")
+    said = [made.run(path / "restante-setup", "plan", status=1).stdout
+            for path in programs]
+    assert said[0] == said[1] and "+++ " + SNIPPET in said[0]
+    assert not list((STAGE / "usr").rglob("__pycache__"))
 
 
 def test_not_root(setting_machine):
@@ -695,6 +702,28 @@ def test_undo_killed(site, at):
     call(site, "undo")
     assert configuration(site) == site.before
     assert not site.file(STATE).exists() and not is_listening(site)
+
+
+def test_full_disk_at_the_last_step(site):
+    """"state" cannot be written: what was changed is put back."""
+    result = site.run(
+        "strace", "-o", "/dev/null", "-e", "trace=rename", "-e",
+        f"inject=rename:error=ENOSPC:when={RENAMES}",
+        STAGE / "usr/sbin/restante-setup", "apply", status=1)
+    assert "everything is as it was before" in result.stderr
+    assert configuration(site) == site.before and not is_listening(site)
+    assert not site.file(STATE).exists()
+
+
+def test_octets_of_a_file(setting_machine):
+    made = setting_machine
+    made.write_postfix({}, None)
+    path = made.file("/etc/postfix/main.cf")
+    path.write_bytes(path.read_bytes() + b"# M\xfcller\n")
+    # as of en_US.UTF-8; those that are always there are no strict ones
+    result = made.run("env", "PYTHONIOENCODING=utf-8:strict",
+                      "restante-setup", "plan", status=1)
+    assert "# M\udcfcller" in result.stdout
 
 
 def test_one_at_a_time(site):

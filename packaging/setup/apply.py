@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Makes the changes, and tries everything."""
+import time
+
+from .plan import Plan
+from .recover import give_up, recover, signals
+from .system import Failed, make_directories, missing_directories, write
+
+
+def apply(journal, options):
+    journal.lock()
+    recover(journal)
+    plan = Plan(options, journal.state)
+    if plan.is_blocked():
+        plan.tell(only=("you",))
+        raise Failed("nothing was changed: do the above first")
+    if not plan.files and plan.policyd.state()[0]:
+        plan.server.need_answers(plan.targets)
+        plan.tell(only=("note",))
+        print("nothing is to be changed, and everything answers")
+        return 0
+    try:
+        begin(journal, plan)
+        change(plan)
+        signals(lambda *_: None)
+        journal.keep()
+    except BaseException as error:
+        give_up(error, lambda: recover(journal))
+    plan.tell(only=("apply", "note"))
+    if not plan.policyd.systemd:
+        print("note restante-policyd: there is no systemd: let it be started "
+              f"at boot: restante-policyd -c {plan.policyd.conf}")
+    print("enabled, and everything answers")
+    return 0
+
+
+def begin(journal, plan):
+    """What is before, durably, and then nothing else than what is said."""
+    directories = missing_directories(plan.files)
+    options = {name: plan.options[name] for name in (
+        "enrol", "lmtp", "hold_path", "policyd_config")}
+    journal.put("pending", {
+        "id": time.time_ns(),
+        "options": {**options, "postfix_config": plan.postfix.directory,
+                    "dovecot_config": plan.dovecot.conf},
+        "files": {path: [old, new]
+                  for path, (old, new, _, _) in plan.files.items()},
+        "values": plan.values, "directories": directories,
+        "policyd": plan.policyd.state()})
+    make_directories(directories)
+
+
+def change(plan):
+    for path, (_, new, mode, owner) in plan.files.items():
+        write(path, new, mode, owner)
+    plan.server.need_sound_files()
+    plan.dovecot.reload()
+    if plan.policyd.conf in plan.files or not plan.policyd.state()[0]:
+        plan.policyd.start()
+    if set(plan.postfix.files) & set(plan.files):
+        plan.postfix.reload()
+    plan.server.need_answers(plan.targets)

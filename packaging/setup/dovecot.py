@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""Dovecot, as doveconf and doveadm show it."""
+import fnmatch
+import glob
+import os
+import re
+import subprocess
+
+from .system import must, processes, read, run
+
+CANNOT_CHECK = "error - doveadm restante check: "
+
+
+class Dovecot:
+    def __init__(self, conf):
+        self.there = run("doveconf", "-a", "-c", "/dev/null").returncode != 127
+        self.conf = conf or "/etc/dovecot/dovecot.conf"
+        self.snippet = os.path.join(os.path.dirname(self.conf), "conf.d",
+                                    "90-restante.conf")
+        if self.there:
+            self.version = run("dovecot", "--version").stdout.split("-")[0]
+            self.is_24 = self.version.startswith("2.4")
+
+    def problem(self):
+        """What doveconf says of a configuration that it does not take."""
+        result = run("doveconf", "-n", "-c", self.conf)
+        if result.returncode == 0:
+            return None
+        return (result.stderr.strip() or "doveconf fails").splitlines()[-1]
+
+    def get(self, name, protocol="lmtp"):
+        """A value; of a list its words, as 2.4 shows it in several lines."""
+        result = run("doveconf", "-c", self.conf, "-f",
+                     f"protocol={protocol}", name)
+        members = []
+        for line in result.stdout.splitlines():
+            key, equal, value = (part.strip() for part in line.partition("="))
+            if equal and key in (name, name.split("/")[-1]):
+                return value
+            if equal and value == "yes":
+                members.append(key)
+        return " ".join(members)
+
+    def certificate(self):
+        """[certificate, key]; empty where there is none"""
+        if not self.is_24:
+            return [self.get(name, "imap").lstrip("<")
+                    for name in ("ssl_cert", "ssl_key")]
+        # 2.4.1 and 2.4.2 show different things of it when it is named
+        text = run("doveconf", "-c", self.conf, "-n", "-P").stdout
+        block = re.search(r"(?ms)^ssl_server \{$(.*?)^\}", text)
+        found = dict(re.findall(r"(?m)^ +(cert|key)_file = (.+)$",
+                                block[1] if block else ""))
+        found.update(re.findall(r"(?m)^ssl_server_(cert|key)_file = (.+)$",
+                                text))
+        return [found.get(name, "") for name in ("cert", "key")]
+
+    def includes(self, target, path=None, depth=0):
+        """Does the configuration take this file? Unreadable: it does not."""
+        path = path or self.conf
+        try:
+            text = read(path) or ""
+        except OSError:
+            text = ""
+        for match in re.finditer(r"(?m)^\s*!include(?:_try)?\s+(\S+)", text):
+            pattern = os.path.normpath(os.path.join(
+                os.path.dirname(path), match[1].strip("\"'")))
+            if (os.path.dirname(pattern) == os.path.dirname(target)
+                    and fnmatch.fnmatch(target, pattern)):
+                return True
+            if depth < 10 and any(self.includes(target, each, depth + 1)
+                                  for each in glob.glob(pattern)):
+                return True
+        return False
+
+    def is_loaded(self):
+        return ("restante" in self.get("mail_plugins").replace(",", " ").split()
+                and "restante-hold" in self.get("service/restante-hold/"
+                                                "executable"))
+
+    def is_running(self):
+        try:
+            pid = int(read(self.get("base_dir") + "/master.pid") or 0)
+            return pid > 0 and os.path.exists(f"/proc/{pid}")
+        except (OSError, ValueError):
+            return False
+
+    def lmtp_pids(self):
+        """The processes that deliver, or delivered before a reload."""
+        master = int(read(self.get("base_dir") + "/master.pid") or 0)
+        return {pid for pid, parent, argv in processes()
+                if parent == master and argv[0].startswith("dovecot/lmtp")}
+
+    def doveadm(self, *arguments):
+        return run("doveadm", "-c", self.conf, *arguments)
+
+    def reload(self):
+        must("doveadm", "-c", self.conf, "reload")
+
+    def homeless(self):
+        """One of the first users, who has no home; None: nobody is seen."""
+        if self.get("mail_home"):
+            return None
+        listing = subprocess.Popen(
+            ["doveadm", "-c", self.conf, "user", "*"], text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL)
+        with listing:
+            users = [line.strip() for _, line in zip(range(3), listing.stdout)]
+            listing.kill()
+        for user in users:
+            if not self.doveadm("user", "-f", "home", user).stdout.strip():
+                return user
+        return None
+
+    def check(self):
+        """The lines of doveadm restante check."""
+        result = self.doveadm("restante", "check")
+        lines = [line for line in result.stdout.splitlines()
+                 if re.match("(ok|warning|error) ", line)]
+        if not lines:
+            reason = (result.stderr.strip().splitlines() or ["no answer"])[0]
+            lines = [f"{CANNOT_CHECK}{reason}"]
+        return lines
