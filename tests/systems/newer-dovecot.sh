@@ -141,8 +141,7 @@ cell_newer() {
 	still_held
 	postqueue -f
 	until_ok "mail that waited" in_inbox forced-resident
-	begin_client traveller0 --once
-	wait "$client" || fail "the client ended with $?"
+	collect traveller0
 	collected
 	stop_daemons
 }
