@@ -16,7 +16,7 @@ import pytest
 
 from conftest import TOP, wait_for
 from dovecot import IS_24
-from machine import LMTP, POLICYD, SNIPPET, STAGE, STATE, Machine
+from machine import LMTP, POLICYD, SEND, SNIPPET, STAGE, STATE, Machine
 from rights import NO_MOUNTS
 
 RECIPIENT = "smtpd_recipient_restrictions"
@@ -565,14 +565,17 @@ def fails(made, *options, reason):
     assert configuration(made) == before
     assert not made.file(STATE).exists() and not is_listening(made)
     assert not any(made.below("/etc").parent.rglob("*.restante-setup"))
+    before = len(made.mailbox("ann"))
     assert made.send("ann", "usual").startswith("250")
-    wait_for("the usual way", lambda: "usual" in made.mailbox("ann"))
+    wait_for("the usual way", lambda: len(made.mailbox("ann")) == before + 1)
 
 
 def wrap(made, name, text):
-    """A program of this name goes first in PATH; text: of a shell."""
+    """A program of this name, and no other, goes first in PATH; text: of a
+    shell."""
     path = made.dir / "bin" / name
-    path.parent.mkdir(exist_ok=True)
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir()
     path.write_text(f"#!/bin/sh\nreal=$(PATH=${{PATH#*:}} command -v {name})\n"
                     f"{text}\nexec $real \"$@\"\n")
     path.chmod(0o755)
@@ -613,7 +616,6 @@ def test_failing_steps(tmp_path):
         wrap(made, "restante-policyd", 'case "$*" in *-t*) ;; *) exit 71;; '
              "esac")
         fails(made, reason="restante-policyd")
-        wrap(made, "restante-policyd", "")
         wrap(made, "postfix", 'case "$*" in *check*) echo no; exit 1;; esac')
         fails(made, reason="postfix")
         made.path = ""
@@ -840,4 +842,36 @@ def test_record_is_gone(site):
     assert "state is gone" in call(site, "undo", status=1)
     pathlib.Path(str(state) + ".away").rename(state)
     call(site, "undo")
+    assert configuration(site) == site.before
+
+
+def test_undo_puts_back_what_was_there_last():
+    """The admin writes a list anew, and apply puts ours into it again."""
+    with machine({RECIPIENT: LONG}) as made:
+        call(made, "apply")
+        mine = "reject_unauth_destination, reject_unlisted_recipient"
+        made.run("postconf", "-e", f"{RECIPIENT}={mine}")
+        call(made, "apply")
+        assert made.run("postconf", "-h", RECIPIENT
+                        ).stdout == f"{mine}, {ASK}\n"
+        call(made, "undo")
+        assert made.run("postconf", "-h", RECIPIENT).stdout == mine + "\n"
+
+
+def test_nothing_is_held_while_held_mail_is_released(site):
+    call(site, "apply")
+    site.send("ann", "held")
+    wait_for("it", lambda: site.held() == 1)
+    (site.dir / "send.py").write_text(SEND)
+    wrap(site, "doveadm", f"""case "$*" in *release*)
+$real "$@"
+/usr/bin/python3 {site.dir}/send.py ann@example.test meanwhile 25 0
+for _ in $(seq 50); do
+    postqueue -p | grep -q 'queue is empty' && break
+    sleep 0.1
+done
+exit ;; esac""")
+    call(site, "undo", "--release")
+    site.path = ""
+    assert site.mailbox("ann")[-2:] == ["held", "meanwhile"]
     assert configuration(site) == site.before
