@@ -41,6 +41,10 @@ class Dovecot:
                 members.append(key)
         return " ".join(members)
 
+    def of_plugin(self, name):
+        """A setting of Restante's plugin, without "restante_"."""
+        return self.get(("" if self.is_24 else "plugin/") + "restante_" + name)
+
     def certificate(self):
         """[certificate, key]; empty where there is none"""
         if not self.is_24:
@@ -91,24 +95,29 @@ class Dovecot:
         return {pid for pid, parent, argv in processes()
                 if parent == master and argv[0].startswith("dovecot/lmtp")}
 
-    def doveadm(self, *arguments):
-        return run("doveadm", "-c", self.conf, *arguments)
+    def doveadm(self, *arguments, **more):
+        return run("doveadm", "-c", self.conf, *arguments, **more)
 
     def reload(self):
         must("doveadm", "-c", self.conf, "reload")
 
-    def homeless(self):
-        """One of the first users, who has no home; None: nobody is seen."""
-        if self.get("mail_home"):
-            return None
+    def users(self, count):
+        """The first users, if the userdb lists them at all."""
         listing = subprocess.Popen(
             ["doveadm", "-c", self.conf, "user", "*"], text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL)
         with listing:
-            users = [line.strip() for _, line in zip(range(3), listing.stdout)]
+            found = [line.strip()
+                     for _, line in zip(range(count), listing.stdout)]
             listing.kill()
-        for user in users:
+        return found
+
+    def homeless(self):
+        """One of the first users, who has no home; None: nobody is seen."""
+        if self.get("mail_home"):
+            return None
+        for user in self.users(3):
             if not self.doveadm("user", "-f", "home", user).stdout.strip():
                 return user
         return None

@@ -8,7 +8,7 @@ from . import plugins
 from .delivery import deliveries
 from .examples import MARK, example, lmtp_protocol, lmtp_service, snippet
 from .policyd import AFTER_RELOAD, DEFAULTS, conf_get, conf_set
-from .postfix import edited, setting
+from .postfix import edited, setting, value_in
 from .restrictions import (RECIPIENT, TERMINAL, UNAUTH, as_one_word, asks_at,
                            insert, words)
 from .server import Server
@@ -44,12 +44,12 @@ class Plan:
             self.files[path] = (old, new, mode, owner)
 
     def look(self):
-        if not self.postfix.there:
-            self.say("you", "Postfix", "is not installed: there is no postconf")
-        if not self.dovecot.there:
-            self.say("you", "Dovecot", "is not installed: there is no doveconf")
-        if not self.policyd.there:
-            self.say("you", "restante-policyd", "is not installed")
+        for program, name, by in (
+                (self.postfix, "Postfix", ": there is no postconf"),
+                (self.dovecot, "Dovecot", ": there is no doveconf"),
+                (self.policyd, "restante-policyd", "")):
+            if not program.there:
+                self.say("you", name, "is not installed" + by)
         if self.is_blocked():
             return
         problem = self.dovecot.problem()
@@ -299,17 +299,11 @@ class Plan:
         """LMTP offers no SMTPUTF8, pipe(8) needs none."""
         for service in self.postfix.services:
             name = f"{service}/smtputf8_enable"
-            if (self.postfix.command(service) == "cleanup"
-                    and self.postfix.overrides.get(name) != "no"):
+            if self.postfix.command(service) == "cleanup":
                 self.set_value("master.cf", name, "no")
 
     def set_value(self, file, name, new):
-        postfix = self.postfix
-        if file == "master.cf":
-            old = postfix.overrides.get(name)
-        else: # is it in main.cf at all?
-            line = postfix.postconf("-n", name)
-            old = setting(line)[1] if line else None
+        old = value_in(os.path.join(self.postfix.directory, file), name)
         if old != new:
             self.values.append((file, name, old, new))
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Puts back what apply has changed."""
+import tempfile
+
 from .dovecot import Dovecot
 from .examples import MARK, bypass
 from .recover import give_up, put_back, recover
@@ -67,38 +69,56 @@ class Undo:
         return 0
 
     def held(self):
-        """Whose mail is held, in lines; also says so."""
-        result = self.dovecot.doveadm("-f", "tab", "restante", "status", "-A")
-        lines = result.stdout.splitlines()
-        if result.returncode != 0 and not self.options["leave"]:
-            raise Failed("nothing was changed: it cannot be seen whose mail is "
-                         "held: doveadm restante status -A: "
-                         + result.stderr.strip()[-500:]
-                         + "\nmend that, or say --leave")
-        names = lines[0].lower().split("\t") if lines else []
-        found = [dict(zip(names, line.split("\t"))) for line in lines[1:]]
-        place = self.dovecot.get(
-            "restante_hold_path" if self.dovecot.is_24
-            else "plugin/restante_hold_location")
-        for each in found:
-            print(f"held {each['username']}: {each['messages']} messages, "
+        """Whose mail is held, in lines; also says so. The holders directory may
+        not know of somebody who has nothing but overflow mail."""
+        found = self.status("-A")
+        if self.dovecot.users(1):
+            found.update(self.status("-u", "*"))
+            print("looked at all users")
+        else:
+            print("looked at those in the holders directory, as the userdb "
+                  "does not list its users: overflow mail of others is not "
+                  "seen")
+        place = self.dovecot.of_plugin(
+            "hold_path" if self.dovecot.is_24 else "hold_location")
+        for user, each in sorted(found.items()):
+            print(f"held {user}: {each['messages']} messages, "
                   f"{each['octets']} octets, due {each['due']}; overflow "
                   f"{each['overflow']}, incomplete {each['incomplete']}; in "
                   f"{place or '~/restante'}")
         if found:
-            print("each is released by: doveadm restante release -A --all")
+            print("messages are released by: doveadm restante release -u USER "
+                  "--all; overflow mail is moved as restante-plugin(7) says")
         return found
+
+    def status(self, *whom):
+        """{user: what is held} of those who have any that IMAP does not see"""
+        command = ("restante", "status", *whom)
+        result = self.dovecot.doveadm("-f", "tab", *command, timeout=None)
+        if result.returncode != 0 and not self.options["leave"]:
+            raise Failed("nothing was changed: it cannot be seen whose mail is "
+                         f"held: doveadm {' '.join(command)}: "
+                         + result.stderr.strip()[-500:]
+                         + "\nmend that, or say --leave")
+        unseen = {"messages", "incomplete"}
+        if not self.dovecot.of_plugin("overflow_mailbox"):
+            unseen.add("overflow")
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
+        found = [dict(zip(map(str.lower, rows[0]), row)) for row in rows[1:]]
+        return {each["username"]: each for each in found
+                if any(each[name] != "0" for name in unseen)}
 
     def change(self):
         """@return whose mail is left"""
         self.stop_holding()
         held = self.held()
         if held and self.options["release"]:
-            held = self.release()
+            held = self.release(held)
         if held and not self.options["leave"]:
             raise Failed("mail is held, see above: make room and say --release "
                          "once more, release an incomplete message by its "
-                         "identifier, or say --leave")
+                         "identifier, move overflow mail as restante-plugin(7) "
+                         "says, or say --leave")
         self.save_changed_snippet()
         for path, record in self.files.items():
             if path not in self.postfix.files:
@@ -143,10 +163,14 @@ class Undo:
         return all(read(path) == record["old"]
                    for path, record in records.items())
 
-    def release(self):
+    def release(self, users):
         """No client empties a hold meanwhile. @return whose mail is left"""
         self.policyd.stop()
-        result = self.dovecot.doveadm("restante", "release", "-A", "--all")
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.writelines(user + "\n" for user in users)
+            file.flush()
+            result = self.dovecot.doveadm("restante", "release", "-F",
+                                          file.name, "--all", timeout=None)
         print(result.stdout + result.stderr, end="")
         return self.held()
 

@@ -14,7 +14,7 @@ import tempfile
 import pytest
 
 from conftest import TOP, wait_for
-from dovecot import IS_24
+from dovecot import IS_24, hold_place
 from machine import LMTP, POLICYD, SEND, SNIPPET, STAGE, STATE, Machine
 from rights import NO_MOUNTS
 
@@ -819,6 +819,82 @@ def test_undo_with_held_mail():
         call(made, "undo", "--release")
         assert configuration(made) == before
         assert made.mailbox("ann") == ["kept", "more"]
+
+
+STATIC = """
+userdb {
+  driver = static
+  args = uid=5000 gid=5000 home=/var/vmail/%n restante=yes
+}
+""" if not IS_24 else """
+userdb static {
+  fields {
+    uid = 5000
+    gid = 5000
+    home = /var/vmail/%{user | username}
+    restante = yes
+  }
+}
+"""
+
+
+def test_undo_with_overflow_mail_only():
+    """The holders directory does not know of it, and no release moves it. A user
+    without a home is in nobody's way."""
+    with machine() as made:
+        users = made.file("/etc/dovecot/users")
+        users.write_text(users.read_text() + "carol@example.test:{PLAIN}x:"
+                         "5000:5000::::\n")
+        before = configuration(made)
+        call(made, "apply")
+        assert "undone" in call(made, "undo")
+        call(made, "apply")
+        path = made.file("/run/message")
+        path.write_text("Subject: over\n\nover\n")
+        user, beside = "ann@example.test", hold_place("sdbox:~/restante")
+        made.run("doveadm", *beside, "mailbox", "create", "-u", user,
+                 "Overflow")
+        made.run("doveadm", *beside, "save", "-u", user, "-m", "Overflow",
+                 "/run/message")
+        applied = configuration(made)
+        for options in ([], ["--release"]):
+            text = call(made, "undo", *options, status=1)
+            assert "overflow 1" in lines(
+                "\n".join(set(text.splitlines())), f"held {user}: 0 messages")
+            assert "looked at all users" in text
+            assert configuration(made) == applied and is_listening(made)
+        assert "move overflow mail as restante-plugin(7) says" in text
+
+        # a userdb that does not list its users
+        site = made.file("/etc/dovecot/conf.d/30-site.conf")
+        listing = site.read_text()
+        start = listing.index("userdb ")
+        end = listing.index("}\n", start) + 2
+        site.write_text(listing[:start] + STATIC + listing[end:])
+        made.run("doveadm", "reload")
+        assert "the userdb does not list its users" in call(made, "undo")
+        site.write_text(listing)
+        made.run("doveadm", "reload")
+        assert configuration(made) == before
+
+        call(made, "apply")
+        text = call(made, "undo", "--leave")
+        assert "overflow 1" in lines(
+            "\n".join(set(text.splitlines())), f"held {user}")
+        assert configuration(made) == before
+
+
+def test_undo_without_entries_of_holders(site):
+    """As after a backup without /var/lib/restante/holders."""
+    call(site, "apply")
+    site.send("ann", "entry")
+    wait_for("it", lambda: site.held() == 1)
+    for path in site.file("/var/lib/restante/holders").iterdir():
+        path.unlink()
+    assert "held ann@example.test: 1 messages" in call(site, "undo", status=1)
+    call(site, "undo", "--release")
+    assert "entry" in site.mailbox("ann")
+    assert configuration(site) == site.before
 
 
 def test_undo_after_the_admin_has_changed_things():
