@@ -53,7 +53,7 @@ def begin(journal, plan):
 def change(plan):
     for path, (_, new, mode, owner) in plan.files.items():
         write(path, new, mode, owner)
-    plan.server.need_sound_files()
+    plan.server.need_sound_files(plan.plugins)
     plan.dovecot.reload()
     if plan.policyd.conf in plan.files or not plan.policyd.state()[0]:
         plan.policyd.start()

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 
+from . import plugins
 from .delivery import deliveries
 from .examples import MARK, example, lmtp_protocol, lmtp_service, snippet
 from .policyd import AFTER_RELOAD, DEFAULTS, conf_get, conf_set
@@ -26,6 +27,7 @@ class Plan:
         self.policyd = self.server.policyd
         self.lines = []    # (word, what, text)
         self.files = {}    # path: (old, new, mode, owner)
+        self.plugins = {}  # protocol: those of delivery before
         self.values = []   # (file, name, old, new), of main.cf and master.cf
         self.targets = []  # (setting, target), of LMTP
         self.look()
@@ -208,7 +210,13 @@ class Plan:
                      + ("" if is_root() else ", as far as can be seen without "
                         "root's rights") + ": left alone")
             return
-        new = self.snippet_text()
+        self.plugins = plugins.without(self.dovecot)
+        new, named = plugins.fit(self.dovecot, self.snippet_text(),
+                                 self.plugins)
+        for protocol in named:
+            self.say("note", f"mail_plugins of protocol {protocol}",
+                     "global ones are named there, too, as a file that is read "
+                     "later sets them: apply again when they change")
         self.change(path, new)
         self.say("apply" if old != new else "ok", path, "the plugin, for lmtp "
                  "and dovecot-lda; restante-hold, lmtp-release; listeners of "

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Postfix, Dovecot and restante-policyd of this machine, together."""
+from . import plugins
 from .delivery import dial_lmtp
 from .dovecot import CANNOT_CHECK, Dovecot
 from .policyd import AFTER_RELOAD, AFTER_RESTART, Policyd, errors_of
@@ -29,13 +30,19 @@ class Server:
         if problem:
             raise Failed(f"doveconf -n: {problem}")
 
-    def need_sound_files(self):
+    def need_sound_files(self, plugins_before):
         """As far as can be said before anything is reloaded."""
         self.postfix.check()
         self.need_dovecot()
         if not self.dovecot.is_loaded():
             raise Failed("another file sets mail_plugins of protocol lmtp "
                          f"after {self.dovecot.snippet}: add restante there")
+        lost = plugins.lost(self.dovecot, plugins_before)
+        if lost:
+            raise Failed(f"with {self.dovecot.snippet}, " + ", ".join(
+                f"protocol {protocol} is without the plugin {name}"
+                for protocol, name in lost)
+                + ": set mail_plugins in a file that is read before it")
         running = self.policyd.state()[0]
         wrong = errors_of(self.policyd.try_settings(self.postfix),
                           AFTER_RELOAD | (AFTER_RESTART if running else set()))
