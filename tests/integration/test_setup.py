@@ -543,56 +543,54 @@ def test_made_by_hand():
         main_job(made)
 
 
-def plugins_of(made, protocol):
-    return made.run("doveconf", "-h", "-f", f"protocol={protocol}",
-                    "mail_plugins").stdout.split()
+# 2.4 adds those of a protocol to the global ones
+if not IS_24:
+    def plugins_of(made, protocol):
+        return made.run("doveconf", "-h", "-f", f"protocol={protocol}",
+                        "mail_plugins").stdout.split()
 
+    @pytest.mark.parametrize("include,later", [
+        ("conf.d/*.conf", "mail_plugins = $mail_plugins quota\n"),
+        ("/etc/dovecot/conf.d/*.conf",
+         "mail_plugins = quota\nprotocol lmtp {\n"
+         "  mail_plugins = sieve $mail_plugins acl\n}\n")])
+    def test_global_plugins_are_read_later(include, later):
+        """Delivery keeps its plugins, whatever file names them."""
+        with machine() as made:
+            conf = made.file("/etc/dovecot/dovecot.conf")
+            conf.write_text(conf.read_text().replace("!include conf.d/*.conf",
+                                                     f"!include {include}"))
+            site = made.file("/etc/dovecot/conf.d/30-site.conf")
+            site.write_text(re.sub(r"(?m)^protocol lmtp \{\n.*\n\}\n", "",
+                                   site.read_text()))
+            made.file("/etc/dovecot/local.conf").write_text(later)
+            made.run("doveadm", "reload")
+            files = configuration(made)
+            before = {name: plugins_of(made, name) for name in ("lmtp", "lda")}
+            assert "quota" in before["lmtp"] and "quota" in before["lda"]
+            text = call(made, "apply")
+            assert lines(text, "note mail_plugins of protocol lmtp")
+            for name in ("lmtp", "lda"):
+                assert sorted(plugins_of(made, name)) == sorted(
+                    [*before[name], "restante"])
+            main_job(made)
+            call(made, "undo")
+            assert configuration(made) == files
 
-@pytest.mark.skipif(IS_24, reason="2.4 adds a protocol's to the global ones")
-@pytest.mark.parametrize("include,later", [
-    ("conf.d/*.conf", "mail_plugins = $mail_plugins quota\n"),
-    ("/etc/dovecot/conf.d/*.conf",
-     "mail_plugins = quota\nprotocol lmtp {\n"
-     "  mail_plugins = sieve $mail_plugins acl\n}\n")])
-def test_global_plugins_are_read_later(include, later):
-    """Delivery keeps its plugins, whatever file names them."""
-    with machine() as made:
-        conf = made.file("/etc/dovecot/dovecot.conf")
-        conf.write_text(conf.read_text().replace("!include conf.d/*.conf",
-                                                 f"!include {include}"))
-        site = made.file("/etc/dovecot/conf.d/30-site.conf")
-        site.write_text(re.sub(r"(?m)^protocol lmtp \{\n.*\n\}\n", "",
-                               site.read_text()))
-        made.file("/etc/dovecot/local.conf").write_text(later)
-        made.run("doveadm", "reload")
-        files = configuration(made)
-        before = {name: plugins_of(made, name) for name in ("lmtp", "lda")}
-        assert "quota" in before["lmtp"] and "quota" in before["lda"]
-        text = call(made, "apply")
-        assert lines(text, "note mail_plugins of protocol lmtp")
-        for name in ("lmtp", "lda"):
-            assert sorted(plugins_of(made, name)) == sorted(
-                [*before[name], "restante"])
-        main_job(made)
-        call(made, "undo")
-        assert configuration(made) == files
-
-
-@pytest.mark.skipif(IS_24, reason="2.4 adds a protocol's to the global ones")
-def test_global_plugins_cannot_be_named():
-    """What was planned is not believed, but looked at."""
-    with machine() as made:
-        conf = made.file("/etc/dovecot/dovecot.conf")
-        other = made.dir / "other.conf"
-        other.write_text("!include /etc/dovecot/conf.d/*.conf\n")
-        conf.write_text(conf.read_text().replace("!include conf.d/*.conf",
-                                                 f"!include {other}"))
-        site = made.file("/etc/dovecot/conf.d/30-site.conf")
-        site.write_text(re.sub(r"(?m)^protocol lmtp \{\n.*\n\}\n", "",
-                               site.read_text()))
-        made.file("/etc/dovecot/local.conf").write_text("mail_plugins = quota\n")
-        made.run("doveadm", "reload")
-        fails(made, reason="protocol lmtp is without the plugin quota")
+    def test_global_plugins_cannot_be_named():
+        """What was planned is not believed, but looked at."""
+        with machine() as made:
+            conf = made.file("/etc/dovecot/dovecot.conf")
+            other = made.dir / "other.conf"
+            other.write_text("!include /etc/dovecot/conf.d/*.conf\n")
+            conf.write_text(conf.read_text().replace("!include conf.d/*.conf",
+                                                     f"!include {other}"))
+            site = made.file("/etc/dovecot/conf.d/30-site.conf")
+            site.write_text(re.sub(r"(?m)^protocol lmtp \{\n.*\n\}\n", "",
+                                   site.read_text()))
+            made.file("/etc/dovecot/local.conf").write_text("mail_plugins = quota\n")
+            made.run("doveadm", "reload")
+            fails(made, reason="protocol lmtp is without the plugin quota")
 
 
 def test_users_without_a_home():
