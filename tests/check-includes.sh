@@ -38,16 +38,6 @@ forbid_other() {
 	failed=1
 }
 
-# forbid_word PATTERN REASON FILE...: no call of these functions
-forbid_word() {
-	pattern=$1 reason=$2
-	shift 2
-	found=$(grep -nE "(^|[^A-Za-z0-9_])($pattern)\(" "$@" /dev/null)
-	[ -z "$found" ] && return
-	printf '%s\n-- %s\n' "$found" "$reason" >&2
-	failed=1
-}
-
 # forbid_text PATTERN REASON FILE...
 forbid_text() {
 	pattern=$1 reason=$2
@@ -56,6 +46,13 @@ forbid_text() {
 	[ -z "$found" ] && return
 	printf '%s\n-- %s\n' "$found" "$reason" >&2
 	failed=1
+}
+
+# forbid_word PATTERN REASON FILE...: no call of these functions
+forbid_word() {
+	word=$1
+	shift
+	forbid_text "(^|[^A-Za-z0-9_])($word)\(" "$@"
 }
 
 existing() {
