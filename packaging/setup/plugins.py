@@ -19,6 +19,12 @@ from .system import read
 PROTOCOLS = ("lmtp", "lda")
 
 
+def create(path, text):
+    with open(path, "w", encoding="utf-8", errors="surrogateescape",
+              newline="") as file:
+        file.write(text)
+
+
 def link(source, target, above, copy):
     """A file with an absolute path of the directory is one with the copy's."""
     try:
@@ -30,9 +36,7 @@ def link(source, target, above, copy):
     if changed == text:
         os.symlink(source, target)
         return
-    with open(target, "w", encoding="utf-8", errors="surrogateescape",
-              newline="") as file:
-        file.write(changed)
+    create(target, changed)
 
 
 @contextlib.contextmanager
@@ -49,9 +53,7 @@ def changed(dovecot, text):
                          os.path.join(inside, name), above, copy)
         other = Dovecot(os.path.join(copy, os.path.basename(dovecot.conf)))
         os.makedirs(os.path.dirname(other.snippet), exist_ok=True)
-        with open(other.snippet, "w", encoding="utf-8",
-                  errors="surrogateescape", newline="") as file:
-            file.write(text)
+        create(other.snippet, text)
         yield other
 
 
@@ -103,5 +105,8 @@ def fit(dovecot, text, before):
 
 def lost(dovecot, before):
     """(protocol, plugin) that are not loaded any more."""
-    return [(protocol, name) for protocol, names in before.items()
-            for name in names if name not in plugins(dovecot, protocol)]
+    found = []
+    for protocol, names in before.items():
+        now = plugins(dovecot, protocol)
+        found += [(protocol, name) for name in names if name not in now]
+    return found
