@@ -410,6 +410,24 @@ static struct rlimit as_large_as(const char *path)
 	return (struct rlimit){(rlim_t)st.st_size, RLIM_INFINITY};
 }
 
+/* @return the hold, whose one message is buried and not yet expunged; the index
+   has the sizes, too */
+static struct rst_locked *bury_one(void)
+{
+	struct rst_hold hold = hold_of_user();
+	struct rst_hold_status status;
+	struct rst_locked *locked;
+	struct rst_message *message;
+	const char *error;
+
+	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
+	locked = hold_open();
+	message = must_next(locked);
+	rst_locked_bury(locked, message->id, message->key, message->uid);
+	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	return locked;
+}
+
 /* of LeakSanitizer, if it is there */
 void __lsan_disable(void) __attribute__((weak));
 void __lsan_enable(void) __attribute__((weak));
@@ -418,10 +436,7 @@ void __lsan_enable(void) __attribute__((weak));
    for ever. It leaks the lock of the index's log. */
 START_TEST(test_index_not_written)
 {
-	struct rst_hold_status status;
-	struct rst_hold hold;
 	struct rst_locked *locked;
-	struct rst_message *message;
 	struct rlimit small, large = {RLIM_INFINITY, RLIM_INFINITY};
 	const char *error, *path;
 	int ret, expunged = 0;
@@ -429,13 +444,7 @@ START_TEST(test_index_not_written)
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
 	path = hold_file("dovecot.index.log");
-	/* now the index has the sizes, too */
-	hold = hold_of_user();
-	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
-	locked = hold_open();
-	message = must_next(locked);
-	rst_locked_bury(locked, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	locked = bury_one();
 	ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
 	i_set_error_handler(say_nothing);
 	small = as_large_as(path);
@@ -461,21 +470,13 @@ END_TEST
    again for ever. A directory in its place cannot be locked. */
 START_TEST(test_sizes_not_locked)
 {
-	struct rst_hold_status status;
-	struct rst_hold hold;
 	struct rst_locked *locked;
-	struct rst_message *message;
 	const char *error, *lock;
 
 	hold_user(hold_drivers[_i], NULL);
 	put_one();
 	lock = hold_file("dovecot-vsize.lock");
-	hold = hold_of_user();
-	ck_assert_int_eq(rst_look_estimate(&hold, &status, &error), 0);
-	locked = hold_open();
-	message = must_next(locked);
-	rst_locked_bury(locked, message->id, message->key, message->uid);
-	ck_assert_int_eq(rst_locked_commit(locked, &error), 0);
+	locked = bury_one();
 	ck_assert_int_eq(mkdir(lock, 0700), 0);
 	i_set_error_handler(say_nothing);
 	ck_assert_int_eq(rst_locked_expunge(locked, &error), -1);
