@@ -65,10 +65,18 @@ static bool remove_stale(const char *path, int type)
 	return unlink(path) == 0;
 }
 
+static int bind_closed(int fd, const struct sockaddr_un *addr)
+{
+	mode_t before = umask(0777); /* nobody can connect before chmod() */
+	int ret = bind(fd, (const struct sockaddr *)addr, sizeof(*addr));
+
+	(void)umask(before);
+	return ret;
+}
+
 int unix_socket_listen(const char *path, int type, unsigned int mode)
 {
 	struct sockaddr_un addr;
-	mode_t before;
 	int fd, ret;
 
 	if (!remove_stale(path, type) || !fill_address(path, &addr))
@@ -76,9 +84,10 @@ int unix_socket_listen(const char *path, int type, unsigned int mode)
 	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
-	before = umask(0777); /* nobody can connect before chmod() */
-	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-	(void)umask(before);
+	ret = bind_closed(fd, &addr);
+	/* a file came after the look: it need not be a socket in use */
+	if (ret < 0 && errno == EADDRINUSE && remove_stale(path, type))
+		ret = bind_closed(fd, &addr);
 	if (ret < 0 || chmod(path, mode) < 0 ||
 	    (type == SOCK_STREAM && listen(fd, SOMAXCONN) < 0))
 		return close_keep_errno(fd);

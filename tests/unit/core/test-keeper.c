@@ -25,7 +25,7 @@ static struct {
 	struct keeper *keeper;
 	struct keeper_socket sockets[3];
 	int fds[3]; /* listening */
-	char dir[64], sub[80], paths[3][96];
+	char dir[64], sub[80], paths[3][96], aside[80];
 	char logged[4096];
 	unsigned int lines, remade;
 } t;
@@ -74,9 +74,9 @@ static void wait_for_lines(unsigned int lines)
 	ck_assert_msg(t.lines == lines, "logged: %s", t.logged);
 }
 
-static int listen_here(int n)
+static int listen_at(const char *path)
 {
-	int fd = unix_socket_listen(t.paths[n], SOCK_STREAM, 0600);
+	int fd = unix_socket_listen(path, SOCK_STREAM, 0600);
 
 	ck_assert_int_ge(fd, 0);
 	return fd;
@@ -88,7 +88,7 @@ static void begin(bool missing, bool foreign)
 
 	ck_assert_int_ge(fd, 0);
 	for (n = 0; n < 3; n++) {
-		t.fds[n] = n == 1 && missing ? -1 : listen_here(n);
+		t.fds[n] = n == 1 && missing ? -1 : listen_at(t.paths[n]);
 		t.sockets[n] =
 			(struct keeper_socket){.setting = "a_socket",
 					       .path = t.paths[n],
@@ -115,6 +115,7 @@ static void setup(void)
 			       n == 1 ? "sub/" : "", n);
 	(void)snprintf(t.sub, sizeof(t.sub), "%s/sub", t.dir);
 	ck_assert_int_eq(mkdir(t.sub, 0755), 0);
+	(void)snprintf(t.aside, sizeof(t.aside), "%s/aside", t.dir);
 	t.base = event_base_new();
 }
 
@@ -157,6 +158,16 @@ START_TEST(test_nothing_happens)
 }
 END_TEST
 
+/* The directory of paths[1], moved away with its socket. */
+static void remove_aside(void)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/1", t.aside);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(t.aside), 0);
+}
+
 START_TEST(test_removed)
 {
 	struct stat st;
@@ -169,10 +180,10 @@ START_TEST(test_removed)
 	ck_assert(answers(0) && answers(1) && answers(2));
 	ck_assert_int_eq(stat(t.paths[0], &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0666);
-	/* with its directory, and once more */
-	ck_assert_int_eq(unlink(t.paths[1]), 0);
-	ck_assert_int_eq(rmdir(t.sub), 0);
+	/* with its directory, in one step, and once more */
+	ck_assert_int_eq(rename(t.sub, t.aside), 0);
 	wait_for_lines(2);
+	remove_aside();
 	ck_assert_int_eq(unlink(t.paths[0]), 0);
 	wait_for_lines(3);
 	ck_assert(answers(0) && answers(1) && answers(2));
@@ -196,8 +207,9 @@ START_TEST(test_taken)
 
 	begin(false, false);
 	run_for(2 * INTERVAL_MS);
-	ck_assert_int_eq(unlink(t.paths[0]), 0);
-	other = listen_here(0);
+	other = listen_at(t.aside);
+	/* in one step: the keeper looks at any time */
+	ck_assert_int_eq(rename(t.aside, t.paths[0]), 0);
 	wait_for_lines(1);
 	(void)snprintf(pid, sizeof(pid), "pid=%d ", (int)getpid());
 	ck_assert_ptr_nonnull(strstr(t.logged, "another process"));
@@ -217,10 +229,10 @@ START_TEST(test_no_socket_in_its_place)
 
 	begin(false, false);
 	run_for(2 * INTERVAL_MS);
-	ck_assert_int_eq(unlink(t.paths[0]), 0);
-	file = fopen(t.paths[0], "w");
+	file = fopen(t.aside, "w");
 	ck_assert_ptr_nonnull(file);
 	(void)fclose(file);
+	ck_assert_int_eq(rename(t.aside, t.paths[0]), 0);
 	wait_for_lines(1);
 	ck_assert_ptr_nonnull(strstr(t.logged, "cannot be made again"));
 	ck_assert_int_eq(access(t.paths[0], F_OK), 0); /* it is not ours */
