@@ -3,7 +3,7 @@
 """Cut the connection between client and policyd after every octet.
 
 usage: cuts.py [--quick] [--seed N] [--minutes M] [--workers W]
-               [--first N] [--build BUILD] [--keep]
+               [--first N] [--format F] [--build BUILD] [--keep]
 
 A relay passes exactly N octets in one direction, and then ends both
 connections: for every N of the whole TLS connection, in both directions, over
@@ -12,6 +12,7 @@ must be at the client, or in the hold, or both. Then the client signs in again,
 after which it must have the message once.
 
 --quick    a sample of the offsets, with a seeded start
+--format F sdbox (without it), maildir or mdbox: of the hold and of INBOX
 --first N  leave out the offsets below N, which an earlier run has tried
 """
 import argparse
@@ -285,6 +286,7 @@ def main():
                         default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--format", choices=rig.FORMATS, default="sdbox")
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--build", default=str(rig.BUILD))
     parser.add_argument("--keep", action="store_true")
@@ -293,7 +295,8 @@ def main():
     rig.say(f"seed {options.seed}")
     deadline = time.monotonic() + options.minutes * 60
     with rig.directory(options.keep) as path:
-        with rig.TestBed(path / "s", "--build", options.build) as box:
+        with rig.TestBed(path / "s", "--build", options.build, "--format",
+                         options.format) as box:
             peers.add_users(box, [f"c{n}@{rig.DOMAIN}"
                                   for n in range(options.workers)])
             return run(box, options, deadline)

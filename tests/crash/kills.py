@@ -13,7 +13,8 @@ second copies of it are only counted. With --plain nobody is enrolled: the same
 kills hit Postfix and Dovecot without Restante, for comparison.
 
 usage: tests/crash/kills.py [--kills N | --minutes M] [--rate KILLS_A_SECOND]
-           [--seed N] [--plain] [--control] [--quick] [--keep]
+           [--seed N] [--format F] [--plain] [--control] [--quick] [--keep]
+--format: sdbox (without it), maildir or mdbox: of the hold and of INBOX
 --control: deliveries that know no duplicates, which must show twice
 """
 import argparse
@@ -258,12 +259,14 @@ def report(run, verdict, seconds):
 def once(args):
     """@return good"""
     began = time.monotonic()
-    rig.say(f"kills{' --plain' if args.plain else ''}, seed {args.seed}")
+    rig.say(f"kills{' --plain' if args.plain else ''}, {args.format}, "
+            f"seed {args.seed}")
     users = {user: "userdb_restante_hold_time=2s" for user in FALLBACK}
     if args.plain:
         users = {user: None for user in EVERYBODY}
     with rig.directory(args.keep) as tmp, \
-            rig.TestBed(tmp / "s", postfix=POSTFIX, users=users,
+            rig.TestBed(tmp / "s", "--format", args.format,
+                        postfix=POSTFIX, users=users,
                         dovecot=NO_DEDUP if args.control else "") as bed:
         run = Run(args, bed)
         try:
@@ -301,6 +304,7 @@ def main():
     parser.add_argument("--rate", type=float, default=4)
     parser.add_argument("--seed", type=int,
                         default=random.SystemRandom().getrandbits(31))
+    parser.add_argument("--format", choices=rig.FORMATS, default="sdbox")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--quick", action="store_true",

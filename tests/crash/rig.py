@@ -22,6 +22,7 @@ import dovecot as dovecot_conf  # noqa: E402
 from conftest import BUILD, Client, Sandbox  # noqa: E402,F401
 
 DOMAIN = "example.test"
+FORMATS = ("sdbox", "maildir", "mdbox")    # of INBOX and of the hold
 SKIPPED = 77                # exit status: nothing was tested
 
 

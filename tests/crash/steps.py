@@ -565,7 +565,7 @@ def main():
                         default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--format", default="sdbox",
-                        choices=("sdbox", "maildir", "mdbox", "all"))
+                        choices=rig.FORMATS + ("all",))
     parser.add_argument("--only", choices=[x.name for x in OPERATIONS])
     parser.add_argument("--faults", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--build", default=str(rig.BUILD))
@@ -578,8 +578,7 @@ def main():
     deadline = time.monotonic() + options.minutes * 60
     if options.control:
         return run_control(options, deadline)
-    formats = (["sdbox", "maildir", "mdbox"] if options.format == "all"
-               else [options.format])
+    formats = (rig.FORMATS if options.format == "all" else [options.format])
     cases = violations = 0
     for format in formats:
         total = run_format(options, deadline, format)

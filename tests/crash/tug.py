@@ -9,8 +9,8 @@ message must be in at least one Maildir, and none twice in the same one. The
 number of messages in both Maildirs is printed: it must not exceed the number of
 acknowledgements that policyd missed when the sessions ended.
 
-usage: tests/crash/tug.py [--letters N] [--takeovers N] [--seed N] [--quick]
-           [--keep]
+usage: tests/crash/tug.py [--letters N] [--takeovers N] [--seed N] [--format F]
+           [--quick] [--keep]
 """
 import argparse
 import collections
@@ -207,6 +207,7 @@ def main():
     parser.add_argument("--takeovers", type=int, default=100)
     parser.add_argument("--seed", type=int,
                         default=random.SystemRandom().getrandbits(31))
+    parser.add_argument("--format", choices=rig.FORMATS, default="sdbox")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
@@ -216,7 +217,8 @@ def main():
     rig.say(f"tug of war, seed {args.seed}")
     rng = random.Random(args.seed)
     ledger = judge.Ledger(rng.getrandbits(32))
-    with rig.directory(args.keep) as tmp, rig.TestBed(tmp / "s") as bed:
+    with rig.directory(args.keep) as tmp, \
+            rig.TestBed(tmp / "s", "--format", args.format) as bed:
         hold(bed, ledger, args.letters, rng)
         began = time.monotonic()
         machines = [Machine(bed, name).start() for name in ("one", "two")]
