@@ -19,13 +19,19 @@ def apply(journal, options):
         plan.tell(only=("note",))
         print("nothing is to be changed, and everything answers")
         return 0
+    number = time.time_ns()
+
+    def put_all_back():
+        recover(journal)
+        state = journal.get("state")
+        return not state or state["id"] != number
     try:
-        begin(journal, plan)
+        begin(journal, plan, number)
         change(plan)
         signals(lambda *_: None)
         journal.keep()
     except BaseException as error:
-        give_up(error, lambda: recover(journal))
+        give_up(error, put_all_back)
     plan.tell(only=("apply", "note"))
     if not plan.policyd.systemd:
         print("note restante-policyd: there is no systemd: let it be started "
@@ -34,13 +40,13 @@ def apply(journal, options):
     return 0
 
 
-def begin(journal, plan):
+def begin(journal, plan, number):
     """What is before, durably, and then nothing else than what is said."""
     directories = missing_directories(plan.files)
     options = {name: plan.options[name] for name in (
         "enrol", "lmtp", "hold_path", "policyd_config")}
     journal.put("pending", {
-        "id": time.time_ns(),
+        "id": number,
         "options": {**options, "postfix_config": plan.postfix.directory,
                     "dovecot_config": plan.dovecot.conf},
         "files": {path: [old, new]
@@ -54,6 +60,7 @@ def change(plan):
     for path, (_, new, mode, owner) in plan.files.items():
         write(path, new, mode, owner)
     plan.server.need_sound_files(plan.plugins)
+    plan.dovecot.renew_config()
     plan.dovecot.reload()
     if plan.policyd.conf in plan.files or not plan.policyd.state()[0]:
         plan.policyd.start()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Dovecot, as doveconf and doveadm show it."""
+import contextlib
 import fnmatch
 import glob
 import os
 import re
+import signal
 import subprocess
 
 from .system import must, processes, read, run
@@ -89,11 +91,24 @@ class Dovecot:
         except (OSError, ValueError):
             return False
 
-    def lmtp_pids(self):
-        """The processes that deliver, or delivered before a reload."""
+    def pids(self, name):
+        """Of the master's processes, those whose name begins so."""
         master = int(read(self.get("base_dir") + "/master.pid") or 0)
         return {pid for pid, parent, argv in processes()
-                if parent == master and argv[0].startswith("dovecot/lmtp")}
+                if parent == master and argv[0].startswith("dovecot/" + name)}
+
+    def lmtp_pids(self):
+        """The processes that deliver, or delivered before a reload."""
+        return self.pids("lmtp")
+
+    def renew_config(self):
+        """2.4's config process outlives a reload, and knows no module of
+        settings that was installed since it began. The master starts another
+        one when it needs one. (Of "doveadm service stop config" the master of
+        2.4.1 panics.)"""
+        for pid in self.pids("config") if self.is_24 else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def doveadm(self, *arguments, **more):
         return run("doveadm", "-c", self.conf, *arguments, **more)

@@ -26,13 +26,13 @@ class Journal:
             raise Failed("run this as root")
         os.makedirs(os.path.dirname(self.directory), 0o755, exist_ok=True)
         os.makedirs(self.directory, 0o700, exist_ok=True)
-        sync_directory(os.path.dirname(self.directory))
         fd = os.open(self.directory, os.O_RDONLY)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Failed("another restante-setup is running") from None
         self.fd = fd
+        sync_directory(os.path.dirname(self.directory))
         for path in self.path.values():
             write(path + TEMPORARY, None)
         self.state = self.get("state")

@@ -59,12 +59,16 @@ def signals(action):
 
 
 def give_up(error, put_all_back):
-    """Never returns; a second signal does not disturb."""
+    """Never returns; a second signal does not disturb. put_all_back() is false
+    when what was changed stands."""
     signals(lambda *_: None)
     reason = str(error) or "interrupted"
     try:
-        put_all_back()
+        is_back = put_all_back()
     except (Failed, OSError) as second:
         raise Failed(f"{reason}\nand not everything could be put back: "
                      f"{second}\nrestante-setup undo tries again") from None
-    raise Failed(f"{reason}\neverything is as it was before") from error
+    raise Failed(reason + "\n" + (
+        "everything is as it was before" if is_back else
+        "the changes are made and stand; restante-setup undo takes them back")
+    ) from error

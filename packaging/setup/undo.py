@@ -187,11 +187,14 @@ class Undo:
             write(path, record["old"])
 
     def redo(self, before, running):
-        """What was put back comes again."""
+        """What was put back comes again. @return true: all is as before"""
         for path, (text, *mode_and_owner) in before.items():
             if read(path) != text:
                 write(path, text, *mode_and_owner)
+        if not self.journal.get("state"):
+            self.journal.put("state", self.state)
         self.server.put_back(running, True)
+        return True
 
     def say_what_is_left(self, held):
         if held:

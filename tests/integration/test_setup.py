@@ -15,7 +15,8 @@ import pytest
 
 from conftest import TOP, wait_for
 from dovecot import IS_24, hold_place
-from machine import LMTP, POLICYD, SEND, SNIPPET, STAGE, STATE, Machine
+from machine import (LMTP, PASSWORD, POLICYD, SEND, SNIPPET, STAGE, STATE,
+                     Machine)
 from rights import NO_MOUNTS
 
 RECIPIENT = "smtpd_recipient_restrictions"
@@ -522,6 +523,24 @@ def test_another_instance(setting_machine):
     assert "+++ /etc/postfix/main.cf" not in plan
 
 
+def test_installed_while_dovecot_runs():
+    """by make install: 2.4's config process has looked for modules of settings
+    before, and outlives a reload."""
+    with machine(start=False) as made:
+        into = made.below("/usr/lib/dovecot")
+        ours = [path.relative_to(STAGE / "usr/lib/dovecot") for path in
+                (STAGE / "usr/lib/dovecot").rglob("*.so")]
+        assert ours
+        for name in ours:
+            (into / name).unlink()
+        made.start()
+        made.run("doveadm", "auth", "test", "ann@example.test", PASSWORD)
+        for name in ours:
+            shutil.copy(STAGE / "usr/lib/dovecot" / name, into / name)
+        call(made, "apply")
+        main_job(made)
+
+
 def test_made_by_hand():
     """The whole guide was followed: nothing is to be changed, nor undone."""
     example = TOP / "packaging" / "dovecot" / (
@@ -763,6 +782,50 @@ def test_full_disk_at_the_last_step(site):
     assert "everything is as it was before" in result.stderr
     assert configuration(site) == site.before and not is_listening(site)
     assert not site.file(STATE).exists()
+
+
+def fsync_failures(site, command):
+    """The command again and again, and a failure at its 1st, 2nd, ... fsync,
+    until it meets none. Yields what it says when it has failed."""
+    for n in range(1, 60):
+        result = site.run(
+            "strace", "-o", "/dev/null", "-e", "trace=fsync", "-e",
+            f"inject=fsync:error=EIO:when={n}",
+            STAGE / "usr/sbin/restante-setup", command, status=None)
+        if result.returncode == 0:
+            return
+        assert result.returncode == 1, (n, result)
+        print(n, result.stderr, flush=True)
+        yield result.stderr
+    pytest.fail("fails at each fsync")
+
+
+def test_apply_with_failing_disk(site):
+    """What it says of the files is true."""
+    stood = 0
+    for said in fsync_failures(site, "apply"):
+        if "the changes are made and stand" in said:
+            stood += 1
+            assert "apply " not in call(site, "check")
+            call(site, "undo")
+        else:
+            assert "not everything" not in said, said
+        assert configuration(site) == site.before
+        assert not site.file(STATE).exists() and not is_listening(site)
+    assert stood
+    call(site, "undo")
+
+
+def test_undo_with_failing_disk(site):
+    call(site, "apply")
+    applied = configuration(site)
+    failed = 0
+    for said in fsync_failures(site, "undo"):
+        failed += "everything is as it was before" in said
+        assert "not everything" not in said, said
+        assert configuration(site) == applied and is_listening(site)
+    assert failed
+    assert configuration(site) == site.before and not is_listening(site)
 
 
 def test_octets_of_a_file(setting_machine):
