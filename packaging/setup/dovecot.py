@@ -92,10 +92,11 @@ class Dovecot:
             return False
 
     def pids(self, name):
-        """Of the master's processes, those whose name begins so."""
+        """Of the master's processes, those of this program. (Their first
+        argument depends on instance_name.)"""
         master = int(read(self.get("base_dir") + "/master.pid") or 0)
-        return {pid for pid, parent, argv in processes()
-                if parent == master and argv[0].startswith("dovecot/" + name)}
+        return {each.pid for each in processes()
+                if each.parent == master and each.program == name}
 
     def lmtp_pids(self):
         """The processes that deliver, or delivered before a reload."""

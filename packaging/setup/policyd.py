@@ -54,11 +54,11 @@ class Policyd:
 
     def pids(self):
         """Of the daemon with this configuration; not of its workers."""
-        found = {pid: parent for pid, parent, argv in processes()
-                 if os.path.basename(argv[0]) == "restante-policyd"
-                 and not {"-t", "--worker"} & set(argv)
-                 and (self.conf in argv
-                      or (self.is_default and "-c" not in argv))}
+        found = {each.pid: each.parent for each in processes()
+                 if os.path.basename(each.argv[0]) == "restante-policyd"
+                 and not {"-t", "--worker"} & set(each.argv)
+                 and (self.conf in each.argv
+                      or (self.is_default and "-c" not in each.argv))}
         return [pid for pid, parent in found.items() if parent not in found]
 
     def state(self):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 WAIT_SECS = 10
 TEMPORARY = ".restante-setup"
@@ -113,17 +114,25 @@ def diff(path, old, new):
                    for line in lines)
 
 
+class Process(NamedTuple):
+    pid: int
+    parent: int
+    program: str    # of its file, 15 letters at most
+    argv: list
+
+
 def processes():
-    """(pid, parent, argv) of all that run, without zombies."""
+    """All that run, without zombies."""
     for path in glob.glob("/proc/[0-9]*"):
         try:
             argv = (read(path + "/cmdline") or "").split("\0")
-            parent = re.search(r"(?m)^PPid:\s*(\d+)",
-                               read(path + "/status") or "")
+            status = dict(re.findall(r"(?m)^(Name|PPid):\s*(.*)$",
+                                     read(path + "/status") or ""))
         except OSError:  # it has just ended
             continue
-        if argv[0] and parent:
-            yield int(path.split("/")[2]), int(parent[1]), argv
+        if argv[0] and status:
+            yield Process(int(path.split("/")[2]), int(status["PPid"]),
+                          status["Name"], argv)
 
 
 def wait_for(problem):
