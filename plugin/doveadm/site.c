@@ -3,6 +3,7 @@
 #	define _GNU_SOURCE /* pipe2() */
 #endif
 #include "lib.h"
+#include "array.h"
 #include "master-service.h"
 #include "str.h"
 #include "common/dovecot-compat.h"
@@ -81,48 +82,103 @@ bool rst_site_has_plugin(const char *plugins, const char *name)
 	return str_array_find(t_strsplit_spaces(plugins, " ,"), name);
 }
 
-/* "path = value", or "name = value" within "service x {". 2.4 may show a list
-   as "name {", and in lines of their own its members: "member = yes".
-   @return the value, or the members */
+/* @return false: this line has no "key = value" */
+static bool split_line(const char *line, const char **key_r,
+		       const char **value_r)
+{
+	const char *equals = strstr(line, " =");
+
+	if (equals == NULL)
+		return FALSE;
+	*key_r = t_str_trim(t_strdup_until(line, equals), " ");
+	*value_r = t_str_trim(equals + 2, " ");
+	return TRUE;
+}
+
+/* "path = value", or "name = value" within "service x {".
+   @return the value, or NULL */
 static const char *find_value(const char *text, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash == NULL ? path : slash + 1;
 	const char *const *lines = t_strsplit(text, "\n");
-	string_t *members = t_str_new(128);
 	const char *key, *value;
 
-	for (; *lines != NULL; lines++) {
-		value = strstr(*lines, " =");
-		if (value == NULL)
-			continue;
-		key = t_str_trim(t_strdup_until(*lines, value), " ");
-		value = t_str_trim(value + 2, " ");
-		if (strcmp(key, path) == 0 || strcmp(key, name) == 0)
+	for (; *lines != NULL; lines++)
+		if (split_line(*lines, &key, &value) &&
+		    (strcmp(key, path) == 0 || strcmp(key, name) == 0))
 			return value;
-		if (strcmp(value, "yes") == 0)
-			str_printfa(members, "%s%s",
-				    str_len(members) == 0 ? "" : " ", key);
-	}
-	return str_c(members);
+	return NULL;
 }
 
-/* @param path of a setting: its name, or "service/", the service's, "/", name
- */
+/* 2.4 may show a list as "name {", and in lines of their own its members:
+   "member = yes", or no, which takes out one of an outer list. */
+static void add_members(ARRAY_TYPE(const_string) * members, const char *text)
+{
+	const char *const *lines = t_strsplit(text, "\n");
+	const char *key, *value, *const *old;
+
+	for (; *lines != NULL; lines++) {
+		if (!split_line(*lines, &key, &value))
+			continue;
+		old = array_lsearch(members, &key, i_strcmp_p);
+		if (old != NULL)
+			array_delete(members, array_ptr_to_idx(members, old),
+				     1);
+		if (strcmp(value, "yes") == 0)
+			array_push_back(members, &key);
+	}
+}
+
+/* @param protocol NULL: of the outermost section
+   @param path of a setting: its name, or "service/", the service's, "/", name
+   @return doveconf's output, or NULL */
+static const char *ask(const char *protocol, const char *path)
+{
+	const char *argv[] = {"doveconf",
+			      "-c",
+			      master_service_get_config_path(master_service),
+			      "-x",
+			      path,
+			      NULL,
+			      NULL,
+			      NULL};
+
+	if (protocol != NULL) {
+		argv[4] = "-f";
+		argv[5] = t_strconcat("protocol=", protocol, NULL);
+		argv[6] = path;
+	}
+	return run(argv, "/usr/bin/doveconf");
+}
+
 static const char *get(const char *protocol, const char *path)
 {
-	const char *const argv[] = {
-		"doveconf",
-		"-c",
-		master_service_get_config_path(master_service),
-		"-x",
-		"-f",
-		t_strconcat("protocol=", protocol, NULL),
-		path,
-		NULL};
-	const char *text = run(argv, "/usr/bin/doveconf");
+	const char *text = ask(protocol, path);
 
-	return text == NULL ? NULL : i_strdup(find_value(text, path));
+	if (text == NULL)
+		return NULL;
+	text = find_value(text, path);
+	return i_strdup(text == NULL ? "" : text);
+}
+
+/* Of a list, 2.4's doveconf shows what the innermost section adds only. */
+static const char *get_list(const char *protocol, const char *name)
+{
+	const char *own = ask(protocol, name), *outer = ask(NULL, name);
+	ARRAY_TYPE(const_string) members;
+	const char *value;
+
+	if (own == NULL || outer == NULL)
+		return NULL;
+	value = find_value(own, name);
+	if (value != NULL)
+		return i_strdup(value);
+	t_array_init(&members, 16);
+	add_members(&members, outer);
+	add_members(&members, own);
+	array_append_zero(&members);
+	return i_strdup(t_strarray_join(array_front(&members), " "));
 }
 
 /* @return 0 where there is no Postfix */
@@ -145,7 +201,8 @@ static bool read_site(struct rst_site *site)
 	unsigned int i, lifetime;
 
 	for (i = 0; i < RST_SITE_PROTOCOLS; i++) {
-		site->plugins[i] = get(rst_site_protocol(i), "mail_plugins");
+		site->plugins[i] =
+			get_list(rst_site_protocol(i), "mail_plugins");
 		site->fsync[i] = get(rst_site_protocol(i), "mail_fsync");
 		if (site->plugins[i] == NULL || site->fsync[i] == NULL)
 			return FALSE;

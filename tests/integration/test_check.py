@@ -292,6 +292,15 @@ if IS_24:
     for name in ("quota-rule", "obsolete-mailbox", "obsolete-notify",
                  "obsolete-index"):
         del TRAPS[name]
+    # a protocol's list adds to the global one, and takes away from it
+    TRAPS["global-plugin"] = Trap(
+        "mail_plugins {\n  mail_compress = yes\n}\n"
+        "protocol restante {\n  mail_plugins {\n    mail_compress = no\n"
+        "  }\n}\n"
+        "plugin {\n  restante_hold_plugin_settings = zlib_\n}\n", (),
+        "error - protocol restante mail_plugins", 'add "mail_compress"',
+        "protocol restante {\n  mail_plugins {\n    mail_compress = yes\n"
+        "  }\n}\n")
 
 
 @pytest.fixture(scope="module")
