@@ -18,7 +18,7 @@
 #include "test-util.h"
 
 #define INTERVAL_MS 20
-#define LONG_MS 5000
+#define LONG_MS 20000
 
 static struct {
 	struct event_base *base;
