@@ -94,7 +94,8 @@ class Manager:
         self.receive()
 
     def end(self):
-        self.process.kill()
+        # in order: what is left of a killed one keeps the sockets for a moment
+        self.process.terminate()
         self.process.wait(20)
         self.forget()
         self.sock.close()
