@@ -139,14 +139,38 @@ static void raise_descriptor_limit(const struct conf *conf)
 }
 
 /* The workers of a daemon that was killed close their listeners as soon as they
-   notice that it has gone: they get two seconds. */
-static int listen_tcp_soon(const struct conf_listen *l)
+   notice that it has gone, and one that it has just forked has all its sockets
+   until exec(): they get two seconds.
+   @return whether to try again */
+static bool is_left_behind(int fd, unsigned int *tries)
 {
 	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-	int fd, tries = 100;
 
-	while ((fd = listen_tcp(l)) < 0 && errno == EADDRINUSE && --tries > 0)
-		(void)nanosleep(&pause, NULL);
+	if (fd >= 0 || errno != EADDRINUSE || ++*tries == 100)
+		return false;
+	(void)nanosleep(&pause, NULL);
+	return true;
+}
+
+static int listen_tcp_soon(const struct conf_listen *l)
+{
+	unsigned int tries = 0;
+	int fd;
+
+	do
+		fd = listen_tcp(l);
+	while (is_left_behind(fd, &tries));
+	return fd;
+}
+
+static int listen_unix_soon(const char *path, unsigned int mode)
+{
+	unsigned int tries = 0;
+	int fd;
+
+	do
+		fd = unix_socket_listen(path, SOCK_STREAM, mode);
+	while (is_left_behind(fd, &tries));
 	return fd;
 }
 
@@ -198,7 +222,7 @@ static int open_control(const char *path)
 	if (path[0] == '\0')
 		return -1;
 	make_directory_of(path);
-	fd = unix_socket_listen(path, SOCK_STREAM, CONTROL_SOCKET_MODE);
+	fd = listen_unix_soon(path, CONTROL_SOCKET_MODE);
 	if (fd < 0)
 		log_errno("control socket not opened, doveadm restante who and "
 			  "kick will not work",
@@ -237,8 +261,8 @@ static int open_sockets(const struct conf *conf, struct core_setup *setup,
 	set_congestion(conf, listen_fds);
 	setup->policy_fd = setup->fdstore->listen_fd;
 	if (setup->policy_fd < 0)
-		setup->policy_fd = unix_socket_listen(
-			conf->policy_socket, SOCK_STREAM, POLICY_SOCKET_MODE);
+		setup->policy_fd = listen_unix_soon(conf->policy_socket,
+						    POLICY_SOCKET_MODE);
 	if (setup->policy_fd < 0)
 		return refuse("policy_socket", conf->policy_socket,
 			      strerror(errno));
