@@ -34,8 +34,9 @@ def apply(journal, options):
         give_up(error, put_all_back)
     plan.tell(only=("apply", "note"))
     if not plan.policyd.systemd:
-        print("note restante-policyd: there is no systemd: let it be started "
-              f"at boot: restante-policyd -c {plan.policyd.conf}")
+        print("note restante-policyd: no unit of systemd's starts it: let it be "
+              "started at boot, and anew after an upgrade: restante-policyd -c "
+              f"{plan.policyd.conf}")
     print("enabled, and everything answers")
     return 0
 

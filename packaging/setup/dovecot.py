@@ -98,9 +98,10 @@ class Dovecot:
         return {each.pid for each in processes()
                 if each.parent == master and each.program == name}
 
-    def lmtp_pids(self):
+    def deliveries(self):
         """The processes that deliver, or delivered before a reload."""
-        return self.pids("lmtp")
+        return self.pids("lmtp") | {each.pid for each in processes()
+                                    if each.program == "dovecot-lda"}
 
     def renew_config(self):
         """2.4's config process outlives a reload, and knows no module of

@@ -70,7 +70,8 @@ class Journal:
         files = dict(before["files"])
         for path, (old, new) in pending["files"].items():
             record = files.get(path, {"old": old, "ours": []})
-            known = old == record["old"] or old in record["ours"]
+            # a removal of the plugin's package takes it away
+            known = old in (None, record["old"], *record["ours"])
             # somebody has changed it: as a whole it cannot be put back
             files[path] = {"old": record["old"],
                            "ours": [*record["ours"], new] if known else []}

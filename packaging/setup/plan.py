@@ -15,6 +15,7 @@ from .server import Server
 from .system import diff, is_root, read
 
 RELAY = "smtpd_relay_restrictions"
+CLASSES = "smtpd_restriction_classes"
 SUBMISSION = {"submission", "submissions", "smtps", "587", "465"}
 
 
@@ -382,7 +383,11 @@ class Plan:
                 return
             # later in Postfix's own order: the same answers, before ours
             ours = f"${RELAY} {ours}"
-        new = insert(old, ours, value_of)
+        new = insert(old, ours, value_of, words(postfix.get(CLASSES)))
+        if new is None:
+            self.say("you", name, "a ${name?value} in it may end the list: put "
+                     f"into it, before that and after what rejects: {ours}")
+            return
         if service:
             new = as_one_word(new)
         if new is None:

@@ -27,6 +27,8 @@ def create(path, text):
 
 def link(source, target, above, copy):
     """A file with an absolute path of the directory is one with the copy's."""
+    if not os.path.isfile(source):
+        return
     try:
         text = read(source) or ""
     except OSError:
@@ -44,7 +46,7 @@ def changed(dovecot, text):
     """A Dovecot whose snippet is text; only good for asking doveconf."""
     above = os.path.dirname(dovecot.conf)
     with tempfile.TemporaryDirectory() as copy:
-        for folder, _, names in os.walk(above):
+        for folder, _, names in os.walk(above, followlinks=True):
             inside = os.path.join(copy, os.path.relpath(folder, above))
             os.makedirs(inside, exist_ok=True)
             for name in names:

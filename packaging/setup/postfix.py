@@ -19,13 +19,13 @@ def setting(line):
 class Postfix:
     def __init__(self, directory):
         self.there = run("postconf", "-h", "mail_version").returncode != 127
-        self.directory = directory
-        if not self.there:
-            return
-        if not directory:
+        self.directory = directory or "/etc/postfix"
+        if self.there and not directory:
             self.directory = must("postconf", "-h", "config_directory").strip()
         self.env = {"MAIL_CONFIG": self.directory}
         self.files = [os.path.join(self.directory, file) for file in FILES]
+        if not self.there:
+            return
         self.queue = self.get("queue_directory")
         self.services = {}
         for line in self.postconf("-M").splitlines():

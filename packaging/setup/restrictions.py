@@ -32,32 +32,51 @@ def reference(word):
     return match and (match[1] or match[2] or match[3])
 
 
-def is_terminal(word, value_of, depth=0):
-    """Is nothing after this word looked at?"""
-    name = reference(word)
-    if name and depth < 20:
-        inner = words(value_of(name))
-        return bool(inner) and is_terminal(inner[-1], value_of, depth + 1)
-    return word in TERMINAL
+def is_conditional(word):
+    """${name?{permit}:{reject}}, say: nobody knows here what it is."""
+    return (word.startswith(("${", "$(")) and not reference(word)
+            and bool(TERMINAL & set(re.findall(r"\w+", word))))
 
 
-def insert(text, ours, value_of):
-    """Puts ours at the end of a list, before a final permit or reject; that may
-    stand in the value of a $reference, which is then written out."""
+def terminal_at(found, value_of, classes, depth=0):
+    """Of words, the index of the first one after which nothing is looked at; it
+    may be a $reference or a restriction class. None: there is none."""
+    for i, word in enumerate(found):
+        name = reference(word) or (word if word in classes else None)
+        if name and depth < 20 and terminal_at(
+                words(value_of(name)), value_of, classes, depth + 1) is not None:
+            return i
+        if (word in TERMINAL or is_conditional(word)) and (
+                i == 0 or found[i - 1] != "warn_if_reject"):
+            return i
+    return None
+
+
+def insert(text, ours, value_of, classes=()):
+    """Puts ours at the end of a list, before the first permit or reject that
+    ends it. Where that stands in the value of a $reference, this is written out;
+    in a restriction class, ours comes before the class. None: nobody knows
+    whether ours is reached, because of ${name?value}."""
     for _ in range(20):
         places = split(text)
-        if not places:
+        found = [text[start:end] for start, end in places]
+        if not found:
             return ours
-        start, end = places[-1]
-        name = reference(text[start:end])
-        if not name or not is_terminal(text[start:end], value_of):
+        at = terminal_at(found, value_of, classes)
+        name = at is not None and reference(found[at])
+        if not name:
             break
+        start, end = places[at]
         text = text[:start] + value_of(name) + text[end:]
     plain = re.sub(r"\{[^{}]*\}", "", text)
     comma = ", " if "," in plain else " "
-    if text[start:end] in TERMINAL:
-        return text[:start] + ours + comma + text[start:end]
-    return text[:end] + comma + ours
+    if at is None:
+        end = places[-1][1]
+        return text[:end] + comma + ours
+    if is_conditional(found[at]):
+        return None
+    start = places[at][0]
+    return text[:start] + ours + comma + text[start:]
 
 
 def asks_at(text, sockets):

@@ -135,10 +135,10 @@ def processes():
                           status["Name"], argv)
 
 
-def wait_for(problem):
+def wait_for(problem, secs=WAIT_SECS):
     """problem() says what is still wrong, or nothing. Rights do not come by
     waiting."""
-    end = time.monotonic() + WAIT_SECS
+    end = time.monotonic() + secs
     while True:
         text = problem()
         if (not text or time.monotonic() > end

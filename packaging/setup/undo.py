@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Puts back what apply has changed."""
+import os
 import tempfile
 
 from .dovecot import Dovecot
@@ -9,6 +10,8 @@ from .restrictions import RECIPIENT
 from .server import Server
 from .system import (Failed, diff, read, remove_directories, rights, run,
                      wait_for, write)
+
+DELIVERY_SECS = 60
 
 
 def undo(journal, options):
@@ -52,6 +55,11 @@ class Undo:
         self.policyd = self.server.policyd
 
     def run(self):
+        missing = [name for name, program in (
+            ("Postfix", self.postfix), ("Dovecot", self.dovecot))
+            if not program.there]
+        if missing:
+            return self.without(" and ".join(missing))
         if (self.held() and not self.options["release"]
                 and not self.options["leave"]):
             raise Failed(
@@ -66,6 +74,25 @@ class Undo:
             give_up(error, lambda: self.redo(before, running))
         self.say_what_is_left(held)
         print("undone")
+        return 0
+
+    def without(self, missing):
+        """The files that are left are put back, and held mail stays."""
+        if not self.options["leave"]:
+            raise Failed(f"nothing was changed: {missing} is not installed, and "
+                         "it cannot be seen whose mail is held; install it, or "
+                         "say --leave: the files that are left are put back")
+        for path, record in self.files.items():
+            if os.path.isdir(os.path.dirname(path)):
+                put_back(path, record["ours"], record["old"], [], print)
+        if self.dovecot.there and self.dovecot.is_running():
+            self.dovecot.reload()
+        if self.postfix.there and self.postfix.is_running():
+            self.postfix.reload()
+        self.policyd.put_back(self.state["policyd"], False)
+        remove_directories(self.state["directories"])
+        self.journal.put("state", None)
+        print(f"undone without {missing}")
         return 0
 
     def held(self):
@@ -133,9 +160,9 @@ class Undo:
         return held
 
     def stop_holding(self):
-        """No message is held from now on, and what Postfix has is put back. An
-        lmtp of before the reload goes on as before until Postfix hangs up."""
-        before = self.dovecot.lmtp_pids()
+        """No message is held from now on, and what Postfix has is put back. A
+        delivery that began before the reload goes on as before."""
+        before = self.dovecot.deliveries()
         snippet = self.dovecot.snippet
         now = read(snippet)
         record = self.files.get(snippet)
@@ -151,7 +178,14 @@ class Undo:
             self.postfix.check()
         if self.postfix.is_running():
             self.postfix.reload()
-        wait_for(lambda: before & self.dovecot.lmtp_pids())
+        working = wait_for(lambda: before & self.dovecot.deliveries(),
+                           DELIVERY_SECS)
+        if working:
+            text = ("a delivery that began before has not ended, and may hold "
+                    "mail: processes " + " ".join(map(str, sorted(working))))
+            if not self.options["leave"]:
+                raise Failed(text)
+            print(text)
 
     def put_back_postfix(self):
         """@return whether the files are, to the octet, those of before"""
@@ -178,13 +212,20 @@ class Undo:
         """Dovecot may not go on with half of Restante: a changed one is moved
         away."""
         path = self.dovecot.snippet
-        now = read(path)
         record = self.files.get(path)
-        if record and now not in (None, record["old"], *record["ours"]):
+        if not record:
+            return
+        now = read(path)
+        if now not in (None, record["old"], *record["ours"]):
             write(path + ".saved", now)
             print(f"left alone {path}: it was changed since; it is now "
                   f"{path}.saved")
             write(path, record["old"])
+        # a removal of the plugin's package has put it aside
+        if read(path + ".removed") in record["ours"]:
+            write(path + ".removed", None)
+            if now is None:
+                write(path, record["old"])
 
     def redo(self, before, running):
         """What was put back comes again. @return true: all is as before"""

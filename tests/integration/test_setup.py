@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_words(text, found):
 
 VALUES = {"own": "reject_unauth_destination, check_x y:z permit",
           "rest": "permit_mynetworks ${own}", "open": "check_a b:c",
-          "empty": "", "round": "$round"}
+          "empty": "", "round": "$round", "class": "check_a b:c, permit",
+          "harmless": "check_a b:c"}
 
 
 @pytest.mark.parametrize("text,after", [
@@ -65,11 +67,23 @@ VALUES = {"own": "reject_unauth_destination, check_x y:z permit",
     ("a $round", "a $round OURS"),
     ("a, $own", "a, reject_unauth_destination, check_x y:z OURS, permit"),
     ("$(rest)", "permit_mynetworks reject_unauth_destination, check_x y:z "
-     "OURS, permit")])
+     "OURS, permit"),
+    ("a permit b", "a OURS permit b"),
+    ("a warn_if_reject reject", "a warn_if_reject reject OURS"),
+    ("a, class, b", "a, OURS, class, b"),
+    ("a harmless", "a harmless OURS"),
+    ("a ${x?{check_a b:c}} b", "a ${x?{check_a b:c}} b OURS")])
 def test_insert(text, after):
-    got = restrictions.insert(text, "OURS", VALUES.__getitem__)
+    got = restrictions.insert(text, "OURS", VALUES.__getitem__,
+                              ["class", "harmless"])
     assert restrictions.words(got) == restrictions.words(after)
     assert got.replace(", ", " ") == after.replace(", ", " ")
+
+
+@pytest.mark.parametrize("text", [
+    "a ${x?{permit}:{b}}", "a ${x:permit} b", "${{1}=={1}?{reject}:{permit}}"])
+def test_nobody_knows_where_to_insert(text):
+    assert restrictions.insert(text, "OURS", VALUES.__getitem__) is None
 
 
 @pytest.mark.parametrize("text,found", [
@@ -771,6 +785,53 @@ def test_undo_killed(site, at):
     call(site, "undo")
     assert configuration(site) == site.before
     assert not site.file(STATE).exists() and not is_listening(site)
+
+
+def test_undo_after_a_removal(site):
+    """The package's removal has put 90-restante.conf aside."""
+    for applied_again in (False, True):
+        call(site, "apply")
+        path = site.file(SNIPPET)
+        removed = path.with_name(path.name + ".removed")
+        path.rename(removed)
+        site.run("doveadm", "reload")
+        if applied_again:
+            call(site, "apply")
+            main_job(site)
+        call(site, "undo", *([] if applied_again else ["--leave"]))
+        assert not removed.exists()
+        assert configuration(site) == site.before and not is_listening(site)
+        assert not site.file(STATE).exists()
+        shutil.rmtree(site.file("/run/client"), ignore_errors=True)
+
+
+@pytest.mark.parametrize("program", ["postconf", "doveconf"])
+def test_undo_without(program):
+    """Postfix or Dovecot was taken away before."""
+    with machine() as made:
+        before = configuration(made)
+        call(made, "apply")
+        where = shutil.which(program)
+        made.run("mount", "--bind", "/dev/null", where)
+        assert "is not installed" in call(made, "undo", status=1)
+        assert "undone without" in call(made, "undo", "--leave")
+        assert "nothing is to be undone" in call(made, "undo")
+        made.run("umount", where)
+        assert configuration(made) == before and not is_listening(made)
+
+
+def test_undo_while_a_delivery_is_at_work():
+    with machine() as made:
+        before = configuration(made)
+        call(made, "apply")
+        lda = made.dir / "tmp" / "dovecot-lda"
+        shutil.copy("/bin/sleep", lda)
+        made.run("sh", "-c", f"mount --bind {made.dir}/tmp /mnt; "
+                 "/mnt/dovecot-lda 4 >/dev/null 2>&1 &")
+        began = time.monotonic()
+        call(made, "undo")
+        assert time.monotonic() - began > 3
+        assert configuration(made) == before
 
 
 def test_full_disk_at_the_last_step(site):
