@@ -121,6 +121,8 @@ cell_k_upgrade() {
 # Without undo, with mail held
 cell_k_remove() {
 	begin
+	apt-get -s remove restante-policyd | grep '^Remv dovecot-restante' ||
+		fail "the plugin would stay without the daemon"
 	apt remove dovecot-restante
 	state_is config-files
 	grep -q 'messages held: 4, users: 1' /tmp/apt.log ||
