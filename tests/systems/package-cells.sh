@@ -144,6 +144,7 @@ cell_k_upgrade() {
 	grep -qF +1 <(dpkg-query -W dovecot-restante) || fail "not upgraded"
 	was_reloaded
 	unchanged enabled
+	! ls "$snippet".ucf-* 2>/dev/null || fail "ucf has asked about new remarks"
 	held_octets | diff "$notes/held" -
 	is_held traveller0 3 || fail "not held any more"
 	mail send "traveller0@$domain" upgraded
@@ -281,5 +282,21 @@ cell_k_purge() {
 	held_octets | diff "$notes/held" - || fail "held mail is not as it was"
 	! ls -d /etc/dovecot/conf.d/*restante* /etc/restante /usr/lib/dovecot-restante \
 		/usr/lib/dovecot/modules/*restante* 2>/dev/null || fail "left behind"
+	purge_flat
 	stop_daemons
+}
+
+# Where dovecot.conf is all of the configuration
+purge_flat() {
+	cp -p /etc/dovecot/dovecot.conf /tmp/dovecot.conf
+	sed -i '/^!include conf\.d/d' /etc/dovecot/dovecot.conf
+	mv /etc/dovecot/conf.d /tmp/conf.d
+	install_debs /debs
+	state_is installed
+	doveconf -n >/dev/null || fail "doveconf"
+	apt purge "${packages[@]}"
+	rm -rf /etc/dovecot/conf.d
+	mv /tmp/conf.d /etc/dovecot/conf.d
+	mv /tmp/dovecot.conf /etc/dovecot/dovecot.conf
+	doveconf -n >/dev/null || fail "doveconf"
 }
