@@ -6,6 +6,7 @@
 
 plugin=/usr/lib/dovecot/modules/lib95_restante_plugin.so
 snippet=/etc/dovecot/conf.d/90-restante.conf
+holders=/var/lib/restante/holders
 second="/etc/dovecot b" # of a Dovecot that does not run
 
 # The packages' scripts may reload and start here, in a network of its own.
@@ -102,6 +103,26 @@ remove_second_dovecot() {
 	rm -r "$second" /var/lib/restante/setup-b
 }
 
+# As if systemd ran. A removal stops a daemon that was started directly as well, and
+# leaves the unit enabled: so an installation starts it.
+like_with_systemd() {
+	local fake=/tmp/fake scripts=/var/lib/dpkg/info/restante-policyd
+	mkdir -p "$fake" /run/systemd/system
+	cat >"$fake/systemctl" <<-'END'
+		#!/bin/sh
+		echo "$*" >>/tmp/fake/log
+		case $* in *is-enabled*) echo enabled ;; esac
+	END
+	chmod +x "$fake/systemctl"
+	PATH=$fake:$PATH sh "$scripts.prerm" remove
+	! pgrep -x restante-policy || fail "the daemon still runs"
+	PATH=$fake:$PATH sh "$scripts.postinst" configure
+	rm -r /run/systemd/system
+	grep 'restart restante-policyd.service' "$fake/log" ||
+		fail "the unit is not started"
+	restante-policyd
+}
+
 cell_k_install() {
 	begin
 	settings >"$notes/settings.before"
@@ -188,6 +209,7 @@ cell_k_reinstall() {
 	is_back "$second/conf.d/90-restante.conf"
 	second_is_sound
 	remove_second_dovecot
+	like_with_systemd
 	is_held traveller0 4 || fail "not 4 messages held"
 	mail send "traveller0@$domain" again
 	until_ok "5 messages held" is_held traveller0 5
@@ -270,6 +292,7 @@ cell_k_abort() {
 cell_k_purge() {
 	begin
 	apt purge "${packages[@]}"
+	grep -q 'Postfix still asks' /tmp/apt.log || fail "nothing was said of Postfix"
 	was_reloaded
 	rm "$notes/enabled"
 	! pgrep -x restante-policy || fail "the daemon still runs"
@@ -282,19 +305,26 @@ cell_k_purge() {
 	held_octets | diff "$notes/held" - || fail "held mail is not as it was"
 	! ls -d /etc/dovecot/conf.d/*restante* /etc/restante /usr/lib/dovecot-restante \
 		/usr/lib/dovecot/modules/*restante* 2>/dev/null || fail "left behind"
-	purge_flat
+	[ -e "$holders" ] || fail "it is not known any more whose mail is held"
+	purge_with_nothing_held
 	stop_daemons
 }
 
-# Where dovecot.conf is all of the configuration
-purge_flat() {
+# Where dovecot.conf is all of the configuration. The daemon alone goes by force only.
+purge_with_nothing_held() {
 	cp -p /etc/dovecot/dovecot.conf /tmp/dovecot.conf
 	sed -i '/^!include conf\.d/d' /etc/dovecot/dovecot.conf
 	mv /etc/dovecot/conf.d /tmp/conf.d
+	find "$holders" -type f ! -name '.*' -delete
+	[ -e "$holders/.audited" ] || touch "$holders/.audited"
 	install_debs /debs
 	state_is installed
 	doveconf -n >/dev/null || fail "doveconf"
+	dpkg --purge --force-depends restante-policyd
+	[ -e "$holders" ] || fail "no $holders for the plugin that is left"
+	dpkg -i "$(debs /debs | grep /restante-policyd_)"
 	apt purge "${packages[@]}"
+	[ ! -e /var/lib/restante ] || fail "/var/lib/restante is left behind"
 	rm -rf /etc/dovecot/conf.d
 	mv /tmp/conf.d /etc/dovecot/conf.d
 	mv /tmp/dovecot.conf /etc/dovecot/dovecot.conf
