@@ -140,14 +140,15 @@ snapshot() { # snapshot USER
 	doveadm -f tab restante list -u "$1@$domain"
 }
 
-# The same packages under a higher version
+# The same packages under a higher version, with other remarks in the configuration
 newer_debs() { # newer_debs DIR
-	local deb work
+	local deb work shipped=usr/share/dovecot-restante/90-restante.conf
 	work=$(mktemp -d)
 	for deb in $(debs /debs); do
 		rm -rf "$work/x"
 		dpkg-deb -R "$deb" "$work/x"
 		sed -i 's/^Version: .*/&+1/' "$work/x/DEBIAN/control"
+		[ ! -e "$work/x/$shipped" ] || echo '# newer' >>"$work/x/$shipped"
 		dpkg-deb --root-owner-group -b "$work/x" "$1" >/dev/null
 	done
 	rm -rf "$work"
