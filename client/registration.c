@@ -317,6 +317,11 @@ static void on_dialled(struct bufferevent *bev, const char *text, void *ctx)
 		rst_logline_cstr(&line, "server",
 				 reg->conf->value[CONF_SERVER]);
 		rst_logline_cstr(&line, "error", text);
+		if (dial_untrusted(reg->dial))
+			rst_logline_cstr(&line, "mend",
+					 "if this is the right server, trust "
+					 "its certificate's issuer: --ca-file "
+					 "FILE, or the system's store");
 		log_line(dial_untrusted(reg->dial) ? LOG_ERR : LOG_WARNING,
 			 &line);
 		failed(reg);

@@ -33,12 +33,24 @@ def apply(journal, options):
     except BaseException as error:
         give_up(error, put_all_back)
     plan.tell(only=("apply", "note"))
+    warn_of_users(plan)
     if not plan.policyd.systemd:
         print("note restante-policyd: no unit of systemd's starts it: let it be "
               "started at boot, and anew after an upgrade: restante-policyd -c "
               f"{plan.policyd.conf}")
     print("enabled, and everything answers")
     return 0
+
+
+def warn_of_users(plan):
+    """Where mail is to be held of everybody, or in a place of ours: of the first
+    user, as far as the userdb lists them."""
+    if plan.options["enrol"] != "all" and not plan.options["hold_path"]:
+        return
+    for user in plan.dovecot.users(1):
+        for line in plan.dovecot.check("-u", user):
+            if line.startswith("error "):
+                print(f"warning: mail of {user} cannot be held: {line}")
 
 
 def begin(journal, plan, number):

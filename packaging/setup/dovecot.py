@@ -130,6 +130,17 @@ class Dovecot:
             listing.kill()
         return found
 
+    def holders(self):
+        """Those for whom mail is held, as far as the holders directory knows.
+        True: it cannot be said."""
+        result = self.doveadm("-f", "tab", "restante", "status", "-A",
+                              timeout=None)
+        if result.returncode != 0:
+            return True
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
+        found = [dict(zip(map(str.lower, rows[0]), row)) for row in rows[1:]]
+        return [each["username"] for each in found if each["messages"] != "0"]
+
     def homeless(self):
         """One of the first users, who has no home; None: nobody is seen."""
         if self.get("mail_home"):
@@ -139,9 +150,9 @@ class Dovecot:
                 return user
         return None
 
-    def check(self):
+    def check(self, *whom):
         """The lines of doveadm restante check."""
-        result = self.doveadm("restante", "check")
+        result = self.doveadm("restante", "check", *whom)
         lines = [line for line in result.stdout.splitlines()
                  if re.match("(ok|warning|error) ", line)]
         if not lines:

@@ -133,6 +133,12 @@ class Plan:
     def certificates(self, text):
         given = [self.options["certificate"], self.options["key"]]
         have = [self.conf("tls_certificate"), self.conf("tls_key")]
+        missing = [path for path in filter(None, given)
+                   if is_root() and not os.path.exists(path)]
+        if missing:
+            self.say("you", "tls_certificate", "there is no "
+                     + ", no ".join(missing))
+            return text
         if not all(given):
             given = None
         if given is None and not is_root():
@@ -199,7 +205,7 @@ class Plan:
                      "hand: left alone")
         elif not self.dovecot.includes(path):
             self.say("you", self.dovecot.conf, f"does not include {path}: "
-                     f"add the line: !include {path}")
+                     f"add as its last line: !include_try {path}")
         else:
             self.plan_snippet(path, old)
         self.look_at_users()
@@ -211,6 +217,12 @@ class Plan:
                      + ("" if is_root() else ", as far as can be seen without "
                         "root's rights") + ": left alone")
             return
+        if (record and self.options["hold_path"] !=
+                self.state["options"]["hold_path"] and is_root()
+                and self.dovecot.holders()):
+            self.say("you", "--hold-path", "mail is held in the place of "
+                     "before, and would not be seen any more: first doveadm "
+                     "restante release -A --all, or let it be collected")
         self.plugins = plugins.without(self.dovecot)
         new, named = plugins.fit(self.dovecot, self.snippet_text(),
                                  self.plugins)

@@ -32,7 +32,9 @@ def put_back_value(path, file, name, old, ours, say):
         write(path, edited(os.path.dirname(path), [(file, name, old)])[path])
     elif now != old:
         say(f"left alone {name} in {path}: it was changed since, to: {now}; "
-            f"it was: {old}")
+            + ("it was not set" if old is None else f"it was: {old}")
+            + "; take check_policy_service for restante out of it"
+              * ("restante" in (now or "")))
 
 
 def recover(journal):

@@ -35,8 +35,9 @@ class Server:
         self.postfix.check()
         self.need_dovecot()
         if not self.dovecot.is_loaded():
-            raise Failed("another file sets mail_plugins of protocol lmtp "
-                         f"after {self.dovecot.snippet}: add restante there")
+            raise Failed("mail_plugins of protocol lmtp are set once more after "
+                         f"{self.dovecot.snippet} is read: add restante there, "
+                         "or let this file be included last")
         lost = plugins.lost(self.dovecot, plugins_before)
         if lost:
             raise Failed(f"with {self.dovecot.snippet}, " + ", ".join(

@@ -345,7 +345,8 @@ static void kick(struct control *control, const char *mask,
 		total += count;
 	}
 	if (total == 0) {
-		i_error("No such user is signed in");
+		i_error("No such user is signed in; doveadm restante who "
+			"shows the names of those who are");
 		doveadm_exit_code = DOVEADM_EX_NOTFOUND;
 	}
 }

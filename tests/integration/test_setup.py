@@ -412,7 +412,7 @@ def test_no_include():
         path.write_text(path.read_text().replace(
             "!include conf.d/*.conf", "!include conf.d/[1-3]*.conf"))
         line = lines(refused(made), "you /etc/dovecot/dovecot.conf")
-        assert f"add the line: !include {SNIPPET}" in line
+        assert f"add as its last line: !include_try {SNIPPET}" in line
         path.write_text(path.read_text() + f"!include_try {SNIPPET}\n")
         call(made, "apply")
         call(made, "undo")
@@ -645,6 +645,19 @@ def test_users_without_a_home():
                   wait_for("it", lambda: made.held("bob") == 1),
                   made.collect("bob")))
 
+        # held mail would be out of sight in another place
+        where = ["--enrol", "all", "--hold-path"]
+        call(made, "apply", *where, "/var/vmail/restante")
+        made.send("bob", "two")
+        wait_for("it", lambda: made.held("bob") == 1)
+        text = call(made, "apply", *where, "/run/closed", status=1)
+        assert "mail is held" in lines(text, "you --hold-path")
+        made.run("doveadm", "restante", "release", "-A", "--all")
+        wait_for("release", lambda: made.held("bob") == 0)
+        made.file("/run/closed").mkdir(mode=0o700)
+        text = call(made, "apply", *where, "/run/closed")
+        assert "cannot be held" in lines(text, "warning: mail of")
+
 
 # ---- a step fails: everything is as it was
 
@@ -687,7 +700,7 @@ def test_failing_steps(tmp_path):
         site = made.file("/etc/dovecot/conf.d/99-site.conf")
 
         site.write_text(PLUGINS_AGAIN)
-        fails(made, reason="another file sets mail_plugins")
+        fails(made, reason="are set once more after")
         site.write_text(BAD_LISTENER)
         fails(made, reason="error auth_socket")
         site.write_text("")
@@ -825,9 +838,10 @@ def test_undo_while_a_delivery_is_at_work():
         before = configuration(made)
         call(made, "apply")
         lda = made.dir / "tmp" / "dovecot-lda"
-        shutil.copy("/bin/sleep", lda)
+        lda.write_text("#!/bin/sh\nsleep 4\n")
+        lda.chmod(0o755)
         made.run("sh", "-c", f"mount --bind {made.dir}/tmp /mnt; "
-                 "/mnt/dovecot-lda 4 >/dev/null 2>&1 &")
+                 "/mnt/dovecot-lda >/dev/null 2>&1 &")
         began = time.monotonic()
         call(made, "undo")
         assert time.monotonic() - began > 3
