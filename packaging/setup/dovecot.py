@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 
-from .system import must, processes, read, run
+from .system import must, processes, read, run, wait_for
 
 CANNOT_CHECK = "error - doveadm restante check: "
 
@@ -107,10 +107,12 @@ class Dovecot:
         """2.4's config process outlives a reload, and knows no module of
         settings that was installed since it began. The master starts another
         one when it needs one. (Of "doveadm service stop config" the master of
-        2.4.1 panics.)"""
-        for pid in self.pids("config") if self.is_24 else ():
+        2.4.1 panics.) One that is just ending may not be asked."""
+        old = self.pids("config") if self.is_24 else set()
+        for pid in old:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: old & self.pids("config"))
 
     def doveadm(self, *arguments, **more):
         return run("doveadm", "-c", self.conf, *arguments, **more)

@@ -68,6 +68,7 @@ make_repository() {
 # Dovecot may refuse to start: then mail waits.
 renew_dovecot() {
 	if has_systemd; then
+		systemctl reset-failed dovecot || : # it was started often by now
 		systemctl restart dovecot || echo "Dovecot does not start"
 		return
 	fi
