@@ -664,6 +664,7 @@ static void dismiss_amid(void)
    closed. */
 START_TEST(test_dismissed)
 {
+	stage.settings.drain.quiet_ms = PATIENCE_MS / 2;
 	dismiss_amid();
 	(void)core_hears(RST_IPC_SETTLING);
 	hold_hears("COMMIT\nBYE\n");
@@ -735,7 +736,7 @@ END_TEST
 START_TEST(test_dismissed_slow)
 {
 	stage.settings.drain.quiet_ms = PATIENCE_MS;
-	stage.settings.drain.settle_ms = 50;
+	stage.settings.drain.settle_ms = PATIENCE_MS / 2;
 	dismiss_amid();
 	(void)core_hears(RST_IPC_SETTLING);
 	client_says("250 a\r\n250 b\r\n");
