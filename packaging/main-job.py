@@ -77,7 +77,8 @@ class Job:
                    for part in ("tmp", "new", "cur")):
             return []
         box = mailbox.Maildir(self.maildir, create=False)
-        return [box[key] for key in box.keys()]
+        # a name with a dot is no message: the client tries whether it may write
+        return [box[key] for key in box.keys() if not key.startswith(".")]
 
     def inbox(self):
         imap = imaplib.IMAP4("127.0.0.1", int(self.env["IMAP_PORT"]))

@@ -86,7 +86,8 @@ class Place:
 
 
 def count_maildir(path):
-    return len(list(mailbox.Maildir(path, create=False).iterkeys()))
+    return sum(not key.startswith(".") for key in
+               mailbox.Maildir(path, create=False).iterkeys())
 
 
 class Peer:
