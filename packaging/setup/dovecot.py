@@ -84,9 +84,13 @@ class Dovecot:
                 and "restante-hold" in self.get("service/restante-hold/"
                                                 "executable"))
 
+    def master(self):
+        """The process that its file names; 0: there is no file."""
+        return int(read(self.get("base_dir") + "/master.pid") or 0)
+
     def is_running(self):
         try:
-            pid = int(read(self.get("base_dir") + "/master.pid") or 0)
+            pid = self.master()
             return pid > 0 and os.path.exists(f"/proc/{pid}")
         except (OSError, ValueError):
             return False
@@ -94,7 +98,7 @@ class Dovecot:
     def pids(self, name):
         """Of the master's processes, those of this program. (Their first
         argument depends on instance_name.)"""
-        master = int(read(self.get("base_dir") + "/master.pid") or 0)
+        master = self.master()
         return {each.pid for each in processes()
                 if each.parent == master and each.program == name}
 
@@ -132,16 +136,21 @@ class Dovecot:
             listing.kill()
         return found
 
-    def holders(self):
-        """Those for whom mail is held, as far as the holders directory knows.
-        True: it cannot be said."""
-        result = self.doveadm("-f", "tab", "restante", "status", "-A",
-                              timeout=None)
-        if result.returncode != 0:
-            return True
+    def status(self, *whom):
+        """doveadm restante status: (a dict for each user, what is wrong)"""
+        command = ("restante", "status", *whom)
+        result = self.doveadm("-f", "tab", *command, timeout=None)
+        problem = result.returncode != 0 and (
+            f"doveadm {' '.join(command)}: " + result.stderr.strip()[-500:])
         rows = [line.split("\t") for line in result.stdout.splitlines()]
-        found = [dict(zip(map(str.lower, rows[0]), row)) for row in rows[1:]]
-        return [each["username"] for each in found if each["messages"] != "0"]
+        return [dict(zip(map(str.lower, rows[0]), row))
+                for row in rows[1:]], problem
+
+    def may_hold(self):
+        """Is mail held, as far as the holders directory knows? It may be, where
+        that cannot be said."""
+        found, problem = self.status("-A")
+        return problem or any(each["messages"] != "0" for each in found)
 
     def homeless(self):
         """One of the first users, who has no home; None: nobody is seen."""

@@ -219,7 +219,7 @@ class Plan:
             return
         if (record and self.options["hold_path"] !=
                 self.state["options"]["hold_path"] and is_root()
-                and self.dovecot.holders()):
+                and self.dovecot.may_hold()):
             self.say("you", "--hold-path", "mail is held in the place of "
                      "before, and would not be seen any more: first doveadm "
                      "restante release -A --all, or let it be collected")

@@ -31,10 +31,11 @@ def put_back_value(path, file, name, old, ours, say):
     if now == ours:
         write(path, edited(os.path.dirname(path), [(file, name, old)])[path])
     elif now != old:
+        before = "it was not set" if old is None else f"it was: {old}"
+        cure = ("; take check_policy_service for restante out of it"
+                if now and "restante" in now else "")
         say(f"left alone {name} in {path}: it was changed since, to: {now}; "
-            + ("it was not set" if old is None else f"it was: {old}")
-            + "; take check_policy_service for restante out of it"
-              * ("restante" in (now or "")))
+            f"{before}{cure}")
 
 
 def recover(journal):

@@ -120,18 +120,13 @@ class Undo:
 
     def status(self, *whom):
         """{user: what is held} of those who have any that IMAP does not see"""
-        command = ("restante", "status", *whom)
-        result = self.dovecot.doveadm("-f", "tab", *command, timeout=None)
-        if result.returncode != 0 and not self.options["leave"]:
+        found, problem = self.dovecot.status(*whom)
+        if problem and not self.options["leave"]:
             raise Failed("nothing was changed: it cannot be seen whose mail is "
-                         f"held: doveadm {' '.join(command)}: "
-                         + result.stderr.strip()[-500:]
-                         + "\nmend that, or say --leave")
+                         f"held: {problem}\nmend that, or say --leave")
         unseen = {"messages", "incomplete"}
         if not self.dovecot.of_plugin("overflow_mailbox"):
             unseen.add("overflow")
-        rows = [line.split("\t") for line in result.stdout.splitlines()]
-        found = [dict(zip(map(str.lower, rows[0]), row)) for row in rows[1:]]
         return {each["username"]: each for each in found
                 if any(each[name] != "0" for name in unseen)}
 

@@ -162,10 +162,12 @@ static const char *get(const char *protocol, const char *path)
 	return i_strdup(text == NULL ? "" : text);
 }
 
-/* Of a list, 2.4's doveconf shows what the innermost section adds only. */
-static const char *get_list(const char *protocol, const char *name)
+/* Of a list, 2.4's doveconf shows what the innermost section adds only.
+   @param outer doveconf's output of the outermost section, or NULL */
+static const char *get_list(const char *protocol, const char *name,
+			    const char *outer)
 {
-	const char *own = ask(protocol, name), *outer = ask(NULL, name);
+	const char *own = ask(protocol, name);
 	ARRAY_TYPE(const_string) members;
 	const char *value;
 
@@ -198,11 +200,12 @@ static unsigned int get_lifetime(const char *name)
 
 static bool read_site(struct rst_site *site)
 {
+	const char *plugins = ask(NULL, "mail_plugins");
 	unsigned int i, lifetime;
 
 	for (i = 0; i < RST_SITE_PROTOCOLS; i++) {
 		site->plugins[i] =
-			get_list(rst_site_protocol(i), "mail_plugins");
+			get_list(rst_site_protocol(i), "mail_plugins", plugins);
 		site->fsync[i] = get(rst_site_protocol(i), "mail_fsync");
 		if (site->plugins[i] == NULL || site->fsync[i] == NULL)
 			return FALSE;
